@@ -1,0 +1,1 @@
+"""The model process. Front ends import only its doors: protocol, wire and verdict."""

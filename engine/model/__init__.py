@@ -1,0 +1,1 @@
+"""Weights and what they make: trunk, head, caches, tokenizer. Knows nothing of speculation."""

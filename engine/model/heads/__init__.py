@@ -1,0 +1,1 @@
+"""MTP heads, one file a family."""

@@ -1,0 +1,437 @@
+"""What crosses the door between a front end and the engine process: commands in, events out.
+
+Everything here is frozen and made of str, int, float, bool, None, enums, tuples and other
+frozen dataclasses, so a message can neither change on the way nor hide an array. Events carry
+facts, never rates; whoever wants a rate computes it (`mtplx_tui.view`). Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = [
+    "COMMANDS",
+    "EVENTS",
+    "MAX_DEPTH",
+    "PROTOCOL_VERSION",
+    "Cancel",
+    "CancelLoad",
+    "Channel",
+    "ChatMessage",
+    "Command",
+    "CycleDone",
+    "DepthSet",
+    "Ended",
+    "EngineFailed",
+    "EngineStarted",
+    "ErrorInfo",
+    "Event",
+    "Finish",
+    "Generate",
+    "HeadInfo",
+    "LoadCancelled",
+    "LoadFailed",
+    "LoadModel",
+    "LoadProgress",
+    "Mode",
+    "ModelInfo",
+    "ModelLoaded",
+    "PrefillProgress",
+    "RequestDone",
+    "RequestFailed",
+    "RequestStarted",
+    "Role",
+    "Sampling",
+    "SetDepth",
+    "Shutdown",
+    "TextRun",
+    "check_depth",
+]
+
+PROTOCOL_VERSION = 1
+MAX_DEPTH = 8
+
+
+class Mode(StrEnum):
+    """How drafts are judged. Every mode is exact; temperature 0 is greedy in each of them."""
+
+    TOKEN = "token"
+    """The ratio rule with residual and bonus (Leviathan et al. 2023)."""
+    SEEDED = "seeded"
+    """The same noise for draft and target: the text depends on the seed, never on the depth."""
+
+
+class Role(StrEnum):
+    """Who says a chat message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Channel(StrEnum):
+    """Which part of an answer a piece of text belongs to."""
+
+    ANSWER = "answer"
+    REASONING = "reasoning"
+
+
+class Ended(StrEnum):
+    """How the last token of a cycle came about."""
+
+    PLAIN = "plain"
+    """Depth 0: the one token, drawn from the trunk."""
+    BONUS = "bonus"
+    """All drafts were accepted; one more token was drawn from the trunk."""
+    RESIDUAL = "residual"
+    """A draft was rejected; the token in its place (in seeded mode the target's own draw)."""
+    STOP = "stop"
+    """A stop token or stop string cut the run; what came after it is not in `emitted`."""
+    LENGTH = "length"
+    """The token that used up max_tokens or the context, whatever else it was."""
+
+
+class Finish(StrEnum):
+    """Why a request ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation, as the chat template sees it."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What plain decoding would draw from. Raises ValueError naming the field and its range."""
+
+    temperature: float = 0.6
+    """0 is greedy."""
+    top_p: float = 0.95
+    """1 keeps everything."""
+    top_k: int = 20
+    """0 keeps everything."""
+    min_p: float = 0.0
+    """Least probability kept, relative to the most probable token; 0 keeps everything."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and 0 <= self.temperature <= 100):
+            raise ValueError(f"temperature must be between 0 and 100, not {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, not {self.top_p:g}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (off) or more, not {self.top_k}")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p must be between 0 and 1, not {self.min_p:g}")
+
+
+def check_depth(depth: int) -> None:
+    """Raise ValueError unless depth is one the engine can draft to."""
+    if not 0 <= depth <= MAX_DEPTH:
+        raise ValueError(f"depth must be between 0 and {MAX_DEPTH}, not {depth}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModel:
+    """Load a model in place of the one loaded now; requests in flight are cancelled."""
+
+    request: str
+    name: str
+    """As the person named it; comes back in ModelInfo."""
+    path: str
+    """Absolute path of a folder with config.json, or of the demo's GGUF file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelLoad:
+    """Stop the load that this request began; answered by LoadCancelled if it was still going."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Complete a prompt. Answered by RequestStarted, CycleDone..., RequestDone."""
+
+    request: str
+    messages: tuple[ChatMessage, ...]
+    """The conversation, put through the model's chat template; empty where `raw` is given."""
+    raw: str | None = None
+    """A prompt that bypasses the chat template."""
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    """0 to 2**64 - 1."""
+    depth: int = 3
+    mode: Mode = Mode.TOKEN
+    max_tokens: int | None = None
+    """None: up to the end of the context."""
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_depth(self.depth)
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be between 0 and 2**64 - 1, not {self.seed}")
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be 1 or more, not {self.max_tokens}")
+        if any(not text for text in self.stop):
+            raise ValueError("a stop string must not be empty")
+        if (self.raw is None) == (not self.messages):
+            raise ValueError("a prompt is either messages or raw text")
+
+
+@dataclass(frozen=True, slots=True)
+class SetDepth:
+    """Draft to another depth from the request's next cycle on; answered by DepthSet."""
+
+    request: str
+    depth: int
+
+    def __post_init__(self) -> None:
+        check_depth(self.depth)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """End a request within one cycle; answered by RequestDone with Finish.CANCELLED."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Leave the process. Closing the command pipe does the same."""
+
+
+Command = LoadModel | CancelLoad | Generate | SetDepth | Cancel | Shutdown
+COMMANDS: tuple[type, ...] = (LoadModel, CancelLoad, Generate, SetDepth, Cancel, Shutdown)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """An error as a person reads it."""
+
+    message: str
+    """What was wrong, one line."""
+    remedy: str
+    """What to do about it, one line; may be empty."""
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStarted:
+    """First event of an engine process."""
+
+    protocol: int
+    pid: int
+    device: str
+    """cpu, metal or cuda."""
+    mlx: str
+    mlx_lm: str
+    blas: str
+    """The matrix library in use on a CPU: stock, or the name and version of another."""
+    blas_note: str
+    """Why an optimised one is not in use though it was wanted; empty otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFailed:
+    """Only event of an engine process that can't work here; the process then ends."""
+
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LoadProgress:
+    """How far a load is."""
+
+    request: str
+    stage: str
+    done: int
+    total: int
+    """0 where the amount is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """The load came to nothing; no model is loaded now."""
+
+    request: str
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCancelled:
+    """CancelLoad took effect; no model is loaded now."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadInfo:
+    """The MTP head in use."""
+
+    family: str
+    parameters: int
+    weights_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is loaded."""
+
+    name: str
+    path: str
+    model_type: str
+    parameters: int
+    weights_bytes: int
+    quantization: str
+    """For example 'affine 4-bit, group 64'; 'none' where the weights are plain."""
+    vocabulary: int
+    context: int
+    """Positions the model was made for."""
+    head: HeadInfo | None
+    """None: plain decoding only."""
+    head_note: str
+    """Why there is no head; empty where there is one."""
+    sampling: Sampling
+    """The model's own generation_config, else the product's default."""
+    has_chat_template: bool
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoaded:
+    """The load succeeded."""
+
+    request: str
+    model: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class RequestStarted:
+    """A request was taken; its prompt is known."""
+
+    request: str
+    model: str
+    prompt_tokens: int
+    sampling: Sampling
+    seed: int
+    depth: int
+    """0 where the model has no head, whatever was asked for."""
+    mode: Mode
+    max_tokens: int
+    """The limit in force, the context's end counted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillProgress:
+    """Prompt tokens in the caches so far."""
+
+    request: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSet:
+    """SetDepth took effect: the depth of the next cycle."""
+
+    request: str
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextRun:
+    """A piece of the answer's text, whole characters only."""
+
+    channel: Channel
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleDone:
+    """One cycle: draft, verify, accept, commit."""
+
+    request: str
+    cycle: int
+    """Counts from 0 within the request."""
+    depth: int
+    """How many were drafted; 0 is plain decoding."""
+    drafted: tuple[int, ...]
+    drafted_pieces: tuple[str, ...]
+    """What each drafted token alone would read as, beside `drafted`."""
+    accepted: int
+    """Drafts accepted, before any stop cut the run."""
+    emitted: tuple[int, ...]
+    """Token ids: the accepted drafts and one more, unless a stop cut the run."""
+    emitted_pieces: tuple[str, ...]
+    ended: Ended
+    runs: tuple[TextRun, ...]
+    """Text that became readable in this cycle; it may lag behind `emitted`."""
+    draft_s: float
+    verify_s: float
+    accept_s: float
+    total_s: float
+    """Wall time of the cycle; what is left of it beside the other three is the host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDone:
+    """A request ended in order."""
+
+    request: str
+    finish: Finish
+    completion_tokens: int
+    prefill_s: float
+    first_token_s: float
+    """From the command's arrival to the first emitted token; 0 where there was none."""
+    total_s: float
+    """From the command's arrival to the end."""
+    runs: tuple[TextRun, ...] = ()
+    """Text held back until the end: a half character, or a stop string that did not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A request ended by an error."""
+
+    request: str
+    error: ErrorInfo
+
+
+Event = (
+    EngineStarted
+    | EngineFailed
+    | LoadProgress
+    | LoadFailed
+    | LoadCancelled
+    | ModelLoaded
+    | RequestStarted
+    | PrefillProgress
+    | DepthSet
+    | CycleDone
+    | RequestDone
+    | RequestFailed
+)
+EVENTS: tuple[type, ...] = (
+    EngineStarted,
+    EngineFailed,
+    LoadProgress,
+    LoadFailed,
+    LoadCancelled,
+    ModelLoaded,
+    RequestStarted,
+    PrefillProgress,
+    DepthSet,
+    CycleDone,
+    RequestDone,
+    RequestFailed,
+)

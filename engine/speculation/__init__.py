@@ -1,0 +1,1 @@
+"""Draft, verify, accept, commit. Knows no family of models, no text and no process."""

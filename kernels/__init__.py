@@ -1,0 +1,1 @@
+"""MLX kernels, each beside its plain-MLX definition. Imports nothing but mlx."""

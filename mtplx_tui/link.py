@@ -1,0 +1,174 @@
+"""The one owner of the engine process: start it, send commands, hand its events on, end it.
+
+Shared by the app, the command line and the server. Everything runs on the caller's event
+loop; `spawn` needs none, so the engine can start while the front end is still importing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from engine import wire
+from engine.protocol import PROTOCOL_VERSION, Command, EngineFailed, EngineStarted, ErrorInfo, Event, Shutdown
+
+LINE_LIMIT = 64 * 2**20
+"""Bytes: longer than any batch the engine may write."""
+END_WAIT_S = 2.0
+"""How long a process may take to leave before it is killed."""
+
+Listener = Callable[[list[Event]], None]
+
+
+class EngineGone(ConnectionError):
+    """A command could not be sent: the engine process is not there."""
+
+
+def spawn(log: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start an engine process whose stderr, native output too, goes to a log file.
+
+    Args:
+        log: appended to; its folder must exist.
+        environment: variables set for the engine beside this process's own.
+    """
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "engine"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            env={**os.environ, **(environment or {})},
+            start_new_session=True,
+        )
+
+
+class EngineLink:
+    """An engine process and those who listen to it.
+
+    `on_events` gets each batch of events in order; `on_gone` is called once when the process
+    ends without having been asked to.
+    """
+
+    def __init__(
+        self,
+        on_events: Listener,
+        on_gone: Callable[[ErrorInfo], None],
+        start: Callable[[], subprocess.Popen[bytes]],
+    ) -> None:
+        self._on_events = on_events
+        self._on_gone = on_gone
+        self._start = start
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id, None when there is none."""
+        return self._process.pid if self._process else None
+
+    def open(self, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Take over a process that `spawn` gave, or start one."""
+        if self._process is not None:
+            raise RuntimeError("an engine process is there already")
+        self._is_closing = False
+        self._process = process or self._start()
+        self._reading = asyncio.get_running_loop().create_task(self._read(self._process))
+
+    def send(self, command: Command) -> None:
+        """Write a command to the engine.
+
+        Raises:
+            EngineGone: there is no engine process to take it.
+        """
+        if self._process is None or self._process.stdin is None:
+            raise EngineGone("the engine is not running")
+        try:
+            self._process.stdin.write(wire.encode([command]))
+            self._process.stdin.flush()
+        except OSError as error:
+            raise EngineGone("the engine is not running") from error
+
+    async def close(self) -> None:
+        """End the engine: by message, then by force."""
+        self._is_closing = True
+        process, reading = self._process, self._reading
+        if process is None:
+            return
+        try:
+            self.send(Shutdown())
+        except EngineGone:
+            process.terminate()
+        await asyncio.to_thread(_wait_or_kill, process)
+        if reading is not None:
+            await reading
+
+    async def restart(self) -> None:
+        """End the engine, whatever it is doing, and start another."""
+        await self.close()
+        self.open()
+
+    async def _read(self, process: subprocess.Popen[bytes]) -> None:
+        reader = asyncio.StreamReader(limit=LINE_LIMIT)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: protocol, process.stdout)
+        try:
+            reason = await self._pump(reader)
+        finally:
+            transport.close()
+        await asyncio.to_thread(_wait_or_kill, process)
+        if process.stdin is not None:
+            _close_quietly(process)
+        self._process = None
+        if not self._is_closing:
+            self._on_gone(reason or _obituary(process.returncode))
+
+    async def _pump(self, reader: asyncio.StreamReader) -> ErrorInfo | None:
+        """Hand batches on until the pipe ends; return why it was given up, if it was."""
+        while line := await reader.readline():
+            try:
+                events = wire.decode(line)
+            except wire.WireError as error:
+                return ErrorInfo(f"the engine sent something unreadable: {error}", RESTART)
+            first = events[0] if events else None
+            if isinstance(first, EngineStarted) and first.protocol != PROTOCOL_VERSION:
+                return ErrorInfo(
+                    f"engine and app speak different versions "
+                    f"({first.protocol} and {PROTOCOL_VERSION})",
+                    "reinstall mtplx-tui",
+                )
+            if isinstance(first, EngineFailed):
+                return first.error
+            self._on_events(events)
+        return None
+
+
+RESTART = "restart the engine; its log tells more"
+
+
+def _obituary(returncode: int) -> ErrorInfo:
+    if returncode < 0:
+        return ErrorInfo(f"the engine was ended by signal {-returncode}", RESTART)
+    return ErrorInfo(f"the engine ended with exit code {returncode}", RESTART)
+
+
+def _close_quietly(process: subprocess.Popen[bytes]) -> None:
+    """Close the command pipe; unsent bytes have no reader any more."""
+    try:
+        if process.stdin is not None:
+            process.stdin.close()
+    except BrokenPipeError:
+        process.stdin = None
+
+
+def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(END_WAIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
