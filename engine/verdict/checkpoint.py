@@ -1,0 +1,150 @@
+"""Facts of a checkpoint folder: config and tensor headers, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ModelFileError
+from engine.verdict.bounded_json import check_cost
+from engine.verdict.families import head_note
+from engine.verdict.headers import check_safetensors
+
+__all__ = ["CheckpointFacts", "check_folder"]
+
+_MAX_CONFIG = 2**20
+_MAX_INDEX = 64 * 2**20
+_MAX_NESTING = 64
+_MAX_PARTS = 5_000_000
+_MAX_SHARDS = 4096
+_INDEX = "model.safetensors.index.json"
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
+_RANGES = {
+    "num_hidden_layers": 1024,
+    "vocab_size": 2**21,
+    "hidden_size": 2**20,
+    "intermediate_size": 2**22,
+    "num_attention_heads": 2**14,
+    "num_key_value_heads": 2**14,
+    "max_position_embeddings": 2**31 - 1,
+}
+"""Largest believable value of each number that sizes something."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """What the files of a checkpoint folder say."""
+
+    config: dict[str, object]
+    model_type: str
+    tensor_names: frozenset[str]
+    weights_bytes: int
+    head_note: str
+    """Why it has no head that runs here."""
+
+
+def check_folder(path: Path) -> CheckpointFacts:
+    """Return the facts of a folder with an mlx-lm checkpoint.
+
+    Every file mlx-lm would open is checked, and none may lie outside the folder, but for the
+    blobs of the hub's cache that a snapshot links to.
+
+    Raises:
+        ModelFileError: a file is missing, malformed, or links to somewhere else.
+    """
+    config = _config(path)
+    shards = _shards(path)
+    names: set[str] = set()
+    size = 0
+    for shard in shards:
+        header = check_safetensors(shard)
+        found = {tensor.name for tensor in header.tensors}
+        if names & found:
+            raise ModelFileError(f"tensor {min(names & found)} is in two files of {path}")
+        names |= found
+        size += shard.stat().st_size - header.data_start
+    model_type = str(config["model_type"])
+    return CheckpointFacts(config, model_type, frozenset(names), size, head_note(config, names))
+
+
+def _config(folder: Path) -> dict[str, object]:
+    config = _read_json(folder, "config.json", _MAX_CONFIG)
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", model_type):
+        raise ModelFileError(f"config.json of {folder} names no model_type")
+    inner = config.get("text_config")
+    for level in (config, inner if isinstance(inner, dict) else {}):
+        for key, limit in _RANGES.items():
+            value = level.get(key)
+            if isinstance(value, int) and not 0 < value <= limit:
+                raise ModelFileError(f"config.json of {folder}: {key} can't be {value:.6g}")
+    return config
+
+
+def _shards(folder: Path) -> list[Path]:
+    """Return all weight files that mlx-lm would open; those an index names must be there."""
+    found = sorted(folder.glob("model*.safetensors"))
+    if (folder / _INDEX).exists():
+        for name in sorted(_indexed(folder)):
+            if not (folder / name).exists():
+                raise ModelFileError(
+                    f"{name} is missing from {folder}", "finish its download, then try again"
+                )
+            if folder / name not in found:
+                found.append(folder / name)
+    if not found:
+        raise ModelFileError(f"{folder} holds no model*.safetensors", "is it an MLX model?")
+    if len(found) > _MAX_SHARDS:
+        raise ModelFileError(f"{folder} holds {len(found)} weight files")
+    for shard in found:
+        _check_place(folder, shard)
+    return found
+
+
+def _indexed(folder: Path) -> set[str]:
+    weight_map = _read_json(folder, _INDEX, _MAX_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelFileError(f"{_INDEX} of {folder} has no weight_map")
+    names = set()
+    for name in weight_map.values():
+        if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
+            raise ModelFileError(f"{_INDEX} of {folder} names the file {name!r:.80}")
+        names.add(name)
+    return names
+
+
+def _read_json(folder: Path, name: str, limit: int) -> dict[str, object]:
+    path = folder / name
+    if not path.is_file():
+        raise ModelFileError(f"there is no {name} in {folder}", "is it a model folder?")
+    _check_place(folder, path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise ModelFileError(f"{name} of {folder} is larger than {limit} bytes")
+        check_cost(raw, _MAX_NESTING, _MAX_PARTS)
+        content = json.loads(raw.decode("utf-8"))
+    except OSError as error:
+        raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ModelFileError(f"{name} of {folder} is no valid JSON: {reason}") from error
+    if not isinstance(content, dict):
+        raise ModelFileError(f"{name} of {folder} is no JSON object")
+    return content
+
+
+def _check_place(folder: Path, path: Path) -> None:
+    """Raise ModelFileError if a file lies elsewhere than in its folder or its hub blobs."""
+    try:
+        real, home = path.resolve(strict=True), folder.resolve(strict=True)
+    except (OSError, RuntimeError) as error:
+        raise ModelFileError(f"{path} can't be read: its link leads nowhere") from error
+    is_inside = real.is_relative_to(home)
+    is_snapshot = home.parent.name == "snapshots"
+    is_blob = is_snapshot and real.parent == home.parent.parent / "blobs"
+    if not (is_inside or is_blob):
+        raise ModelFileError(f"{path} links to a file outside its folder")
