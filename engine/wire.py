@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 
 from engine import protocol
 
-__all__ = ["WireError", "decode", "encode", "from_plain", "to_plain"]
+__all__ = ["WireError", "decode", "encode", "from_plain", "plain_fields", "to_plain"]
 
 
 class WireError(ValueError):
@@ -54,7 +54,7 @@ def decode(line: bytes) -> list[typing.Any]:
 def to_plain(message: protocol.Command | protocol.Event) -> dict[str, object]:
     """Return a message as what JSON can hold, its type's name under "is"."""
     plain: dict[str, object] = {"is": type(message).__name__}
-    plain.update(_plain_fields(message))
+    plain.update(plain_fields(message))
     return plain
 
 
@@ -69,7 +69,8 @@ def from_plain(plain: object) -> typing.Any:
     return _reader(kind)(fields)
 
 
-def _plain_fields(instance: object) -> dict[str, object]:
+def plain_fields(instance: object) -> dict[str, object]:
+    """Return the fields of a frozen dataclass as what JSON can hold."""
     return {name: _plain_value(getattr(instance, name)) for name in _field_names(type(instance))}
 
 
@@ -84,7 +85,7 @@ def _plain_value(value: object) -> object:
     if isinstance(value, enum.Enum):
         return value.value
     if dataclasses.is_dataclass(value):
-        return _plain_fields(value)
+        return plain_fields(value)
     return value
 
 

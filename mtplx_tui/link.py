@@ -7,7 +7,6 @@ loop; `spawn` needs none, so the engine can start while the front end is still i
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,20 +27,22 @@ class EngineGone(ConnectionError):
     """A command could not be sent: the engine process is not there."""
 
 
-def spawn(log: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def spawn(log: Path, cache: Path, blas: str) -> subprocess.Popen[bytes]:
     """Start an engine process whose stderr, native output too, goes to a log file.
 
     Args:
-        log: appended to; its folder must exist.
-        environment: variables set for the engine beside this process's own.
+        log: appended to.
+        cache: folder for what the engine makes once and keeps.
+        blas: "auto" or "stock"; see `engine.blas`.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-P", "-m", "engine", "--blas", blas, "--cache", str(cache)]
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**os.environ, **(environment or {})},
             start_new_session=True,
         )
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import mlx.core as mx
 
-__all__ = ["Purpose", "gumbel", "uniform"]
+__all__ = ["CycleNoise", "Purpose", "gumbel", "uniform"]
 
 
 class Purpose(IntEnum):
@@ -49,6 +49,44 @@ def gumbel(seed: int, position: int, vocabulary: int) -> mx.array:
     bits = _bits(seed, 0, position, Purpose.SEEDED)
     key = mx.array([bits >> 32, bits & 0xFFFFFFFF], dtype=mx.uint32)
     return mx.random.gumbel((vocabulary,), key=key)
+
+
+class CycleNoise:
+    """All the randomness of one cycle.
+
+    Args:
+        seed: of the request.
+        cycle: its number.
+        first: absolute position of the first token the cycle decides.
+    """
+
+    def __init__(self, seed: int, cycle: int, first: int) -> None:
+        self._seed = seed
+        self._cycle = cycle
+        self._first = first
+        self._gumbel: dict[int, mx.array] = {}
+
+    def draft(self, index: int) -> mx.array:
+        """Return the number that draws draft `index` (from 0); float32 [1]."""
+        return mx.array([self._number(index, Purpose.DRAFT)])
+
+    def accept(self, depth: int) -> mx.array:
+        """Return the numbers the drafts are judged with; float32 [depth]."""
+        return mx.array([self._number(i, Purpose.ACCEPT) for i in range(depth)])
+
+    def following(self, depth: int) -> mx.array:
+        """Return what draws the token after i accepted drafts, the bonus last; [depth + 1]."""
+        residuals = [self._number(i, Purpose.RESIDUAL) for i in range(depth)]
+        return mx.array([*residuals, self._number(depth, Purpose.BONUS)])
+
+    def gumbel(self, index: int, vocabulary: int) -> mx.array:
+        """Return the seeded noise of the token `index` places on; float32 [1, vocabulary]."""
+        if index not in self._gumbel:
+            self._gumbel[index] = gumbel(self._seed, self._first + index, vocabulary)[None]
+        return self._gumbel[index]
+
+    def _number(self, index: int, purpose: Purpose) -> float:
+        return uniform(self._seed, self._cycle, self._first + index, purpose)
 
 
 def _bits(seed: int, cycle: int, position: int, purpose: Purpose) -> int:

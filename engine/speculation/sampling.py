@@ -36,8 +36,9 @@ def target_distribution(logits: mx.array, sampling: Sampling) -> mx.array:
         return _normalised(mx.where(probs >= least, probs, 0))
     ids = _descending(scaled, sampling.top_k or scaled.shape[-1])
     probs = mx.softmax(mx.take_along_axis(scaled, ids, axis=-1), axis=-1, precise=True)
-    before = mx.cumsum(probs, axis=-1, inclusive=False)
-    is_kept = (before < sampling.top_p) & (probs >= sampling.min_p * probs[:, :1])
+    is_kept = probs >= sampling.min_p * probs[:, :1]
+    if sampling.top_p < 1:
+        is_kept &= mx.cumsum(probs, axis=-1, inclusive=False) < sampling.top_p
     return _scattered(logits.shape, ids, _normalised(mx.where(is_kept, probs, 0)))
 
 

@@ -1,0 +1,235 @@
+"""The demo model's GGUF file, brought to mlx-lm's llama class.
+
+MLX reads the file, but only after its header was checked (`engine.verdict.headers`): a
+malformed one crashes MLX. On a CPU the weights are unpacked once and kept in a cache folder,
+since MLX multiplies packed weights slowly there; on a GPU they stay packed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models import llama
+
+from engine.errors import ModelFileError
+from engine.model.gguf_tokenizer import build_tokenizer
+from engine.model.tokenizer import Tokenizer
+from engine.verdict.headers import check_gguf
+
+__all__ = ["GgufModel", "load_gguf"]
+
+_log = logging.getLogger(__name__)
+_GROUP = 32
+_MODULES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class GgufModel:
+    """What a GGUF file holds."""
+
+    model: llama.Model
+    args: llama.ModelArgs
+    tokenizer: Tokenizer
+    is_unpacked: bool
+    """Whether the weights are plain numbers, as on a CPU."""
+
+
+def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
+    """Return the model in a GGUF file.
+
+    Args:
+        path: the file; its architecture must be llama.
+        cache_folder: where the unpacked weights are kept; used on a CPU only.
+        progress: told the stage, and how many of how many tensors are done; may raise to
+            end the load.
+
+    Raises:
+        ModelFileError: malformed, or of a kind this loader does not know.
+    """
+    check_gguf(path)
+    weights, metadata = mx.load(str(path), return_metadata=True)
+    architecture = metadata.get("general.architecture")
+    if architecture != "llama":
+        raise ModelFileError(
+            f"{path.name} holds a {architecture} model; only the demo model is read from GGUF",
+            "use the model's MLX or safetensors release",
+        )
+    args = _arguments(metadata)
+    model = llama.Model(args)
+    is_unpacked = mx.default_device() == mx.cpu
+    if is_unpacked:
+        cached = cache_folder / f"{path.stem}-{_fingerprint(path)}.safetensors"
+        unpacked = _unpacked(weights, args, cached, progress)
+        model.load_weights(unpacked)
+    else:
+        _load_packed(model, weights, args)
+    return GgufModel(model, args, _tokenizer(metadata), is_unpacked)
+
+
+def _tokenizer(metadata: dict[str, object]) -> Tokenizer:
+    tokens = metadata["tokenizer.ggml.tokens"]
+    template = metadata.get("tokenizer.chat_template")
+    ids = {name: int(metadata[f"tokenizer.ggml.{name}_token_id"].item()) for name in ("bos", "eos")}
+    special = {f"{name}_token": tokens[index] for name, index in ids.items()}
+    stop_ids = {ids["eos"]} | {i for i, t in enumerate(tokens[:64]) if t in _END_OF_TEXT}
+    return Tokenizer(build_tokenizer(metadata), template, special, frozenset(stop_ids))
+
+
+_END_OF_TEXT = ("<|endoftext|>", "<|im_end|>")
+
+
+def _arguments(metadata: dict[str, object]) -> llama.ModelArgs:
+    def number(name: str) -> int | float:
+        value = metadata.get(f"llama.{name}")
+        if not isinstance(value, mx.array) or value.size != 1:
+            raise ModelFileError(f"the file does not say its llama.{name}")
+        return value.item()
+
+    heads = int(number("attention.head_count"))
+    hidden = int(number("embedding_length"))
+    return llama.ModelArgs(
+        model_type="llama",
+        hidden_size=hidden,
+        num_hidden_layers=int(number("block_count")),
+        intermediate_size=int(number("feed_forward_length")),
+        num_attention_heads=heads,
+        num_key_value_heads=int(number("attention.head_count_kv")),
+        head_dim=hidden // heads,
+        rms_norm_eps=float(number("attention.layer_norm_rms_epsilon")),
+        vocab_size=int(number("vocab_size")),
+        max_position_embeddings=int(number("context_length")),
+        rope_theta=float(number("rope.freq_base")),
+        tie_word_embeddings=True,
+    )
+
+
+def _module_name(name: str) -> str:
+    """Return mlx-lm's name of a GGUF module."""
+    if name == "token_embd":
+        return "model.embed_tokens"
+    if name == "output_norm":
+        return "model.norm"
+    match name.split("."):
+        case ["blk", layer, part] if part in _MODULES:
+            return f"model.layers.{layer}.{_MODULES[part]}"
+    raise ModelFileError(f"unknown tensor {name} in the file")
+
+
+def _turned_back(name: str, rows: mx.array, args: llama.ModelArgs) -> mx.array:
+    """Undo GGUF's reordering of q and k rows, made there for interleaved rope."""
+    part = name.rsplit(".", 1)[-1]
+    heads = {"attn_q": args.num_attention_heads, "attn_k": args.num_key_value_heads}.get(part)
+    if heads is None:
+        return rows
+    shape = rows.shape
+    return rows.reshape(heads, -1, 2, shape[-1]).swapaxes(1, 2).reshape(shape)
+
+
+def _modules(weights: dict[str, mx.array]) -> list[str]:
+    return [name.removesuffix(".weight") for name in weights if name.endswith(".weight")]
+
+
+def _bits(packed: mx.array, scales: mx.array) -> int:
+    return packed.shape[-1] * 32 // (scales.shape[-1] * _GROUP)
+
+
+def _unpacked(
+    weights: dict[str, mx.array], args: llama.ModelArgs, cached: Path, progress: Progress
+) -> list[tuple[str, mx.array]]:
+    """Return float32 weights by mlx-lm's names, from the cache if they are there."""
+    if cached.exists():
+        half = mx.load(str(cached))
+    else:
+        half = _unpack(weights, args, progress)
+        _keep(half, cached, progress)
+    full = []
+    for index, (name, weight) in enumerate(half.items()):
+        progress("reading weights", index, len(half))
+        full.append((name, weight.astype(mx.float32)))
+        mx.eval(full[-1][1])
+    return full
+
+
+def _unpack(
+    weights: dict[str, mx.array], args: llama.ModelArgs, progress: Progress
+) -> dict[str, mx.array]:
+    names = _modules(weights)
+    unpacked = {}
+    for index, name in enumerate(names):
+        progress("unpacking weights, once", index, len(names))
+        weight = weights[f"{name}.weight"]
+        if f"{name}.scales" in weights:
+            scales, biases = weights[f"{name}.scales"], weights[f"{name}.biases"]
+            bits = _bits(weight, scales)
+            weight = mx.dequantize(weight, scales, biases, group_size=_GROUP, bits=bits)
+        weight = _turned_back(name, weight, args).astype(mx.float16)
+        mx.eval(weight)
+        unpacked[f"{_module_name(name)}.weight"] = weight
+    return unpacked
+
+
+def _keep(weights: dict[str, mx.array], cached: Path, progress: Progress) -> None:
+    """Write the unpacked weights so that a half-written file is never taken for whole."""
+    progress("keeping unpacked weights", 0, 0)
+    partial = cached.with_name(f".{os.getpid()}-{cached.name}")
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        for stale in cached.parent.glob(f".*-{cached.name}"):
+            stale.unlink(missing_ok=True)
+        mx.save_safetensors(str(partial), weights)
+        partial.replace(cached)
+    except (OSError, RuntimeError) as error:
+        _log.warning("the unpacked weights could not be kept, so they are unpacked each time: %s", error)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load_packed(
+    model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs
+) -> None:
+    bits = {
+        _module_name(name): _bits(weights[f"{name}.weight"], weights[f"{name}.scales"])
+        for name in _modules(weights)
+        if f"{name}.scales" in weights
+    }
+    nn.quantize(
+        model,
+        group_size=_GROUP,
+        class_predicate=lambda path, _: {"group_size": _GROUP, "bits": bits[path]}
+        if path in bits
+        else False,
+    )
+    turned = []
+    for full_name, array in weights.items():
+        name, kind = full_name.rsplit(".", 1)
+        rows = _halved(_turned_back(name, array, args))
+        turned.append((f"{_module_name(name)}.{kind}", rows))
+    model.load_weights(turned)
+    mx.eval(model.parameters())
+
+
+def _halved(array: mx.array) -> mx.array:
+    return array.astype(mx.float16) if array.dtype == mx.float32 else array
+
+
+def _fingerprint(path: Path) -> str:
+    """Return what tells this file from another; a changed file is unpacked anew."""
+    state = path.stat()
+    return f"{state.st_size:x}-{state.st_mtime_ns:x}"

@@ -1,0 +1,207 @@
+"""Weights on a disk to a trunk, a head where there is one, and a tokenizer."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from mlx_lm.utils import get_total_parameters, load_model
+
+from engine.errors import HeadError, ModelError, ModelFileError
+from engine.model import tokenizer as tokenizers
+from engine.model.gguf import load_gguf
+from engine.model.head import Head
+from engine.model.heads.demo import load_demo_head
+from engine.model.tokenizer import Tokenizer
+from engine.model.trunk import Trunk
+from engine.protocol import HeadInfo, ModelInfo, Sampling
+from engine.verdict.checkpoint import CheckpointFacts, check_folder
+from engine.verdict.families import DEMO
+
+__all__ = ["LoadedModel", "Progress", "load"]
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to run."""
+
+    trunk: Trunk
+    head: Head | None
+    tokenizer: Tokenizer
+    info: ModelInfo
+
+
+def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> LoadedModel:
+    """Load a model.
+
+    Args:
+        name: as the person named it.
+        path: a folder with config.json, or the demo's GGUF file.
+        cache_folder: for weights that were unpacked for a CPU.
+        progress: told the stage and how much of how much is done; may raise to end the load.
+
+    Raises:
+        ModelError: it can't be loaded; the message says why.
+    """
+    begin = time.perf_counter()
+    is_file = path.suffix == ".gguf"
+    loaded = _load_demo(path, cache_folder, progress) if is_file else _load_folder(path, progress)
+    gc.freeze()
+    return _finished(loaded, name, path, time.perf_counter() - begin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    model: nn.Module
+    trunk: Trunk
+    head: Head | None
+    head_note: str
+    tokenizer: Tokenizer
+    config: dict[str, object]
+    sampling: Sampling
+
+
+def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedModel:
+    config = parts.config
+    info = ModelInfo(
+        name=name,
+        path=str(path),
+        model_type=str(config.get("model_type", "")),
+        parameters=get_total_parameters(parts.model),
+        weights_bytes=_bytes(parts.model),
+        quantization=_quantization(config),
+        vocabulary=_number(config, "vocab_size", 0),
+        context=_number(config, "max_position_embeddings", 4096),
+        head=_head_info(parts.head),
+        head_note=parts.head_note,
+        sampling=parts.sampling,
+        has_chat_template=parts.tokenizer.has_chat_template,
+        load_s=seconds,
+    )
+    return LoadedModel(parts.trunk, parts.head, parts.tokenizer, info)
+
+
+def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
+    gguf = load_gguf(path, cache_folder, progress)
+    trunk = Trunk(gguf.model)
+    progress("reading the head", 0, 0)
+    head: Head | None = None
+    note = ""
+    try:
+        with as_file(files("engine") / "data" / "demo" / "mtp.safetensors") as weights:
+            head = load_demo_head(weights, gguf.args, trunk, DEMO)
+        trunk.tap()
+    except HeadError as error:
+        note = error.message
+    config: dict[str, object] = {
+        "model_type": "llama",
+        "vocab_size": gguf.args.vocab_size,
+        "max_position_embeddings": gguf.args.max_position_embeddings,
+        "quantization": None if gguf.is_unpacked else {"bits": 4, "group_size": 32},
+    }
+    return _Parts(gguf.model, trunk, head, note, gguf.tokenizer, config, Sampling())
+
+
+def _load_folder(path: Path, progress: Progress) -> _Parts:
+    progress("checking files", 0, 0)
+    facts = check_folder(path)
+    tokenizer = tokenizers.from_folder(path, facts.config)
+    progress("building the model", 0, 0)
+    model = _built(path, facts)
+    _read_weights(model, facts.weights_bytes, progress)
+    sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
+    config = {**facts.config, **_text_config(facts.config)}
+    return _Parts(model, Trunk(model), None, facts.head_note, tokenizer, config, sampling)
+
+
+def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
+    """Let mlx-lm build the model; its weights stay on the disk until they are read."""
+    try:
+        model, _ = load_model(path, lazy=True)
+    except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ModelError(
+            f"mlx-lm can't build {facts.model_type} from {path}: {reason}",
+            "see which model types mlx-lm supports",
+        ) from error
+    return model
+
+
+def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
+    """Bring all weights into memory; on a CPU as float32, which MLX multiplies fastest there."""
+    is_widened = mx.default_device() == mx.cpu and size * 2 < _memory_bytes() * 0.6
+    weights = tree_flatten(model.parameters())
+    for index, (name, weight) in enumerate(weights):
+        progress("reading weights", index, len(weights))
+        if is_widened and mx.issubdtype(weight.dtype, mx.floating):
+            weight = weight.astype(mx.float32)
+        try:
+            mx.eval(weight)
+        except RuntimeError as error:
+            raise ModelFileError(f"weight {name} can't be read: {error}") from error
+        model.load_weights([(name, weight)], strict=False)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(weight.nbytes for _, weight in tree_flatten(model.parameters()))
+
+
+def _head_info(head: Head | None) -> HeadInfo | None:
+    if not isinstance(head, nn.Module):
+        return None
+    return HeadInfo(DEMO.name, get_total_parameters(head), _bytes(head))
+
+
+def _text_config(config: dict[str, object]) -> dict[str, object]:
+    inner = config.get("text_config")
+    return inner if isinstance(inner, dict) else {}
+
+
+def _number(config: dict[str, object], key: str, default: int) -> int:
+    value = config.get(key)
+    return value if isinstance(value, int) and value > 0 else default
+
+
+def _quantization(config: dict[str, object]) -> str:
+    facts = config.get("quantization")
+    if not isinstance(facts, dict):
+        return "none"
+    mode, bits, group = facts.get("mode", "affine"), facts.get("bits"), facts.get("group_size")
+    return f"{mode} {bits}-bit, group {group}"
+
+
+def _sampling(generation: dict[str, object]) -> Sampling:
+    """Return the model's own sampling; what it leaves out or gets wrong is the default."""
+    default = Sampling()
+    values: dict[str, float] = {}
+    for key in ("temperature", "top_p", "top_k", "min_p"):
+        value = generation.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            values[key] = value
+    if generation.get("do_sample") is False:
+        values["temperature"] = 0.0
+    if not values:
+        return default
+    try:
+        return Sampling(
+            temperature=float(values.get("temperature", 1.0)),
+            top_p=float(values.get("top_p", 1.0)),
+            top_k=int(values.get("top_k", 0)),
+            min_p=float(values.get("min_p", 0.0)),
+        )
+    except ValueError:
+        return default

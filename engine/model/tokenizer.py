@@ -1,0 +1,162 @@
+"""Text to token ids and back, with the chat template and the stop tokens that go with it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer as Vocabulary
+
+from engine.errors import ModelFileError, RequestError
+from engine.protocol import ChatMessage
+from engine.template import ChatTemplate
+
+__all__ = ["Tokenizer", "from_folder", "read_json"]
+
+
+class Tokenizer:
+    """A model's tokenizer.
+
+    Args:
+        vocabulary: the `tokenizers` object.
+        template: the chat template's text; None where the model has none.
+        special: special tokens by the names templates use (bos_token, eos_token).
+        stop_ids: tokens that end an answer.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        template: str | None,
+        special: dict[str, str],
+        stop_ids: frozenset[int],
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._template_text = template
+        self._special = special
+        self.stop_ids = stop_ids
+        self.piece = functools.lru_cache(maxsize=65536)(self._piece)
+        """What a token alone reads as; broken bytes show as U+FFFD."""
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether a conversation can be rendered."""
+        return self._template_text is not None
+
+    def render(self, messages: tuple[ChatMessage, ...]) -> str:
+        """Return a conversation as the text of a prompt.
+
+        Raises:
+            RequestError: there is no template, or it refuses the conversation.
+        """
+        if self._template is None:
+            raise RequestError("this model has no chat template", "use a raw prompt (--raw)")
+        return self._template.render(messages)
+
+    def encode(self, text: str, *, is_rendered: bool) -> list[int]:
+        """Return token ids; special tokens in the text count as such.
+
+        Args:
+            text: lone surrogates are read as U+FFFD.
+            is_rendered: by the chat template, which brings its own first token along.
+        """
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return self._vocabulary.encode(clean, add_special_tokens=not is_rendered).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids without special tokens."""
+        return self._vocabulary.decode(list(ids), skip_special_tokens=True)
+
+    @functools.cached_property
+    def _template(self) -> ChatTemplate | None:
+        text = self._template_text
+        return None if text is None else ChatTemplate(text, self._special)
+
+    @functools.cached_property
+    def _anchor(self) -> tuple[int, str]:
+        """A plain token to decode others behind, since a first token may lose its space."""
+        token = self._vocabulary.encode("a", add_special_tokens=False).ids[-1]
+        return token, self._vocabulary.decode([token], skip_special_tokens=False)
+
+    def _piece(self, token: int) -> str:
+        anchor, text = self._anchor
+        both = self._vocabulary.decode([anchor, token], skip_special_tokens=False)
+        return both[len(text) :]
+
+
+def from_folder(folder: Path, config: dict[str, object]) -> Tokenizer:
+    """Return the tokenizer of a checkpoint folder.
+
+    Raises:
+        ModelFileError: there is none that can be read without running foreign code.
+    """
+    settings = read_json(folder / "tokenizer_config.json")
+    vocabulary = _vocabulary(folder)
+    special = {
+        name: text
+        for name in ("bos_token", "eos_token", "pad_token", "unk_token")
+        if (text := _token_text(settings.get(name))) is not None
+    }
+    generation = read_json(folder / "generation_config.json")
+    eos = vocabulary.token_to_id(special.get("eos_token", ""))
+    stop_ids = {eos, *_ids(config.get("eos_token_id")), *_ids(generation.get("eos_token_id"))}
+    template = _template_text(folder, settings)
+    return Tokenizer(vocabulary, template, special, frozenset(stop_ids - {None}))
+
+
+def _vocabulary(folder: Path) -> Vocabulary:
+    path = folder / "tokenizer.json"
+    try:
+        if path.exists():
+            return Vocabulary.from_file(str(path))
+        return _converted(folder)
+    except Exception as error:  # tokenizers and transformers raise bare Exception
+        reason = " ".join(str(error).split())[:200]
+        raise ModelFileError(f"no usable tokenizer in {folder}: {reason}") from error
+
+
+def _converted(folder: Path) -> Vocabulary:
+    """Let transformers convert an older tokenizer's files; it takes seconds to import."""
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    return loaded.backend_tokenizer
+
+
+def _template_text(folder: Path, settings: dict[str, object]) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text("utf-8")
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Return the object in a JSON file; empty where there is no file.
+
+    Raises:
+        ModelFileError: the file is there but can't be read.
+    """
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} can't be read: {error}") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _token_text(token: object) -> str | None:
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _ids(value: object) -> list[int]:
+    values = value if isinstance(value, list) else [value]
+    return [item for item in values if isinstance(item, int) and not isinstance(item, bool)]

@@ -1,0 +1,199 @@
+"""One request in flight: prompt read chunk by chunk, then cycle after cycle, as events."""
+
+from __future__ import annotations
+
+import time
+
+import mlx.core as mx
+
+from engine.channels import ChannelSplitter
+from engine.errors import RequestError
+from engine.model.load import LoadedModel
+from engine.protocol import (
+    CycleDone,
+    DepthSet,
+    Ended,
+    Event,
+    Finish,
+    Generate,
+    PrefillProgress,
+    RequestDone,
+    RequestStarted,
+    TextRun,
+)
+from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
+from engine.speculation.depth import next_depth
+from engine.speculation.stream import Stream
+from engine.text import Detokenizer, StopStrings
+
+__all__ = ["Request"]
+
+CPU_CHUNK = 128
+GPU_CHUNK = 512
+"""Prompt tokens read between two looks at the commands."""
+
+
+class Request:
+    """See the module.
+
+    Args:
+        command: what was asked for.
+        model: what it runs on.
+
+    Raises:
+        RequestError: the prompt is empty, too long, or refused by the chat template.
+    """
+
+    def __init__(self, command: Generate, model: LoadedModel) -> None:
+        self._begin = time.perf_counter()
+        self.name = command.request
+        self._command = command
+        self._model = model
+        prompt = _prompt_text(command, model)
+        self._prompt = model.tokenizer.encode(prompt, is_rendered=command.raw is None)
+        self._most = _most_tokens(command, model, len(self._prompt))
+        self._depth = command.depth if model.head else 0
+        self._stream = Stream(model.trunk.make_cache(), model.head, command.seed)
+        self._detokenizer = Detokenizer(model.tokenizer.decode)
+        self._stops = StopStrings(command.stop)
+        self._channels = ChannelSplitter(prompt if command.raw is None else "")
+        self._read = 0
+        self._count = 0
+        self._prefill_s = 0.0
+        self._first_token_s = 0.0
+        self._chunk = CPU_CHUNK if mx.default_device() == mx.cpu else GPU_CHUNK
+        self.is_over = False
+
+    def started(self) -> RequestStarted:
+        """Return the event that begins the request's story."""
+        return RequestStarted(
+            request=self.name,
+            model=self._model.info.name,
+            prompt_tokens=len(self._prompt),
+            sampling=self._command.sampling,
+            seed=self._command.seed,
+            depth=self._depth,
+            mode=self._command.mode,
+            max_tokens=self._most,
+        )
+
+    def set_depth(self, depth: int) -> DepthSet:
+        """Draft to another depth from the next cycle on; without a head it stays 0."""
+        self._depth = depth if self._model.head else 0
+        return DepthSet(self.name, self._depth)
+
+    def cancel(self) -> RequestDone:
+        """End the request."""
+        return self._done(Finish.CANCELLED)
+
+    def advance(self) -> list[Event]:
+        """Read one chunk of the prompt, or run one cycle."""
+        if self._stream.last < 0:
+            return [self._read_chunk()]
+        limit = len(self._prompt) + self._most - self._stream.position - 1
+        depth = next_depth(self._depth, self._most - self._count, max(1, limit))
+        result = run_cycle(
+            self._model.trunk, self._stream, depth, self._command.sampling, self._command.mode
+        )
+        return self._told(result)
+
+    def _read_chunk(self) -> PrefillProgress:
+        """Read on; all of the prompt but its last token goes through the trunk here."""
+        begin = time.perf_counter()
+        total = len(self._prompt) - 1
+        end = min(self._read + self._chunk, total)
+        chunk = self._prompt[self._read : end]
+        read_prompt(self._model.trunk, self._stream, chunk, self._prompt[end])
+        if end < total:
+            self._stream.last = -1
+        self._read = end
+        self._prefill_s += time.perf_counter() - begin
+        return PrefillProgress(self.name, end + (end == total), total + 1)
+
+    def _told(self, result: CycleResult) -> list[Event]:
+        """Return a cycle's events: the cycle, and the end where it came."""
+        if not self._count:
+            self._first_token_s = time.perf_counter() - self._begin
+        kept: list[int] = []
+        shown: list[str] = []
+        ended, finish = result.ended, None
+        for token in result.emitted:
+            kept.append(token)
+            finish = self._take(token, shown)
+            if finish is not None:
+                ended = Ended.STOP if finish is Finish.STOP else Ended.LENGTH
+                break
+        events: list[Event] = [self._cycle_done(result, kept, ended, "".join(shown))]
+        if finish is not None:
+            events.append(self._done(finish))
+        return events
+
+    def _take(self, token: int, shown: list[str]) -> Finish | None:
+        """Count a token, add its text to what is shown, and say whether it is the last."""
+        self._count += 1
+        if token in self._model.tokenizer.stop_ids:
+            return Finish.STOP
+        text, is_stopped = self._stops.feed(self._detokenizer.add(token))
+        shown.append(text)
+        if is_stopped:
+            self._detokenizer = Detokenizer(self._model.tokenizer.decode)
+            return Finish.STOP
+        return Finish.LENGTH if self._count >= self._most else None
+
+    def _cycle_done(
+        self, result: CycleResult, kept: list[int], ended: Ended, text: str
+    ) -> CycleDone:
+        piece = self._model.tokenizer.piece
+        return CycleDone(
+            request=self.name,
+            cycle=result.cycle,
+            depth=result.depth,
+            drafted=result.drafted,
+            drafted_pieces=tuple(piece(token) for token in result.drafted),
+            accepted=result.accepted,
+            emitted=tuple(kept),
+            emitted_pieces=tuple(piece(token) for token in kept),
+            ended=ended,
+            runs=self._channels.feed(text),
+            draft_s=result.draft_s,
+            verify_s=result.verify_s,
+            accept_s=result.accept_s,
+            total_s=result.total_s,
+        )
+
+    def _done(self, finish: Finish) -> RequestDone:
+        self.is_over = True
+        return RequestDone(
+            request=self.name,
+            finish=finish,
+            completion_tokens=self._count,
+            prefill_s=self._prefill_s,
+            first_token_s=self._first_token_s,
+            total_s=time.perf_counter() - self._begin,
+            runs=self._held_back(),
+        )
+
+    def _held_back(self) -> tuple[TextRun, ...]:
+        text, is_stopped = self._stops.feed(self._detokenizer.finish())
+        rest = "" if is_stopped else self._stops.finish()
+        return (*self._channels.feed(text + rest), *self._channels.finish())
+
+
+def _prompt_text(command: Generate, model: LoadedModel) -> str:
+    if command.raw is not None:
+        return command.raw
+    return model.tokenizer.render(command.messages)
+
+
+def _most_tokens(command: Generate, model: LoadedModel, prompt_tokens: int) -> int:
+    """Return how many tokens may be emitted: what was asked for, within the context."""
+    if not prompt_tokens:
+        raise RequestError("the prompt is empty", "give at least one character")
+    room = model.info.context - prompt_tokens
+    if room < 1:
+        raise RequestError(
+            f"the prompt has {prompt_tokens} tokens, but {model.info.name} was made for "
+            f"{model.info.context}",
+            "shorten it, or begin a new chat",
+        )
+    return room if command.max_tokens is None else min(room, command.max_tokens)

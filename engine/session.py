@@ -1,0 +1,133 @@
+"""One loaded model and the requests in flight, each with its own caches and random keys.
+
+Decides whose turn it is: requests take turns, one chunk of prompt or one cycle each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import mlx.core as mx
+
+from engine.errors import EngineError, RequestError
+from engine.model.load import LoadedModel, load
+from engine.protocol import (
+    Cancel,
+    ErrorInfo,
+    Event,
+    Generate,
+    LoadCancelled,
+    LoadFailed,
+    LoadModel,
+    LoadProgress,
+    ModelLoaded,
+    RequestFailed,
+    SetDepth,
+)
+from engine.request import Request
+
+__all__ = ["Session"]
+
+
+class _LoadStoppedError(Exception):
+    """Someone cancelled the load."""
+
+
+class Session:
+    """See the module.
+
+    Args:
+        emit: takes each event.
+        cache_folder: for weights that were unpacked for a CPU.
+        is_load_cancelled: asked between the steps of a load, by its request id.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        cache_folder: Path,
+        is_load_cancelled: Callable[[str], bool],
+    ) -> None:
+        self._emit = emit
+        self._cache_folder = cache_folder
+        self._is_load_cancelled = is_load_cancelled
+        self._model: LoadedModel | None = None
+        self._requests: deque[Request] = deque()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request has work to do."""
+        return bool(self._requests)
+
+    def load(self, command: LoadModel) -> None:
+        """Load a model in place of the present one; tells how it went by events."""
+        for request in self._requests:
+            self._emit(request.cancel())
+        self._requests.clear()
+        self._model = None
+        mx.clear_cache()
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if self._is_load_cancelled(command.request):
+                raise _LoadStoppedError
+            self._emit(LoadProgress(command.request, stage, done, total))
+
+        try:
+            progress("starting", 0, 0)
+            path = Path(command.path)
+            self._model = load(command.name, path, self._cache_folder, progress)
+        except _LoadStoppedError:
+            self._emit(LoadCancelled(command.request))
+        except EngineError as error:
+            self._emit(LoadFailed(command.request, error.info()))
+        except (MemoryError, RuntimeError, OSError, ValueError, KeyError) as error:
+            self._emit(LoadFailed(command.request, _unforeseen("loading", error)))
+        else:
+            self._emit(ModelLoaded(command.request, self._model.info))
+
+    def generate(self, command: Generate) -> None:
+        """Take a request."""
+        try:
+            if self._model is None:
+                raise RequestError("no model is loaded", "open one first")
+            if any(request.name == command.request for request in self._requests):
+                raise RequestError(f"request {command.request} is in flight already")
+            request = Request(command, self._model)
+        except EngineError as error:
+            self._emit(RequestFailed(command.request, error.info()))
+            return
+        self._requests.append(request)
+        self._emit(request.started())
+
+    def set_depth(self, command: SetDepth) -> None:
+        """Change a request's depth; one that has ended has none."""
+        for request in self._requests:
+            if request.name == command.request:
+                self._emit(request.set_depth(command.depth))
+
+    def cancel(self, command: Cancel) -> None:
+        """End a request; one that has ended told so before."""
+        for request in list(self._requests):
+            if request.name == command.request:
+                self._requests.remove(request)
+                self._emit(request.cancel())
+
+    def step(self) -> None:
+        """Give the next request its turn."""
+        request = self._requests.popleft()
+        try:
+            events = request.advance()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            self._emit(RequestFailed(request.name, _unforeseen("generating", error)))
+            return
+        for event in events:
+            self._emit(event)
+        if not request.is_over:
+            self._requests.append(request)
+
+
+def _unforeseen(doing: str, error: Exception) -> ErrorInfo:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return ErrorInfo(f"{doing} failed: {reason}", "see the engine's log")

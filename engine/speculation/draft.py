@@ -1,0 +1,59 @@
+"""Runs the head to a depth and keeps the very distribution each token was drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from engine.protocol import Mode, Sampling
+from engine.speculation.noise import CycleNoise
+from engine.speculation.sampling import draw, draw_with_gumbel, target_distribution
+from engine.speculation.stream import Stream
+
+__all__ = ["Draft", "draft"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Drafted tokens of a cycle, still on the device."""
+
+    tokens: mx.array
+    """uint32 [depth]."""
+    probs: mx.array | None
+    """float32 [depth, vocabulary]: what each was drawn from; None at depth 0."""
+
+
+def draft(
+    stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: CycleNoise
+) -> Draft:
+    """Draft `depth` tokens after the stream's last one.
+
+    The first pass takes in the stream's pending true hidden rows for good; the passes for
+    depth 2 and more run on recycled rows and are rolled back.
+
+    Args:
+        stream: can draft, unless depth is 0.
+        depth: 0 or more.
+        sampling: the target's own transforms, which makes acceptance likeliest.
+        mode: decides how tokens are drawn.
+        noise: of this cycle.
+    """
+    head, cache = stream.head, stream.head_cache
+    if depth == 0 or head is None or cache is None:
+        return Draft(mx.zeros((0,), mx.uint32), None)
+    recycled = stream.absorb()
+    tokens: list[mx.array] = []
+    rows: list[mx.array] = []
+    for index in range(depth):
+        if index:
+            recycled = head.forward(recycled, tokens[-1], cache)
+        probs = target_distribution(head.logits(recycled), sampling)
+        if mode is Mode.SEEDED:
+            token = draw_with_gumbel(probs, noise.gumbel(index, probs.shape[-1]))
+        else:
+            token = draw(probs, noise.draft(index))
+        tokens.append(token)
+        rows.append(probs)
+    cache.commit(0)
+    return Draft(mx.concatenate(tokens), mx.concatenate(rows))

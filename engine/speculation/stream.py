@@ -1,0 +1,107 @@
+"""The decoding state of one request: its caches, its last token, and the hidden rows to come.
+
+Between cycles all tokens but the last are in the trunk's cache, and `pending` holds the true
+hidden rows the head has not taken in yet, each with the token that follows it. The head
+always takes in true rows in the end; rows it recycled while drafting are rolled back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from engine.model.cache import Cache
+from engine.model.head import Head
+
+__all__ = ["PENDING_LIMIT", "Stream"]
+
+PENDING_LIMIT = 256
+"""Rows kept for the head while nothing is drafted, before they are taken in in one pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Hidden rows and the tokens that follow them."""
+
+    hidden: mx.array
+    """[1, n, hidden]."""
+    tokens: mx.array
+    """integer [n]."""
+
+
+class Stream:
+    """See the module.
+
+    Args:
+        trunk_cache: empty.
+        head: None where nothing can be drafted.
+        seed: of the request.
+    """
+
+    def __init__(self, trunk_cache: Cache, head: Head | None, seed: int) -> None:
+        self.trunk_cache = trunk_cache
+        self.head = head
+        self.head_cache = head.make_cache() if head else None
+        self.seed = seed
+        self.cycle = 0
+        self.last = -1
+        """The token after what the trunk's cache holds; -1 before the prompt is read."""
+        self._pending: list[_Pairs] = []
+
+    @property
+    def position(self) -> int:
+        """Absolute position of `last`."""
+        return self.trunk_cache.length
+
+    @property
+    def can_draft(self) -> bool:
+        """Whether there is a head and a hidden row for it to start from."""
+        return self.head is not None and bool(self._pending)
+
+    @property
+    def pending_rows(self) -> int:
+        """Hidden rows the head has not taken in."""
+        return sum(pairs.tokens.shape[0] for pairs in self._pending)
+
+    def add_pending(self, hidden: mx.array | None, tokens: mx.array) -> None:
+        """Keep hidden rows for the head, each with the token that follows it.
+
+        Args:
+            hidden: [1, n, hidden], of the trunk; None is for streams without a head.
+            tokens: integer [n].
+        """
+        if self.head is not None and hidden is not None:
+            self._pending.append(_Pairs(hidden, tokens))
+
+    def absorb(self) -> mx.array:
+        """Let the head take in all pending rows; return its newest row, [1, 1, hidden].
+
+        Raises:
+            ValueError: there is no head, or nothing is pending.
+        """
+        if self.head is None or self.head_cache is None or not self._pending:
+            raise ValueError("nothing is pending for a head")
+        hidden = mx.concatenate([pairs.hidden for pairs in self._pending], axis=1)
+        tokens = mx.concatenate([pairs.tokens for pairs in self._pending])
+        self._pending = []
+        recycled = self.head.forward(hidden, tokens, self.head_cache)
+        self.head_cache.commit(tokens.shape[0])
+        return recycled[:, -1:]
+
+    def prime(self) -> None:
+        """Let the head take in all pending rows but the last, which the next draft needs."""
+        if self.pending_rows < 2:
+            return
+        *before, newest = self._pending
+        split = newest.tokens.shape[0] - 1
+        last = _Pairs(newest.hidden[:, split:], newest.tokens[split:])
+        if split:
+            before.append(_Pairs(newest.hidden[:, :split], newest.tokens[:split]))
+        self._pending = before
+        self.absorb()
+        self._pending = [last]
+
+    def caches(self) -> list[Cache]:
+        """Return the caches that exist."""
+        return [cache for cache in (self.trunk_cache, self.head_cache) if cache is not None]

@@ -1,0 +1,70 @@
+"""The command line. Imports no more than the chosen command needs, so `--version` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+__all__ = ["UsageError", "main"]
+
+_EXAMPLES = """\
+examples:
+  mtplx-tui                       open the app on the last model, or the demo
+  mtplx-tui demo                  open it on the demo model
+  mtplx-tui ~/models/my-model     a folder with an MLX or safetensors checkpoint
+  mtplx-tui owner/name            a repository in the hub cache
+  mtplx-tui generate --help       one completion without the app
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        if words[:1] == ["generate"]:
+            from mtplx_tui.generate import main as generate
+
+            return generate(words[1:])
+        return _main(words)
+    except UsageError as error:
+        sys.stderr.write(f"mtplx-tui: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Return a parser in the house's manner: one-line errors, examples at the end of the help."""
+    return _Parser(
+        prog=program,
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _main(words: list[str]) -> int:
+    chosen = parser("mtplx-tui", "Talk to local models that draft with their own MTP heads.", _EXAMPLES)
+    chosen.add_argument("model", nargs="?", help="a folder, owner/name in the hub cache, or demo")
+    chosen.add_argument("--version", action="store_true", help="print the version and leave")
+    options = chosen.parse_args(words)
+    if options.version:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"mtplx-tui {version('mtplx-tui')}\n")
+        return 0
+    from mtplx_tui.opening import open_app
+
+    return open_app(options.model)

@@ -1,0 +1,325 @@
+"""`mtplx-tui generate`: one completion, or several, without the app."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from engine.protocol import (
+    ChatMessage,
+    CycleDone,
+    EngineStarted,
+    ErrorInfo,
+    Event,
+    Finish,
+    LoadFailed,
+    LoadModel,
+    LoadProgress,
+    Mode,
+    ModelInfo,
+    ModelLoaded,
+    RequestDone,
+    RequestFailed,
+    Role,
+    Sampling,
+    check_depth,
+)
+from mtplx_tui import config, link, requests
+from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.traces import TraceWriter
+from mtplx_tui.view import EngineView, RequestView, apply
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  mtplx-tui generate --model demo --prompt "Why is the sky blue?"
+  mtplx-tui generate --model demo --prompt "Hi" --depth 3 --seed 7 --max-tokens 64 --json
+  echo "Say hello in French" | mtplx-tui generate --model demo --prompt -
+
+The transforms are applied in this order, for plain decoding and verification alike:
+temperature, top_k, top_p, min_p, then renormalised in float32.
+"""
+_LATER = ("--repetition-penalty", "--logit-bias", "--json-schema")
+
+
+class _Failure(Exception):
+    """Something to tell in one line, with the exit code that goes with it."""
+
+    def __init__(self, error: ErrorInfo) -> None:
+        super().__init__(f"{error.message}; {error.remedy}" if error.remedy else error.message)
+        self.exit_code = error.exit_code
+
+
+def main(words: list[str]) -> int:
+    """Run the command and return its exit code."""
+    options = _parsed(words)
+    try:
+        prompt = _prompt(options)
+        location = resolve(options.model)
+        return asyncio.run(_run(options, prompt, location))
+    except ModelNotFound as error:
+        return _failed(f"{error.message}; {error.remedy}", 1)
+    except _Failure as error:
+        return _failed(str(error), error.exit_code)
+    except (ValueError, OSError) as error:
+        return _failed(" ".join(str(error).split()), 2 if isinstance(error, ValueError) else 1)
+
+
+def _failed(line: str, exit_code: int) -> int:
+    sys.stderr.write(f"mtplx-tui: {line}\n")
+    return exit_code
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    chosen = parser("mtplx-tui generate", "Complete a prompt and leave.", _EXAMPLES)
+    add = chosen.add_argument
+    add("--model", default="demo", help="a folder, owner/name in the hub cache, or demo (default)")
+    add("--prompt", help="one user message; - reads it from standard input")
+    add("--messages", type=Path, help='a JSON file: [{"role": "user", "content": "..."}, ...]')
+    add("--system", help="a system message instead of the chat template's own")
+    add("--raw", action="store_true", help="--prompt is the whole prompt; no chat template")
+    add("--max-tokens", type=int, help="default: up to the end of the context")
+    add("--stop", action="append", default=[], help="end before this text; may be given again")
+    add("--depth", default="3", help="tokens drafted a cycle, 0 (plain decoding) to 8; default 3")
+    add("--mode", default="token", help="token (default) or seeded; both exact")
+    add("--temperature", type=float, help="0 is greedy; default: the model's own, else 0.6")
+    add("--top-p", type=float, help="default: the model's own, else 0.95")
+    add("--top-k", type=int, help="0 is off; default: the model's own, else 20")
+    add("--min-p", type=float, help="default: the model's own, else 0 (off)")
+    add("--seed", type=int, help="default: random, and reported")
+    add("--n", type=int, default=1, help="completions; completion i uses seed + i")
+    add("--trace", type=Path, help="write the engine's events to this .jsonl file")
+    add("--json", action="store_true", help="print one JSON object a completion and nothing else")
+    for name in _LATER:
+        add(name, help=argparse.SUPPRESS)
+    options = chosen.parse_args(words)
+    _check(options)
+    return options
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what can be refused without a model. Raises UsageError."""
+    for name in _LATER:
+        if getattr(options, name[2:].replace("-", "_")) is not None:
+            raise UsageError(f"{name} is not supported by this version")
+    if not options.depth.isdecimal():
+        raise UsageError(f"--depth must be a number from 0 to 8, not {options.depth!r}")
+    options.depth = int(options.depth)
+    if options.mode not in list(Mode):
+        raise UsageError(f"--mode must be one of {', '.join(Mode)}, not {options.mode!r}")
+    if options.n < 1:
+        raise UsageError(f"--n must be 1 or more, not {options.n}")
+    if (options.prompt is None) == (options.messages is None):
+        raise UsageError("give either --prompt or --messages")
+    if options.raw and (options.messages is not None or options.system is not None):
+        raise UsageError("--raw takes --prompt alone")
+    try:
+        check_depth(options.depth)
+        _sampling_given(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _sampling_given(options: argparse.Namespace) -> Sampling:
+    names = ("temperature", "top_p", "top_k", "min_p")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return replace(Sampling(), **given)
+
+
+def _prompt(options: argparse.Namespace) -> tuple[ChatMessage, ...] | str:
+    """Return messages, or raw text. Raises ValueError naming what is wrong with a file."""
+    if options.messages is not None:
+        return _messages(options.messages)
+    text = sys.stdin.read() if options.prompt == "-" else options.prompt
+    return text if options.raw else (ChatMessage(Role.USER, text),)
+
+
+def _messages(path: Path) -> tuple[ChatMessage, ...]:
+    wanted = f'{path}: a list of {{"role": "user", "content": "..."}} is wanted'
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, list) or not content:
+        raise ValueError(wanted)
+    messages = []
+    for item in content:
+        if not isinstance(item, dict) or not isinstance(item.get("content"), str):
+            raise ValueError(wanted)
+        if item.get("role") not in list(Role):
+            raise ValueError(f"{path}: role must be one of {', '.join(Role)}")
+        messages.append(ChatMessage(Role(item["role"]), item["content"]))
+    return tuple(messages)
+
+
+async def _run(
+    options: argparse.Namespace, prompt: tuple[ChatMessage, ...] | str, location: Location
+) -> int:
+    engine = _Engine()
+    try:
+        model = await engine.load(location)
+        command = _command(options, prompt, model)
+        for index in range(options.n):
+            numbered = replace(command, request=str(index), seed=(command.seed + index) % 2**64)
+            show = None if options.json else _write
+            view = await engine.complete(numbered, show)
+            if options.trace:
+                _keep_trace(options.trace, index, engine)
+            if options.json:
+                _write(json.dumps(_document(view, model), ensure_ascii=False))
+            _write("\n")
+    finally:
+        await engine.link.close()
+    return 0
+
+
+def _command(
+    options: argparse.Namespace, prompt: tuple[ChatMessage, ...] | str, model: ModelInfo
+) -> link.Command:
+    wanted = requests.Options(
+        system=options.system,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        min_p=options.min_p,
+        seed=options.seed,
+        depth=options.depth,
+        mode=Mode(options.mode),
+        max_tokens=options.max_tokens,
+        stop=tuple(options.stop),
+    )
+    if isinstance(prompt, str):
+        return requests.build("0", model, wanted, raw=prompt)
+    return requests.build("0", model, wanted, messages=prompt)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class _Engine:
+    """An engine process of this command's own, driven from one coroutine."""
+
+    def __init__(self) -> None:
+        places = config.find_places()
+        settings, _ = config.load_settings(places)
+        start = functools.partial(
+            link.spawn, places.logs / "engine.log", places.cache, settings.blas
+        )
+        self._events: asyncio.Queue[Event | ErrorInfo] = asyncio.Queue()
+        self.link = link.EngineLink(self._take, self._events.put_nowait, start)
+        self._view = EngineView()
+        self.preamble: list[Event] = []
+        """What a trace begins with: the engine's and the model's own events."""
+        self.answer: list[Event] = []
+        """The events of the newest completion."""
+        self.link.open()
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            self._events.put_nowait(event)
+
+    async def _next(self) -> Event:
+        event = await self._events.get()
+        if isinstance(event, ErrorInfo):
+            raise _Failure(event)
+        self._view = apply(self._view, event)
+        if isinstance(event, (EngineStarted, ModelLoaded)):
+            self.preamble.append(event)
+        return event
+
+    async def load(self, location: Location) -> ModelInfo:
+        """Load a model, telling its progress to a person who watches."""
+        self.link.send(LoadModel("load", location.name, location.path))
+        while self._view.model is None:
+            event = await self._next()
+            if isinstance(event, LoadFailed):
+                raise _Failure(event.error)
+            if isinstance(event, LoadProgress):
+                _tell(event)
+        _tell(None)
+        return self._view.model
+
+    async def complete(
+        self,
+        command: link.Command,
+        show: Callable[[str], None] | None,
+    ) -> RequestView:
+        """Run one completion to its end."""
+        self.link.send(command)
+        self.answer = []
+        while True:
+            event = await self._next()
+            self.answer.append(event)
+            if isinstance(event, RequestFailed):
+                raise _Failure(event.error)
+            if show and isinstance(event, (CycleDone, RequestDone)):
+                show("".join(run.text for run in event.runs))
+            if isinstance(event, RequestDone):
+                return self._view.requests[-1]
+
+
+def _keep_trace(path: Path, number: int, engine: _Engine) -> None:
+    trace = TraceWriter(path, number, engine.preamble)
+    for event in engine.answer:
+        trace.put(event)
+    trace.close()
+
+
+def _tell(progress: LoadProgress | None) -> None:
+    """Show a load's progress on one line of a terminal, and take it away at the end."""
+    if not sys.stderr.isatty():
+        return
+    line = ""
+    if progress is not None:
+        line = progress.stage
+        if progress.total:
+            line += f" {100 * progress.done // progress.total} %"
+    sys.stderr.write(f"\r\x1b[K{line}")
+    sys.stderr.flush()
+
+
+def _document(request: RequestView, model: ModelInfo) -> dict[str, object]:
+    """Return what design section 4 lists for `generate --json`."""
+    started, done = request.started, request.done
+    finish = done.finish if done else Finish.CANCELLED
+    return {
+        "text": request.reasoning + request.answer,
+        "token_ids": [token for cycle in request.cycles for token in cycle.emitted],
+        "finish_reason": finish.value,
+        "prompt_tokens": started.prompt_tokens if started else 0,
+        "cycles": [_cycle(cycle) for cycle in request.cycles],
+        "stats": {
+            "ttft_s": done.first_token_s if done else None,
+            "tokens_per_s": request.tokens_per_s,
+            "tokens_per_cycle": request.tokens_per_cycle,
+            "reached_at": list(request.reached_at),
+            "accepted_at": list(request.accepted_at),
+        },
+        "model": model.name,
+        "seed": started.seed if started else None,
+    }
+
+
+def _cycle(cycle: CycleDone) -> dict[str, object]:
+    return {
+        "depth": cycle.depth,
+        "drafted": list(cycle.drafted),
+        "accepted": cycle.accepted,
+        "emitted": list(cycle.emitted),
+        "ended": cycle.ended.value,
+        "draft_s": cycle.draft_s,
+        "verify_s": cycle.verify_s,
+        "total_s": cycle.total_s,
+    }

@@ -1,0 +1,52 @@
+"""Opens the app: checks the terminal and the model's name, starts the engine, then the screen.
+
+The engine process starts before Textual is imported, so both come up at the same time.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from mtplx_tui import config, link
+from mtplx_tui.library.disk import ModelNotFound, resolve
+from mtplx_tui.term import TerminalRefused, check_terminal
+
+__all__ = ["open_app"]
+
+
+def open_app(model: str | None) -> int:
+    """Run the app until it is left.
+
+    Args:
+        model: what to open; None for the last one, or the demo.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        terminal = config.read_terminal()
+        check_terminal(terminal)
+        if model is not None:
+            resolve(model)
+    except TerminalRefused as error:
+        sys.stderr.write(f"mtplx-tui: {error}\n")
+        return 2
+    except ModelNotFound as error:
+        sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
+        return 1
+    places = config.find_places()
+    settings, problems = config.load_settings(places)
+    start = functools.partial(link.spawn, places.logs / "engine.log", places.cache, settings.blas)
+    process = start()
+    from mtplx_tui.app import run
+
+    return run(
+        process=process,
+        start=start,
+        model=model,
+        places=places,
+        settings=settings,
+        terminal=terminal,
+        problems=problems,
+    )

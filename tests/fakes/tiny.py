@@ -1,0 +1,103 @@
+"""Tiny random-weight models: in memory, and as real checkpoint folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map
+from mlx_lm.models import llama
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from engine.model.heads.demo import DemoHead
+from engine.model.trunk import Trunk
+from engine.verdict.families import DEMO
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def arguments(vocabulary: int = 64, layers: int = 2) -> llama.ModelArgs:
+    """Return the shape of a tiny llama."""
+    return llama.ModelArgs(
+        model_type="llama",
+        hidden_size=32,
+        num_hidden_layers=layers,
+        intermediate_size=64,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        rms_norm_eps=1e-5,
+        vocab_size=vocabulary,
+        head_dim=8,
+        max_position_embeddings=512,
+    )
+
+
+def randomise(module: llama.Model | DemoHead, seed: int) -> None:
+    """Give every matrix random float32 weights."""
+    keys = iter(mx.random.split(mx.random.key(seed), 256))
+
+    def noisy(weight: mx.array) -> mx.array:
+        return 0.3 * mx.random.normal(weight.shape, key=next(keys)) if weight.ndim > 1 else weight
+
+    module.update(tree_map(noisy, module.parameters()))
+    mx.eval(module.parameters())
+
+
+def trunk_and_head(vocabulary: int = 64, seed: int = 1) -> tuple[Trunk, DemoHead]:
+    """Return a tiny tapped trunk and a head for it."""
+    args = arguments(vocabulary)
+    model = llama.Model(args)
+    randomise(model, seed)
+    trunk = Trunk(model)
+    trunk.tap()
+    head = DemoHead(args, trunk, DEMO)
+    randomise(head, seed + 1)
+    return trunk, head
+
+
+def vocabulary_of_bytes() -> Tokenizer:
+    """Return a tokenizer with one token a byte, and an end token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|end|>"])
+    return tokenizer
+
+
+def write_checkpoint(folder: Path, **config: object) -> Path:
+    """Write an ordinary mlx-lm checkpoint without a head into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = vocabulary_of_bytes()
+    args = arguments(vocabulary=tokenizer.get_vocab_size())
+    model = llama.Model(args)
+    randomise(model, 3)
+    mx.save_safetensors(
+        str(folder / "model.safetensors"),
+        dict(tree_flatten(model.parameters())),
+        metadata={"format": "mlx"},
+    )
+    content = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": args.hidden_size,
+        "num_hidden_layers": args.num_hidden_layers,
+        "intermediate_size": args.intermediate_size,
+        "num_attention_heads": args.num_attention_heads,
+        "num_key_value_heads": args.num_key_value_heads,
+        "head_dim": args.head_dim,
+        "rms_norm_eps": args.rms_norm_eps,
+        "vocab_size": args.vocab_size,
+        "max_position_embeddings": args.max_position_embeddings,
+        "tie_word_embeddings": True,
+        **config,
+    }
+    (folder / "config.json").write_text(json.dumps(content), "utf-8")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"eos_token": "<|end|>", "chat_template": TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    return folder
