@@ -1,0 +1,91 @@
+"""Where the app's files are, and the one way a whole file is written.
+
+Knows no setting and reads no environment: `config.find_places` fills the folders in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Places", "write_atomically"]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The app's folders. None of them need exist; whoever writes makes them."""
+
+    config: Path
+    data: Path
+    cache: Path
+    """What can be made again."""
+
+    @property
+    def config_file(self) -> Path:
+        """The settings."""
+        return self.config / "config.toml"
+
+    @property
+    def chats(self) -> Path:
+        """One file a chat."""
+        return self.data / "chats"
+
+    @property
+    def traces(self) -> Path:
+        """Recorded events."""
+        return self.data / "traces"
+
+    @property
+    def bench(self) -> Path:
+        """Results of measurements."""
+        return self.data / "bench"
+
+    @property
+    def models(self) -> Path:
+        """Models a person put here."""
+        return self.data / "models"
+
+    @property
+    def state(self) -> Path:
+        """What the app notes for itself."""
+        return self.data / "state"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the app and the engine."""
+        return self.state / "logs"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that at any moment the old or the new one is there, whole.
+
+    A symbolic link is followed: what it points to is replaced. Missing folders are made, and
+    the mode of a file that was there is kept.
+
+    Raises:
+        OSError: it could not be written; the old file is untouched.
+    """
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = text.encode("utf-8", "surrogatepass")
+    beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(beside, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), _mode_for(path))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _mode_for(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0o600
