@@ -3,8 +3,8 @@
 Run it in an environment of its own, since llama-cpp-python is no dependency of this project:
 
     python -m venv /tmp/llama && /tmp/llama/bin/pip install llama-cpp-python
-    /tmp/llama/bin/python benchmarks/tokenizer_table.py MODEL.gguf \\
-        tests/engine/data/demo_tokens.json
+    cd tests/engine/data
+    /tmp/llama/bin/python ../../../benchmarks/tokenizer_table.py MODEL.gguf demo_tokens.json
 
 Each entry holds `text`, or `bytes` (hexadecimal) where it is no valid UTF-8; `ids` with special
 tokens recognised in it, `plain_ids` with their names read as any other text.
