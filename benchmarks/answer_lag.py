@@ -152,10 +152,12 @@ def run_app(tokens: int, rate: float, result: Path) -> None:
             answer.show("", is_finished=False)
             figures = await replay(feed, tokens, rate)
             figures["rows"] = len(answer._rows)
-            result.write_text(json.dumps(figures), encoding="utf-8")
+            self.figures = figures
             self.exit()
 
-    LagApp().run()
+    app = LagApp()
+    app.run()
+    result.write_text(json.dumps(app.figures), encoding="utf-8")
 
 
 def drain(descriptor: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -30,7 +30,9 @@ FAST_CHARACTERS_PER_S = 1_200
 """About 300 tokens a second: from here on the tail is shown as plain text until it settles."""
 SETTLE_S = 1.0
 """Time between two cuttings of a fast tail."""
-_STYLE_NAMES = (
+
+
+PAINTS = (
     "heading",
     "code",
     "code-block",
@@ -54,20 +56,20 @@ class Answer(Widget):
         clock: seconds that only ever increase; measures how fast text arrives.
     """
 
-    COMPONENT_CLASSES = {f"answer--{name}" for name in _STYLE_NAMES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"answer--{name}" for name in PAINTS}
 
     DEFAULT_CSS = """
     Answer {
         height: auto;
         width: 1fr;
-        & > .answer--heading { text-style: bold; color: $text; }
+        & > .answer--heading { text-style: bold; color: $text-primary; }
         & > .answer--code { color: $text-accent; }
         & > .answer--code-block { background: $surface; color: $foreground; }
         & > .answer--link { text-style: underline; color: $text-primary; }
-        & > .answer--quote { text-style: italic; color: $text-muted; }
-        & > .answer--rule { color: $text-disabled; }
-        & > .answer--bullet { color: $text-muted; }
-        & > .answer--comment { color: $text-muted; text-style: italic; }
+        & > .answer--quote { text-style: italic; }
+        & > .answer--rule { text-style: dim; }
+        & > .answer--bullet { text-style: dim; }
+        & > .answer--comment { text-style: italic dim; }
         & > .answer--keyword { color: $text-primary; }
         & > .answer--string { color: $text-success; }
         & > .answer--number { color: $text-warning; }
@@ -208,7 +210,7 @@ class Answer(Widget):
 
             styles = {
                 name: self.get_component_rich_style(f"answer--{name}", partial=True)
-                for name in _STYLE_NAMES
+                for name in PAINTS
             }
             self._painter = MarkdownPainter(self.rich_style, styles)
         return self._painter
@@ -275,6 +277,6 @@ class Answer(Widget):
     def on_click(self, event: Click) -> None:
         """Open a link."""
         link = event.style.link
-        if link:
+        if link is not None:
             event.stop()
             self.app.open_url(link)

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from typing import ClassVar
 
+from markdown_it.token import Token
 from pygments.token import Comment, Generic, Keyword, Name, Number, Operator, String
-from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, HorizontalRule, ListItem, Markdown
-from rich.padding import Padding
+from rich.markdown import (
+    CodeBlock,
+    Heading,
+    HorizontalRule,
+    ListItem,
+    Markdown,
+    MarkdownElement,
+)
 from rich.rule import Rule
 from rich.segment import Segment
 from rich.style import Style
@@ -25,8 +32,6 @@ from textual.strip import Strip
 
 from mtplx_tui.widgets.markdown_sections import Section, markdown_parser
 
-PAINTS = ("heading", "code", "code-block", "link", "quote", "rule", "bullet", "keyword")
-CODE_PAINTS = ("comment", "keyword", "string", "number", "name")
 _BULLET = " • "
 _NUMBER_WIDTH = 4
 
@@ -65,11 +70,20 @@ class _CodeTheme(SyntaxTheme):
 
 
 class _Code(CodeBlock):
+    def __init__(self, lexer_name: str, colours: SyntaxTheme) -> None:
+        super().__init__(lexer_name, "default")
+        self._colours = colours
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _Code:
+        if not isinstance(markdown, _Document):
+            raise TypeError("a code block of another document")
+        return cls(token.info.partition(" ")[0] or "text", markdown.colours)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        theme: SyntaxTheme = console.code_theme
         code = str(self.text).removesuffix("\n")
         yield Syntax(
-            code, self.lexer_name, theme=theme, word_wrap=True, tab_size=4, padding=(0, 1)
+            code, self.lexer_name, theme=self._colours, word_wrap=True, tab_size=4, padding=(0, 1)
         )
 
 
@@ -103,7 +117,7 @@ class _Item(ListItem):
 
 
 class _Document(Markdown):
-    elements = {
+    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "fence": _Code,
         "code_block": _Code,
@@ -112,31 +126,31 @@ class _Document(Markdown):
         "list_item_open": _Item,
     }
 
+    def __init__(self, tokens: list[Token], colours: SyntaxTheme) -> None:
+        super().__init__("", hyperlinks=True)
+        self.parsed = tokens
+        self.colours = colours
 
-class _PaintConsole(Console):
-    """Renders for strips; carries the code's colours to where they are needed."""
 
-    def __init__(self, styles: Mapping[str, Style], code_theme: SyntaxTheme) -> None:
-        super().__init__(
-            file=io.StringIO(),
-            force_terminal=True,
-            color_system="truecolor",
-            legacy_windows=False,
-            theme=Theme(_markdown_styles(styles), inherit=True),
-            markup=False,
-            emoji=False,
-            highlight=False,
-            _environ={},
-        )
-        self.code_theme = code_theme
+def _console(styles: Mapping[str, Style]) -> Console:
+    return Console(
+        file=io.StringIO(),
+        force_terminal=True,
+        color_system="truecolor",
+        legacy_windows=False,
+        theme=Theme(_markdown_styles(styles), inherit=True),
+        markup=False,
+        emoji=False,
+        highlight=False,
+        _environ={},
+    )
 
 
 def _markdown_styles(styles: Mapping[str, Style]) -> dict[str, Style]:
     heading = styles["heading"]
-    headings = {f"markdown.h{level}": heading for level in range(2, 7)}
+    headings = {f"markdown.h{level}": heading for level in range(1, 7)}
     return {
         **headings,
-        "markdown.h1": heading + Style(underline=True),
         "markdown.code": styles["code"],
         "markdown.code_block": styles["code-block"],
         "markdown.link": styles["link"],
@@ -155,22 +169,22 @@ class MarkdownPainter:
 
     Args:
         base: what everything stands on; must have both colours.
-        styles: by the names in PAINTS and CODE_PAINTS, laid over the base.
+        styles: one for each name that the answer knows, laid over the base.
     """
 
     def __init__(self, base: Style, styles: Mapping[str, Style]) -> None:
         self._base = base
-        self._console = _PaintConsole(styles, _CodeTheme(styles))
+        self._console = _console(styles)
+        self._colours = _CodeTheme(styles)
 
     def paint(self, section: Section, width: int) -> list[Strip]:
         """Return the rows of a section, `width` cells each."""
         if section.is_plain:
             return self.paint_plain(section.source.strip("\n"), width)
-        document = _Document("", hyperlinks=True)
-        document.parsed = markdown_parser().parse(section.source)
-        if section.number is not None and document.parsed:
-            document.parsed[0].attrs["start"] = section.number
-        return self._strips(document, width)
+        tokens = markdown_parser().parse(section.source)
+        if section.number is not None and tokens:
+            tokens[0].attrs["start"] = section.number
+        return self._strips(_Document(tokens, self._colours), width)
 
     def paint_plain(self, text: str, width: int) -> list[Strip]:
         """Return the rows of a text as it stands, wrapped."""

@@ -96,7 +96,7 @@ class SectionSplitter:
 
     def __init__(self) -> None:
         self.sections: list[Section] = []
-        self._tail = ""
+        self._tail: str = ""
         self._fence: _OpenFence | None = None
         self._number: int | None = None
         self._is_joined = False
@@ -146,7 +146,9 @@ class SectionSplitter:
         return Change(dropped, tuple(added))
 
     def _source(self) -> str:
-        return f"{self._fence.opening}\n{self._tail}" if self._fence else self._tail
+        if self._fence is None:
+            return self._tail
+        return f"{self._fence.opening}\n{self._tail}"
 
     def _cut_finished(self, units: list[_Unit]) -> tuple[int, list[Section]]:
         """Cut off all units but the last; the caller finds the last one in the tail."""
@@ -241,9 +243,7 @@ def _units(tokens: list[Token], number: int | None) -> list[_Unit]:
                 is_first_item = True
         elif open_list is not None and token.level == 1 and token.type == "list_item_open":
             ordered = open_list.type == "ordered_list_open"
-            units.append(
-                _Unit("list", start, end, not is_first_item, count if ordered else None)
-            )
+            units.append(_Unit("list", start, end, not is_first_item, count if ordered else None))
             count, is_first_item = count + 1, False
     return units
 

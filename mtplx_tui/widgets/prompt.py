@@ -30,11 +30,12 @@ class Prompt(TextArea):
         height: auto;
         min-height: 3;
         max-height: 10;
-        border: round $border-blurred;
+        border: round $foreground 30%;
+        border-subtitle-color: $foreground 60%;
+        border-title-color: $text-warning;
         padding: 0 1;
         background: $background;
         &:focus { border: round $border; }
-        &.-disabled-look { color: $text-muted; }
     }
     """
 

@@ -1,0 +1,331 @@
+"""The chat: a conversation, the prompt under it, the chats and the sampling panel beside it.
+
+Reads `app.view` and `app.desk`; changes a chat only through the desk and the engine only
+through `app.send`. Hidden, it does nothing; shown again, it brings itself up to date.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Horizontal, Vertical
+from textual.content import Content
+from textual.events import DescendantFocus, Resize, ScreenResume
+from textual.widgets import Static
+
+from engine.protocol import Cancel, RequestFailed
+from mtplx_tui.chats.model import Turn
+from mtplx_tui.messages import EngineChanged
+from mtplx_tui.screens.chat_asking import ChatAsking
+from mtplx_tui.view import EngineState
+from mtplx_tui.widgets.chat_list import ChatList
+from mtplx_tui.widgets.conversation import Conversation
+from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.widgets.prompt import Prompt
+from mtplx_tui.widgets.sampling_panel import SamplingPanel
+from mtplx_tui.widgets.status_bar import StatusBar
+from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.widgets.turn import TurnBlock
+from mtplx_tui.widgets.welcome import Welcome
+
+HINT_PROMPT = "enter sends · ctrl+j new line · tab to the answers"
+HINT_RUNNING = "esc stops · tab to the answers"
+HINT_EDITING = "enter asks anew in a branch · esc leaves it as it was"
+HINT_TURN = "c copy · b code · s save · e edit · r again · ←→ branch · esc back"
+HINT_PANEL = "tab next · esc back to the prompt"
+LIST_FITS = 110
+"""Columns from which on the chats are shown beside the conversation without being asked for."""
+
+
+class ChatScreen(ChatAsking):
+    """Talks with the loaded model."""
+
+    CSS_PATH = "chat.tcss"
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
+        (0, "-narrow"),
+        (LIST_FITS, "-wide"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "stop or back", id="chat.stop"),
+        Binding("ctrl+g", "regenerate", "answer again", id="chat.regenerate"),
+        Binding("ctrl+y", "copy", "copy the answer", id="chat.copy", priority=True),
+        Binding("ctrl+n", "new_chat", "new chat", id="chat.new"),
+        Binding("ctrl+l", "toggle_list", "chats", id="chat.list"),
+        Binding("ctrl+b", "toggle_sampling", "system prompt and sampling", id="chat.sampling"),
+        Binding("ctrl+t", "fold", "show or hide the thought", id="chat.fold"),
+        Binding("pageup", "page(-1)", "page up", id="chat.page_up", priority=True),
+        Binding("pagedown", "page(1)", "page down", id="chat.page_down", priority=True),
+        Binding("ctrl+home", "earlier", "earlier turns", id="chat.earlier", priority=True),
+        Binding("ctrl+end", "latest", "newest text", id="chat.latest", priority=True),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_problem = ""
+        self._listed: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """Lay out list, conversation and panel side by side."""
+        yield TabBar()
+        with Horizontal(id="chat-columns"):
+            yield ChatList(id="chat-list")
+            with Vertical(id="chat-middle"):
+                with Container(id="welcome-place"):
+                    yield Welcome(id="welcome")
+                yield Conversation(id="conversation")
+                yield Static(id="chat-notice", markup=False)
+                yield Prompt(id="prompt")
+            yield SamplingPanel(id="sampling")
+        yield StatusBar()
+
+    def on_mount(self) -> None:
+        """Begin in the prompt, with the panels as the width allows."""
+        self.query_one("#sampling").display = False
+        self.query_one("#chat-list").display = self.app.size.width >= LIST_FITS
+        self.prompt.focus()
+
+    @on(ScreenResume)
+    def bring_up_to_date(self) -> None:
+        """Show everything as it is now, also what came while the screen was hidden."""
+        desk, view = self.mtplx.desk, self.mtplx.view
+        is_empty = not desk.chat.path()
+        self.query_one("#welcome-place").display = is_empty
+        self.conversation.display = not is_empty
+        if is_empty:
+            self.query_one(Welcome).show(view)
+        self.conversation.show(desk.chat, view)
+        own = view.model.sampling if view.model is not None else None
+        self.query_one(SamplingPanel).show(desk.chat.options, own)
+        self._show_list()
+        self._show_notice()
+        self.show_hint()
+
+    def refresh_chats(self) -> None:
+        """Show that a chat was renamed, deleted or opened."""
+        self._listed = ()
+        self.bring_up_to_date()
+
+    @on(EngineChanged)
+    def _take_events(self, message: EngineChanged) -> None:
+        for event in message.events:
+            if isinstance(event, RequestFailed):
+                self.give_back(event)
+        self.bring_up_to_date()
+
+    def _show_list(self) -> None:
+        chats = self.query_one(ChatList)
+        if not chats.display:
+            return
+        desk = self.mtplx.desk
+        found = chats.search_text.strip()
+        summaries = desk.search(found) if found else desk.summaries()
+        listed = (desk.chat.id, *summaries)
+        if listed != self._listed:
+            self._listed = listed
+            chats.show(summaries, desk.chat.id)
+
+    def _show_notice(self) -> None:
+        problem = self.mtplx.desk.problem
+        notice = self.query_one("#chat-notice", Static)
+        notice.display = bool(problem)
+        if problem != self._told_problem:
+            self._told_problem = problem
+            notice.update(Content(showable(f"Not kept on disk: {problem}")))
+            if problem:
+                text = showable(f"{problem}. The chat goes on in memory.")
+                self.notify(text, title="Not kept on disk", severity="warning", markup=False)
+
+    def show_hint(self) -> None:
+        """Show the keys that matter now, and whether a question can be sent."""
+        prompt = self.prompt
+        view = self.mtplx.view
+        can_ask = view.model is not None and view.state is not EngineState.DEAD
+        prompt.placeholder = "Ask something" if can_ask else self.why_not(view.state)
+        prompt.set_class(not can_ask, "-cannot-send")
+        prompt.border_title = "" if self.editing is None else "editing an earlier question"
+        prompt.border_subtitle = self._hint()
+
+    def _hint(self) -> str:
+        focused = self.focused
+        if isinstance(focused, TurnBlock):
+            return HINT_TURN
+        if focused is not None and focused is not self.prompt:
+            return HINT_PANEL
+        if self.editing is not None:
+            return HINT_EDITING
+        return HINT_RUNNING if self.mtplx.desk.running is not None else HINT_PROMPT
+
+    def on_descendant_focus(self, _: DescendantFocus) -> None:
+        """Show the keys of what has the focus now."""
+        self.show_hint()
+
+    @on(Resize)
+    def _fit(self, event: Resize) -> None:
+        """Hide the chats where they would leave no room, unless they are in use."""
+        chats = self.query_one("#chat-list")
+        if event.size.width < LIST_FITS and not chats.has_focus_within:
+            chats.display = False
+
+    def action_back(self) -> None:
+        """Leave a panel, give up an edit, or stop the running answer; the nearest of them."""
+        desk = self.mtplx.desk
+        if self.focused is not None and self.focused is not self.prompt:
+            if self.has_class("-narrow"):
+                self.query_one(ChatList).display = False
+                self.query_one(SamplingPanel).display = False
+            self.prompt.focus()
+        elif desk.running is not None:
+            self.mtplx.send(Cancel(desk.running))
+        elif self.editing is not None:
+            self.stop_editing()
+            self.show_hint()
+
+    # One turn
+
+    @on(TurnBlock.Acted)
+    def _act(self, message: TurnBlock.Acted) -> None:
+        turn = next(t for t in self.mtplx.desk.chat.path() if t.id == message.turn_id)
+        match message.action:
+            case "copy":
+                self.copy_turn(turn)
+            case "copy_code":
+                self.copy_code(turn)
+            case "save":
+                self.save_turn(turn)
+            case "edit":
+                self.edit(turn)
+            case "regenerate":
+                self.regenerate(turn)
+            case "fold":
+                self.conversation.fold(turn.id)
+            case "previous_branch":
+                self._branch(turn, -1)
+            case "next_branch":
+                self._branch(turn, 1)
+
+    def _branch(self, turn: Turn, by: int) -> None:
+        """Show a neighbour branch at this turn and keep the focus there."""
+        desk = self.mtplx.desk
+        siblings = desk.chat.siblings(turn.id)
+        at = siblings.index(turn.id) + by
+        if not 0 <= at < len(siblings):
+            return
+        desk.select(siblings[at])
+        self.bring_up_to_date()
+        self.call_after_refresh(self.conversation.focus_turn, siblings[at])
+
+    @on(Prompt.LeaveWanted)
+    def _enter_conversation(self) -> None:
+        if not self.conversation.focus_newest():
+            self.focus_next()
+
+    @on(Conversation.Left)
+    def _leave_conversation(self) -> None:
+        self.prompt.focus()
+
+    def action_fold(self) -> None:
+        """Show or hide the reasoning of the newest answer that has one."""
+        with_thought = [turn for turn in self.answers() if turn.reasoning]
+        if with_thought:
+            self.conversation.fold(with_thought[-1].id)
+
+    def action_copy(self) -> None:
+        """Copy the newest answer."""
+        answers = self.answers()
+        if answers:
+            self.copy_turn(answers[-1])
+
+    # Beside and around the conversation
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Leave the paging keys to lists and fields that have the focus."""
+        if action in ("page", "earlier", "latest"):
+            return self.focused in (None, self.prompt) or isinstance(self.focused, TurnBlock)
+        return super().check_action(action, parameters)
+
+    def action_page(self, by: str | int) -> None:
+        """Scroll the conversation by a page."""
+        if int(by) < 0:
+            self.conversation.scroll_page_up(animate=False)
+        else:
+            self.conversation.scroll_page_down(animate=False)
+
+    @on(Conversation.EarlierWanted)
+    def action_earlier(self) -> None:
+        """Go to the top, and show more turns where some are hidden."""
+        self.conversation.show_earlier()
+        self.bring_up_to_date()
+        self.conversation.scroll_home(animate=False)
+
+    def action_latest(self) -> None:
+        """Go to the newest text and follow it."""
+        self.conversation.anchor()
+
+    def action_new_chat(self) -> None:
+        """Begin a chat; the one before stays in the list."""
+        self.mtplx.desk.new()
+        self._leave_chat()
+
+    def _leave_chat(self) -> None:
+        if self.editing is not None:
+            self.stop_editing()
+        self.prompt.focus()
+        self.refresh_chats()
+
+    def action_toggle_list(self) -> None:
+        """Show or hide the chats."""
+        chats = self.query_one(ChatList)
+        chats.display = not chats.display
+        if chats.display:
+            if self.has_class("-narrow"):
+                self.query_one(SamplingPanel).display = False
+            self.refresh_chats()
+            chats.focus_list()
+        else:
+            self.prompt.focus()
+
+    def action_toggle_sampling(self) -> None:
+        """Show or hide system prompt and sampling."""
+        panel = self.query_one(SamplingPanel)
+        panel.display = not panel.display
+        if panel.display:
+            if self.has_class("-narrow"):
+                self.query_one(ChatList).display = False
+            panel.focus_first()
+        else:
+            self.prompt.focus()
+
+    @on(SamplingPanel.Changed)
+    def _take_options(self, message: SamplingPanel.Changed) -> None:
+        desk = self.mtplx.desk
+        was, now = desk.chat.options, message.options
+        desk.set_options(now)
+        if now.depth != was.depth:
+            self.mtplx.set_depth(now.depth)
+
+    @on(ChatList.Searched)
+    def _search(self) -> None:
+        self._listed = ()
+        self._show_list()
+
+    @on(ChatList.Chosen)
+    def _open(self, message: ChatList.Chosen) -> None:
+        self.mtplx.desk.open(message.chat_id)
+        if self.has_class("-narrow"):
+            self.query_one(ChatList).display = False
+        self._leave_chat()
+
+    @on(ChatList.Acted)
+    def _act_on_chat(self, message: ChatList.Acted) -> None:
+        desk = self.mtplx.desk
+        title = next((s.title for s in desk.summaries() if s.id == message.chat_id), "")
+        match message.action:
+            case "rename":
+                self.rename_chat(message.chat_id, title)
+            case "delete":
+                self.delete_chat(message.chat_id, title)
+            case "export":
+                self.export_chat(message.chat_id)

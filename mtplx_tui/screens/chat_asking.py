@@ -1,0 +1,141 @@
+"""What the chat screen does about questions: ask, ask anew in a branch, answer again.
+
+A question is taken out of the prompt only once the desk has it; an answer that fails before its
+first word puts it back.
+"""
+
+from __future__ import annotations
+
+from textual import on
+
+from engine.protocol import ErrorInfo, Generate, ModelInfo, RequestFailed, Role
+from mtplx_tui.chats.model import Turn
+from mtplx_tui.screens.chat_keeping import ChatKeeping
+from mtplx_tui.view import EngineState
+from mtplx_tui.widgets.conversation import Conversation
+from mtplx_tui.widgets.prompt import Prompt
+
+
+class ChatAsking(ChatKeeping):
+    """Base of the chat screen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.editing: str | None = None
+        """The earlier question that the prompt holds a new wording of."""
+        self._draft = ""
+        """What was typed before an earlier question was taken up."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """Where a person types."""
+        return self.query_one(Prompt)
+
+    @property
+    def conversation(self) -> Conversation:
+        """What was said."""
+        return self.query_one(Conversation)
+
+    def bring_up_to_date(self) -> None:
+        """Show everything as it is now; the chat screen knows how."""
+
+    def show_hint(self) -> None:
+        """Show the keys that matter now; the chat screen knows how."""
+
+    def why_not(self, state: EngineState) -> str:
+        """Return why a question can't be sent in a state of the engine."""
+        return {
+            EngineState.STARTING: "the engine is starting; you may type already",
+            EngineState.LOADING: "the model is loading; you may type already",
+            EngineState.DEAD: "the engine has stopped: ctrl+r starts it again",
+        }.get(state, "no model is loaded: ctrl+o opens one")
+
+    @on(Prompt.Sent)
+    def _send(self, message: Prompt.Sent) -> None:
+        model = self._model_to_ask()
+        if model is None:
+            return
+        desk = self.mtplx.desk
+        if self.editing is None:
+            command = desk.ask(message.text, model)
+        else:
+            command = desk.edit(self.editing, message.text, model)
+        self.stop_editing()
+        self._start(command)
+
+    def _model_to_ask(self) -> ModelInfo | None:
+        """Return the model if a question can be sent now; else say why not."""
+        view = self.mtplx.view
+        model = view.model
+        if self.mtplx.desk.running is not None:
+            reason = "an answer is still being written: esc stops it"
+        elif view.state is EngineState.DEAD or model is None:
+            reason = self.why_not(view.state)
+        else:
+            return model
+        self.notify(reason, severity="warning", markup=False)
+        return None
+
+    def _start(self, command: Generate) -> None:
+        if not self.mtplx.send(command):
+            error = ErrorInfo("the engine has stopped", "ctrl+r starts it again")
+            failed = RequestFailed(command.request, error)
+            self.mtplx.desk.apply(failed)
+            self.give_back(failed)
+        self.conversation.anchor()
+        self.bring_up_to_date()
+
+    def give_back(self, event: RequestFailed) -> None:
+        """Put a question whose answer failed at once back into an empty prompt."""
+        path = self.mtplx.desk.chat.path()
+        answer = next((turn for turn in path if turn.id == event.request), None)
+        if answer is None or answer.text or answer.parent is None or self.prompt.text:
+            return
+        question = next(turn for turn in path if turn.id == answer.parent)
+        self.edit(question)
+
+    def edit(self, turn: Turn) -> None:
+        """Take a question, or that of an answer, into the prompt to word it anew."""
+        if turn.role is not Role.USER:
+            path = self.mtplx.desk.chat.path()
+            turn = next((t for t in path if t.id == turn.parent), turn)
+        if self.editing is None:
+            self._draft = self.prompt.full_text
+        self.editing = turn.id
+        self.prompt.put(turn.text)
+        self.prompt.focus()
+        self.show_hint()
+
+    def stop_editing(self) -> None:
+        """Put back what was typed before; without an edit, empty the prompt."""
+        self.editing = None
+        self.prompt.put(self._draft)
+        self._draft = ""
+
+    @on(Prompt.RecallWanted)
+    def _recall(self) -> None:
+        questions = [turn for turn in self.mtplx.desk.chat.path() if turn.role is Role.USER]
+        if questions:
+            self.edit(questions[-1])
+
+    def action_regenerate(self) -> None:
+        """Ask for another answer to the last question."""
+        answers = self.answers()
+        if answers:
+            self.regenerate(answers[-1])
+
+    def regenerate(self, turn: Turn) -> None:
+        """Ask for another answer beside this one, or to this question."""
+        model = self._model_to_ask()
+        if model is None:
+            return
+        if turn.role is Role.USER:
+            path = self.mtplx.desk.chat.path()
+            turn = next((t for t in path if t.parent == turn.id), turn)
+        if turn.role is Role.ASSISTANT:
+            self._start(self.mtplx.desk.regenerate(turn.id, model))
+            self.prompt.focus()
+
+    def answers(self) -> list[Turn]:
+        """Return the answers of the branch shown, oldest first."""
+        return [turn for turn in self.mtplx.desk.chat.path() if turn.role is Role.ASSISTANT]

@@ -1,0 +1,151 @@
+"""What the chat screen does with whole chats and with a turn's text.
+
+Rename, delete, export, copy, save; each asks first where something could be lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from textual.screen import Screen
+
+from engine.protocol import Role
+from mtplx_tui.chats import export
+from mtplx_tui.chats.model import Chat, Turn
+from mtplx_tui.files import write_atomically
+from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
+from mtplx_tui.widgets.markdown_sections import code_blocks
+
+if TYPE_CHECKING:
+    from mtplx_tui.app import MtplxApp
+
+CLIPBOARD_CHARACTERS = 50_000
+"""More than this (about 74 kB on the wire) terminals drop without a word."""
+SUFFIXES = {"py": "py", "python": "py", "js": "js", "rust": "rs", "bash": "sh", "sh": "sh"}
+
+
+class ChatKeeping(Screen[None]):
+    """Base of the chat screen."""
+
+    @property
+    def mtplx(self) -> MtplxApp:
+        """The app, by its own type."""
+        return cast("MtplxApp", self.app)
+
+    def refresh_chats(self) -> None:
+        """Show that a chat changed; the chat screen knows how."""
+
+    def copy_turn(self, turn: Turn) -> None:
+        """Send a turn's text to the terminal's clipboard."""
+        self._copy(turn.text, "the answer" if turn.role is Role.ASSISTANT else "the question")
+
+    def copy_code(self, turn: Turn) -> None:
+        """Send a code block to the clipboard, asking which where there are several."""
+        blocks = code_blocks(turn.text)
+        if not blocks:
+            self.notify("there is no code block in this turn", severity="warning")
+        elif len(blocks) == 1:
+            self._copy(blocks[0][1], "the code block")
+        else:
+            self._choose_block(blocks, lambda code: self._copy(code, "the code block"))
+
+    def _choose_block(
+        self, blocks: tuple[tuple[str, str], ...], use: Callable[[str], None]
+    ) -> None:
+        def chosen(answer: str | None) -> None:
+            if answer is not None:
+                use(blocks[int(answer)][1])
+
+        lines = [_block_line(*block) for block in blocks]
+        self.app.push_screen(Choose("Which code block?", lines, len(lines) - 1), chosen)
+
+    def _copy(self, text: str, what: str) -> None:
+        if not text.strip():
+            self.notify(f"{what} is empty", severity="warning")
+            return
+        if len(text) > CLIPBOARD_CHARACTERS:
+            self.notify(
+                f"{what} is too long for most terminals' clipboards; s saves it to a file",
+                severity="warning",
+            )
+        self.app.copy_to_clipboard(text)
+        self.notify(f"{what}: sent to the terminal's clipboard")
+
+    def save_turn(self, turn: Turn) -> None:
+        """Write a turn's text to a file that is asked for."""
+        self._save_as("Save this turn to a file", _file_name(self.mtplx.desk.chat, "md"), turn.text)
+
+    def _save_as(self, title: str, name: str, text: str) -> None:
+        def write(answer: str) -> None:
+            write_new(Path(answer).expanduser(), text)
+
+        def told(answer: str | None) -> None:
+            if answer is not None:
+                self.notify(f"saved to {answer}")
+
+        self.app.push_screen(AskText(title, str(Path.cwd() / name), write), told)
+
+    def rename_chat(self, chat_id: str, title: str) -> None:
+        """Ask for a chat's new title."""
+
+        def rename(answer: str | None) -> None:
+            if answer is not None:
+                self.mtplx.desk.rename(chat_id, answer)
+                self.refresh_chats()
+
+        self.app.push_screen(AskText("Rename the chat", title), rename)
+
+    def delete_chat(self, chat_id: str, title: str) -> None:
+        """Delete a chat after asking."""
+
+        def delete(answer: str | None) -> None:
+            if answer is not None:
+                self.mtplx.desk.delete(chat_id)
+                self.refresh_chats()
+
+        self.app.push_screen(
+            Confirm("Delete this chat?", f"“{title}” with all its branches. It can't be undone."),
+            delete,
+        )
+
+    def export_chat(self, chat: Chat) -> None:
+        """Write a chat to a file: Markdown, or JSON where the name ends so."""
+
+        def write(answer: str) -> None:
+            path = Path(answer).expanduser()
+            write_new(
+                path, export.to_json(chat) if path.suffix == ".json" else export.to_markdown(chat)
+            )
+
+        def told(answer: str | None) -> None:
+            if answer is not None:
+                self.notify(f"exported to {answer}")
+
+        name = str(Path.cwd() / _file_name(chat, "md"))
+        self.app.push_screen(AskText("Export as .md or .json", name, write), told)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that must not be there yet.
+
+    Raises:
+        ValueError: it is there.
+        OSError: it can't be written.
+    """
+    if path.exists():
+        raise ValueError(f"{path} is there already")
+    write_atomically(path, text)
+
+
+def _file_name(chat: Chat, suffix: str) -> str:
+    words = re.findall(r"[\w-]+", chat.title.lower())[:6]
+    return f"{'-'.join(words) or 'chat'}.{suffix}"
+
+
+def _block_line(language: str, code: str) -> str:
+    lines = code.rstrip("\n").split("\n")
+    first = next((line.strip() for line in lines if line.strip()), "")
+    return f"{language or 'text'}, {len(lines)} line{'' if len(lines) == 1 else 's'}: {first[:48]}"

@@ -1,0 +1,170 @@
+"""The scrolling conversation: turn blocks of the branch shown, the newest ones only."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+
+from mtplx_tui.chats.model import Chat, Turn
+from mtplx_tui.view import EngineView
+from mtplx_tui.widgets.turn import TurnBlock
+
+SHOWN_ROWS = 2_000
+"""About so many rows of conversation are kept as widgets."""
+_ROW_CELLS = 80
+_ROWS_BESIDE = 5
+
+
+class Conversation(VerticalScroll, can_focus=False):
+    """Follows the newest text until a person scrolls up."""
+
+    class EarlierWanted(Message):
+        """The row above the first turn was clicked."""
+
+    class Left(Message):
+        """The focus should go back to where a person types."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._chat_id: str | None = None
+        self._pages = 1
+
+    @property
+    def blocks(self) -> list[TurnBlock]:
+        """The turns shown, oldest first."""
+        return list(self.query_children(TurnBlock))
+
+    def block(self, turn_id: str) -> TurnBlock | None:
+        """Return the block of a turn, if it is shown."""
+        return next((block for block in self.blocks if block.turn.id == turn_id), None)
+
+    def focus_turn(self, turn_id: str) -> None:
+        """Give the focus to a turn that is shown."""
+        block = self.block(turn_id)
+        if block is not None:
+            block.focus()
+
+    def focus_newest(self) -> bool:
+        """Give the focus to the newest turn; False where there is none."""
+        blocks = self.blocks
+        if blocks:
+            blocks[-1].focus()
+        return bool(blocks)
+
+    def fold(self, turn_id: str) -> None:
+        """Show or hide the reasoning of a turn."""
+        block = self.block(turn_id)
+        if block is not None:
+            block.fold()
+
+    @on(TurnBlock.Stepped)
+    def _step(self, message: TurnBlock.Stepped) -> None:
+        message.stop()
+        blocks = self.blocks
+        at = [block.turn.id for block in blocks].index(message.turn_id) + message.by
+        if message.by == 0 or at >= len(blocks):
+            self.anchor()
+            self.post_message(self.Left())
+        elif at >= 0:
+            blocks[at].focus()
+
+    def on_mount(self) -> None:
+        """Stay at the bottom."""
+        self.anchor()
+
+    def show_earlier(self) -> None:
+        """Show another page of older turns from the next time on."""
+        self._pages += 1
+        self.release_anchor()
+
+    def show(self, chat: Chat, view: EngineView) -> None:
+        """Bring the blocks to the branch that the chat shows."""
+        if chat.id != self._chat_id:
+            self._chat_id, self._pages = chat.id, 1
+            self.anchor()
+        path = chat.path()
+        first = first_shown(path, SHOWN_ROWS * self._pages)
+        wanted = path[first:]
+        blocks = self.blocks
+        if [block.turn.id for block in blocks] != [turn.id for turn in wanted]:
+            self._rebuild(chat, view, blocks, wanted, first)
+            return
+        for block, turn in zip(blocks, wanted, strict=True):
+            block.show(turn, _place(chat, turn), view.request(turn.id))
+
+    def _rebuild(
+        self,
+        chat: Chat,
+        view: EngineView,
+        blocks: list[TurnBlock],
+        wanted: tuple[Turn, ...],
+        hidden: int,
+    ) -> None:
+        """Keep the blocks of turns that stay, take the others away, mount what is missing."""
+        kept = {block.turn.id: block for block in blocks}
+        ids = {turn.id for turn in wanted}
+        gone = [block for block in blocks if block.turn.id not in ids]
+        with self.app.batch_update():
+            self.remove_children(gone)
+            self._show_hidden(hidden)
+            last: TurnBlock | None = None
+            for turn in wanted:
+                block = kept.get(turn.id)
+                place, request = _place(chat, turn), view.request(turn.id)
+                if block is None:
+                    block = TurnBlock(turn, place, request)
+                    self._mount_after(block, last)
+                else:
+                    block.show(turn, place, request)
+                last = block
+
+    def _mount_after(self, block: TurnBlock, last: TurnBlock | None) -> None:
+        if last is not None:
+            self.mount(block, after=last)
+        elif rows := self.query_children("#earlier"):
+            self.mount(block, after=rows.first())
+        else:
+            self.mount(block, before=0 if self.children else None)
+
+    def _show_hidden(self, hidden: int) -> None:
+        rows = self.query_children("#earlier")
+        if not hidden:
+            rows.remove()
+            return
+        text = Content(
+            f"↑ {hidden} earlier turn{'' if hidden == 1 else 's'} · ctrl+home shows them"
+        )
+        if rows:
+            rows.first(Static).update(text)
+        else:
+            self.mount(Static(text, id="earlier"), before=0 if self.children else None)
+
+    def on_click(self, event: Click) -> None:
+        """Show earlier turns with a click on their row."""
+        if event.widget is not None and event.widget.id == "earlier":
+            self.post_message(self.EarlierWanted())
+
+
+def first_shown(path: tuple[Turn, ...], rows: int) -> int:
+    """Return the index of the first turn that still fits into about so many rows."""
+    used = 0
+    for index in range(len(path) - 1, -1, -1):
+        used += _rows_of(path[index])
+        if used > rows and index < len(path) - 1:
+            return index + 1
+    return 0
+
+
+def _rows_of(turn: Turn) -> int:
+    lines = turn.text.split("\n")
+    return _ROWS_BESIDE + sum(1 + len(line) // _ROW_CELLS for line in lines)
+
+
+def _place(chat: Chat, turn: Turn) -> tuple[int, int]:
+    """Return which of its siblings a turn is, counted from 1, and how many there are."""
+    siblings = chat.siblings(turn.id)
+    return siblings.index(turn.id) + 1, len(siblings)

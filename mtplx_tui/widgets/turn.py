@@ -1,0 +1,220 @@
+"""One turn of a conversation: who speaks, what was said, and the line of facts under it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.css.query import NoMatches
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+
+from engine.protocol import Role
+from mtplx_tui.chats.model import Turn, TurnStatus
+from mtplx_tui.view import RequestView
+from mtplx_tui.widgets.answer import Answer
+from mtplx_tui.widgets.markdown_sections import showable
+
+LONG_QUESTION = 4_000
+"""Characters of a question that are shown; the rest is counted."""
+LONG_QUESTION_LINES = 40
+
+
+class TurnBlock(Vertical, can_focus=True):
+    """Shows a turn; with the focus, its keys act on this turn."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "step(-1)", "previous"),
+        Binding("down,j", "step(1)", "next"),
+        Binding("left,h", "act('previous_branch')", "branch"),
+        Binding("right,l", "act('next_branch')", "branch"),
+        Binding("c,y", "act('copy')", "copy"),
+        Binding("b", "act('copy_code')", "code block"),
+        Binding("s", "act('save')", "save"),
+        Binding("e", "act('edit')", "edit"),
+        Binding("r,g", "act('regenerate')", "again"),
+        Binding("t,space", "act('fold')", "thought"),
+        Binding("enter,tab,escape", "leave", "back to the prompt"),
+    ]
+
+    class Acted(Message):
+        """A person wants something done with this turn."""
+
+        def __init__(self, turn_id: str, action: str) -> None:
+            super().__init__()
+            self.turn_id = turn_id
+            self.action = action
+
+    class Stepped(Message):
+        """The focus should go to another turn, or (0) back to the prompt."""
+
+        def __init__(self, turn_id: str, by: int) -> None:
+            super().__init__()
+            self.turn_id = turn_id
+            self.by = by
+
+    def __init__(self, turn: Turn, place: tuple[int, int], request: RequestView | None) -> None:
+        super().__init__(classes=f"-{turn.role.value}")
+        self.turn = turn
+        self._place = place
+        self._request = request
+        self._is_unfolded = False
+
+    @property
+    def is_unfolded(self) -> bool:
+        """Whether the reasoning is shown."""
+        return self._is_unfolded
+
+    def compose(self) -> ComposeResult:
+        """Lay the parts under each other."""
+        yield Static(classes="turn--heading")
+        if self.turn.role is Role.ASSISTANT:
+            yield Static(classes="turn--thought")
+            yield Answer(classes="turn--reasoning")
+            yield Answer(classes="turn--answer")
+            yield Static(classes="turn--facts")
+        else:
+            yield Static(classes="turn--question")
+
+    def on_mount(self) -> None:
+        """Fill the parts."""
+        self._fill()
+
+    def show(self, turn: Turn, place: tuple[int, int], request: RequestView | None) -> None:
+        """Bring the block up to date; does nothing where nothing changed."""
+        if turn is self.turn and place == self._place and request is self._request:
+            return
+        self.turn, self._place, self._request = turn, place, request
+        if self.is_mounted:
+            self._fill()
+
+    def _fill(self) -> None:
+        try:
+            self._put("turn--heading", _heading(self.turn, self._place))
+            if self.turn.role is Role.ASSISTANT:
+                self._fill_answer()
+            else:
+                self._put("turn--question", Content(_shortened(self.turn.text)))
+        except NoMatches:
+            return
+
+    def _fill_answer(self) -> None:
+        turn = self.turn
+        is_over = turn.status is not TurnStatus.STREAMING
+        self._put("turn--thought", _thought(turn, is_unfolded=self._is_unfolded))
+        reasoning = self.query_one(".turn--reasoning", Answer)
+        self.set_class(self._is_unfolded, "-unfolded")
+        reasoning.display = self._is_unfolded and bool(turn.reasoning)
+        if reasoning.display:
+            reasoning.show(turn.reasoning, is_finished=is_over)
+        answer = self.query_one(".turn--answer", Answer)
+        answer.display = bool(turn.text)
+        answer.show(turn.text, is_finished=is_over)
+        self.set_class(turn.status in (TurnStatus.CUT, TurnStatus.FAILED), "-broken")
+        self._put("turn--facts", Content(facts_line(turn, self._request)))
+
+    def _put(self, name: str, content: Content) -> None:
+        part = self.query_one(f".{name}", Static)
+        was_shown, part.display = part.display, bool(content.plain)
+        if part.content == content:
+            return
+        old = part.content
+        is_same_height = was_shown and isinstance(old, Content) and _is_row(old, content)
+        part.update(content, layout=not is_same_height)
+
+    def fold(self) -> None:
+        """Show or hide the reasoning."""
+        if self.turn.reasoning:
+            self._is_unfolded = not self._is_unfolded
+            self._fill()
+
+    def on_click(self, event: Click) -> None:
+        """Unfold the reasoning with a click on its line."""
+        if event.widget is not None and event.widget.has_class("turn--thought"):
+            event.stop()
+            self.fold()
+
+    def action_act(self, action: str) -> None:
+        """Ask the screen to do something with this turn."""
+        self.post_message(self.Acted(self.turn.id, action))
+
+    def action_step(self, by: str | int) -> None:
+        """Give the focus to a neighbour."""
+        self.post_message(self.Stepped(self.turn.id, int(by)))
+
+    def action_leave(self) -> None:
+        """Give the focus back to the prompt."""
+        self.post_message(self.Stepped(self.turn.id, 0))
+
+
+def facts_line(turn: Turn, request: RequestView | None) -> str:
+    """Return the line under an answer: its state and what speculation did for it."""
+    state = {
+        TurnStatus.STREAMING: "",
+        TurnStatus.DONE: "",
+        TurnStatus.STOPPED: "stopped",
+        TurnStatus.CUT: f"cut: {turn.note or 'the engine ended'}",
+        TurnStatus.FAILED: f"failed: {turn.note or 'the engine gave no reason'}",
+    }[turn.status]
+    parts = [state, *_figures(turn, request)]
+    if turn.status is TurnStatus.DONE and turn.note:
+        parts.append(turn.note)
+    return " · ".join(part for part in parts if part)
+
+
+def _figures(turn: Turn, request: RequestView | None) -> list[str]:
+    if turn.facts is not None:
+        facts = turn.facts
+        return _counted(facts.tokens_per_s, facts.tokens_per_cycle, facts.depth, facts.tokens)
+    if turn.status is not TurnStatus.STREAMING:
+        return []
+    if request is None or request.started is None:
+        return ["waiting for the engine"]
+    if not request.emitted:
+        total = request.started.prompt_tokens
+        return [f"reading the prompt · {request.prefilled:,} of {total:,} tokens"]
+    per_s, per_cycle = request.tokens_per_s, request.tokens_per_cycle
+    return [*_counted(per_s, per_cycle, request.depth, request.emitted)]
+
+
+def _counted(per_s: float | None, per_cycle: float | None, depth: int, tokens: int) -> list[str]:
+    parts = [] if per_s is None else [f"{per_s:.1f} tok/s"]
+    if per_cycle is not None:
+        parts.append(f"{per_cycle:.1f} tokens/cycle")
+    return [*parts, f"depth {depth}", f"{tokens:,} token{'' if tokens == 1 else 's'}"]
+
+
+def _heading(turn: Turn, place: tuple[int, int]) -> Content:
+    name = "You" if turn.role is Role.USER else _model_of(turn)
+    at, count = place
+    branch = f"   ‹ {at}/{count} ›" if count > 1 else ""
+    return Content(showable(name) + branch)
+
+
+def _model_of(turn: Turn) -> str:
+    return turn.facts.model if turn.facts is not None and turn.facts.model else "Model"
+
+
+def _thought(turn: Turn, *, is_unfolded: bool) -> Content:
+    if not turn.reasoning:
+        return Content("")
+    words = len(turn.reasoning.split())
+    is_thinking = turn.status is TurnStatus.STREAMING and not turn.text
+    verb = "Thinking" if is_thinking else "Thought"
+    mark, key = ("▾", "folds") if is_unfolded else ("▸", "unfolds")
+    return Content(f"{mark} {verb}, {words:,} word{'' if words == 1 else 's'} · ctrl+t {key}")
+
+
+def _shortened(text: str) -> str:
+    shown = "\n".join(text[:LONG_QUESTION].split("\n")[:LONG_QUESTION_LINES])
+    rest = len(text) - len(shown)
+    return showable(shown) + (f"\n… and {rest:,} more characters" if rest > 0 else "")
+
+
+def _is_row(old: Content, new: Content) -> bool:
+    """Whether both are surely one short row, so that nothing around them has to move."""
+    return len(old) < 60 and len(new) < 60 and "\n" not in old.plain + new.plain and bool(old)
