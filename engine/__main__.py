@@ -55,8 +55,8 @@ def main() -> int:
     try:
         Worker(sys.stdin.buffer, Outbox(write), options.cache).run()
     except BrokenPipeError:
-        os._exit(0)
-    return 0
+        logging.info("the front end is gone")
+    os._exit(0)  # the reading thread still waits on standard input
 
 
 def _started(blas: BlasInUse) -> EngineStarted:

@@ -1,11 +1,11 @@
 """Errors a person sees, each with what to do about it.
 
-    EngineError
-    ├── ModelError          the model can't be loaded            exit 1
-    │   ├── ModelFileError  unreadable, incomplete or malicious  exit 1
-    │   └── HeadError       its head can't be used; the trunk can
-    ├── RequestError        this request can't be served         exit 2
-    └── BackendError        MLX has no working backend here      exit 1
+EngineError
+├── ModelError          the model can't be loaded            exit 1
+│   ├── ModelFileError  unreadable, incomplete or malicious  exit 1
+│   └── HeadError       its head can't be used; the trunk can
+├── RequestError        this request can't be served         exit 2
+└── BackendError        MLX has no working backend here      exit 1
 """
 
 from __future__ import annotations

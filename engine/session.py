@@ -5,6 +5,7 @@ Decides whose turn it is: requests take turns, one chunk of prompt or one cycle 
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,10 @@ from engine.protocol import (
 from engine.request import Request
 
 __all__ = ["Session"]
+
+
+PROGRESS_S = 0.1
+"""Between two reports of a load's progress."""
 
 
 class _LoadStoppedError(Exception):
@@ -69,11 +74,7 @@ class Session:
         self._model = None
         mx.clear_cache()
 
-        def progress(stage: str, done: int, total: int) -> None:
-            if self._is_load_cancelled(command.request):
-                raise _LoadStoppedError
-            self._emit(LoadProgress(command.request, stage, done, total))
-
+        progress = _LoadWatch(command.request, self._emit, self._is_load_cancelled)
         try:
             progress("starting", 0, 0)
             path = Path(command.path)
@@ -126,6 +127,27 @@ class Session:
             self._emit(event)
         if not request.is_over:
             self._requests.append(request)
+
+
+class _LoadWatch:
+    """Tells a load's progress ten times a second, and ends it when it was cancelled."""
+
+    def __init__(
+        self, request: str, emit: Callable[[Event], None], is_cancelled: Callable[[str], bool]
+    ) -> None:
+        self._request = request
+        self._emit = emit
+        self._is_cancelled = is_cancelled
+        self._told = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._is_cancelled(self._request):
+            raise _LoadStoppedError
+        now = time.monotonic()
+        last_stage, last_time = self._told
+        if stage != last_stage or now - last_time >= PROGRESS_S:
+            self._told = (stage, now)
+            self._emit(LoadProgress(self._request, stage, done, total))
 
 
 def _unforeseen(doing: str, error: Exception) -> ErrorInfo:

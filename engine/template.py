@@ -7,8 +7,9 @@ system, and its output is limited.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jinja2
 from jinja2.ext import loopcontrols
@@ -39,8 +40,8 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
         environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = _now
+        functions: dict[str, Any] = {"raise_exception": _refuse, "strftime_now": _now}
+        environment.globals.update(functions)
         try:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
@@ -67,7 +68,7 @@ class ChatTemplate:
             ) from error
 
 
-def _joined(pieces: object) -> str:
+def _joined(pieces: Iterable[str]) -> str:
     text: list[str] = []
     size = 0
     for piece in pieces:

@@ -30,9 +30,12 @@ _MESSAGES = {kind.__name__: kind for kind in (*protocol.COMMANDS, *protocol.EVEN
 def encode(messages: Iterable[protocol.Command | protocol.Event]) -> bytes:
     """Return one line, newline included, for a batch of messages."""
     batch = [to_plain(message) for message in messages]
-    return json.dumps(batch, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    ) + b"\n"
+    return (
+        json.dumps(batch, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
+        + b"\n"
+    )
 
 
 def decode(line: bytes) -> list[typing.Any]:
@@ -75,7 +78,7 @@ def plain_fields(instance: object) -> dict[str, object]:
 
 
 @functools.cache
-def _field_names(kind: type) -> tuple[str, ...]:
+def _field_names(kind: typing.Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 

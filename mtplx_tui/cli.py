@@ -56,7 +56,9 @@ def parser(program: str, description: str, examples: str) -> argparse.ArgumentPa
 
 
 def _main(words: list[str]) -> int:
-    chosen = parser("mtplx-tui", "Talk to local models that draft with their own MTP heads.", _EXAMPLES)
+    chosen = parser(
+        "mtplx-tui", "Talk to local models that draft with their own MTP heads.", _EXAMPLES
+    )
     chosen.add_argument("model", nargs="?", help="a folder, owner/name in the hub cache, or demo")
     chosen.add_argument("--version", action="store_true", help="print the version and leave")
     options = chosen.parse_args(words)

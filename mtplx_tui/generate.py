@@ -18,6 +18,7 @@ from engine.protocol import (
     ErrorInfo,
     Event,
     Finish,
+    Generate,
     LoadFailed,
     LoadModel,
     LoadProgress,
@@ -138,7 +139,7 @@ def _prompt(options: argparse.Namespace) -> tuple[ChatMessage, ...] | str:
     """Return messages, or raw text. Raises ValueError naming what is wrong with a file."""
     if options.messages is not None:
         return _messages(options.messages)
-    text = sys.stdin.read() if options.prompt == "-" else options.prompt
+    text: str = sys.stdin.read() if options.prompt == "-" else options.prompt
     return text if options.raw else (ChatMessage(Role.USER, text),)
 
 
@@ -185,7 +186,7 @@ async def _run(
 
 def _command(
     options: argparse.Namespace, prompt: tuple[ChatMessage, ...] | str, model: ModelInfo
-) -> link.Command:
+) -> Generate:
     wanted = requests.Options(
         system=options.system,
         temperature=options.temperature,
@@ -253,7 +254,7 @@ class _Engine:
 
     async def complete(
         self,
-        command: link.Command,
+        command: Generate,
         show: Callable[[str], None] | None,
     ) -> RequestView:
         """Run one completion to its end."""

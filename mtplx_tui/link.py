@@ -13,7 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine import wire
-from engine.protocol import PROTOCOL_VERSION, Command, EngineFailed, EngineStarted, ErrorInfo, Event, Shutdown
+from engine.protocol import (
+    PROTOCOL_VERSION,
+    Command,
+    EngineFailed,
+    EngineStarted,
+    ErrorInfo,
+    Event,
+    Shutdown,
+)
 
 LINE_LIMIT = 64 * 2**20
 """Bytes: longer than any batch the engine may write."""

@@ -59,7 +59,7 @@ def read_trace(path: Path) -> list[Event]:
     Raises:
         wire.WireError: a line that is no event of this version.
     """
-    events = []
+    events: list[Event] = []
     for line in path.read_text("utf-8").splitlines():
         content = json.loads(line)
         if "is" in content:

@@ -8,7 +8,7 @@ gives the same view again.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -287,7 +287,7 @@ def _request_failed(view: EngineView, event: RequestFailed) -> EngineView:
     return _updated(view, event.request, error=event.error)
 
 
-_CHANGES = {
+_CHANGES: dict[type, Callable[..., EngineView]] = {
     EngineStarted: _engine_started,
     LoadProgress: _load_progress,
     LoadFailed: _load_failed,
@@ -300,4 +300,3 @@ _CHANGES = {
     RequestDone: _request_done,
     RequestFailed: _request_failed,
 }
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx_lm.models import cache as mlx_lm_cache
 
 __all__ = ["Cache", "LayerCache", "evaluate", "kv_cache", "trunk_cache"]
@@ -17,7 +18,7 @@ class LayerCache(Protocol):
     """What mlx-lm's caches offer, as far as it is used here."""
 
     @property
-    def state(self) -> object:
+    def state(self) -> tuple[mx.array, ...]:
         """Arrays that hold the cache."""
 
     def is_trimmable(self) -> bool:
@@ -59,7 +60,7 @@ class Cache:
         self.length += kept
         self._open = 0
 
-    def arrays(self) -> list[object]:
+    def arrays(self) -> list[tuple[mx.array, ...]]:
         """Return what must be evaluated for the caches to be in memory."""
         return [layer.state for layer in self.layers]
 
@@ -71,7 +72,7 @@ class Cache:
             layer.trim(positions)
 
 
-def trunk_cache(model: object) -> Cache:
+def trunk_cache(model: nn.Module) -> Cache:
     """Return empty caches for an mlx-lm model."""
     return Cache(mlx_lm_cache.make_prompt_cache(model))
 

@@ -12,12 +12,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import llama
 
 from engine.errors import ModelFileError
+from engine.model.arrays import read_arrays, read_with_metadata
 from engine.model.gguf_tokenizer import build_tokenizer
 from engine.model.tokenizer import Tokenizer
 from engine.verdict.headers import check_gguf
@@ -26,6 +28,8 @@ __all__ = ["GgufModel", "load_gguf"]
 
 _log = logging.getLogger(__name__)
 _GROUP = 32
+_AT_ONCE = 16
+"""Tensors read between two looks at whether the load was cancelled."""
 _MODULES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -64,7 +68,7 @@ def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
         ModelFileError: malformed, or of a kind this loader does not know.
     """
     check_gguf(path)
-    weights, metadata = mx.load(str(path), return_metadata=True)
+    weights, metadata = read_with_metadata(path)
     architecture = metadata.get("general.architecture")
     if architecture != "llama":
         raise ModelFileError(
@@ -83,7 +87,7 @@ def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
     return GgufModel(model, args, _tokenizer(metadata), is_unpacked)
 
 
-def _tokenizer(metadata: dict[str, object]) -> Tokenizer:
+def _tokenizer(metadata: dict[str, Any]) -> Tokenizer:
     tokens = metadata["tokenizer.ggml.tokens"]
     template = metadata.get("tokenizer.chat_template")
     ids = {name: int(metadata[f"tokenizer.ggml.{name}_token_id"].item()) for name in ("bos", "eos")}
@@ -95,12 +99,12 @@ def _tokenizer(metadata: dict[str, object]) -> Tokenizer:
 _END_OF_TEXT = ("<|endoftext|>", "<|im_end|>")
 
 
-def _arguments(metadata: dict[str, object]) -> llama.ModelArgs:
-    def number(name: str) -> int | float:
+def _arguments(metadata: dict[str, Any]) -> llama.ModelArgs:
+    def number(name: str) -> float:
         value = metadata.get(f"llama.{name}")
         if not isinstance(value, mx.array) or value.size != 1:
             raise ModelFileError(f"the file does not say its llama.{name}")
-        return value.item()
+        return float(cast("float", value.item()))
 
     heads = int(number("attention.head_count"))
     hidden = int(number("embedding_length"))
@@ -154,17 +158,15 @@ def _unpacked(
     weights: dict[str, mx.array], args: llama.ModelArgs, cached: Path, progress: Progress
 ) -> list[tuple[str, mx.array]]:
     """Return float32 weights by mlx-lm's names, from the cache if they are there."""
-    if cached.exists():
-        half = mx.load(str(cached))
-    else:
-        half = _unpack(weights, args, progress)
-        _keep(half, cached, progress)
-    full = []
-    for index, (name, weight) in enumerate(half.items()):
-        progress("reading weights", index, len(half))
-        full.append((name, weight.astype(mx.float32)))
-        mx.eval(full[-1][1])
-    return full
+    if not cached.exists():
+        unpacked = _unpack(weights, args, progress)
+        _keep(unpacked, cached, progress)
+        return list(unpacked.items())
+    kept = list(read_arrays(cached).items())
+    for start in range(0, len(kept), _AT_ONCE):
+        progress("reading weights", start, len(kept))
+        mx.eval([weight for _, weight in kept[start : start + _AT_ONCE]])
+    return kept
 
 
 def _unpack(
@@ -179,7 +181,7 @@ def _unpack(
             scales, biases = weights[f"{name}.scales"], weights[f"{name}.biases"]
             bits = _bits(weight, scales)
             weight = mx.dequantize(weight, scales, biases, group_size=_GROUP, bits=bits)
-        weight = _turned_back(name, weight, args).astype(mx.float16)
+        weight = _turned_back(name, weight, args).astype(mx.float32)
         mx.eval(weight)
         unpacked[f"{_module_name(name)}.weight"] = weight
     return unpacked
@@ -196,14 +198,14 @@ def _keep(weights: dict[str, mx.array], cached: Path, progress: Progress) -> Non
         mx.save_safetensors(str(partial), weights)
         partial.replace(cached)
     except (OSError, RuntimeError) as error:
-        _log.warning("the unpacked weights could not be kept, so they are unpacked each time: %s", error)
+        _log.warning(
+            "the unpacked weights could not be kept, so they are unpacked each time: %s", error
+        )
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _load_packed(
-    model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs
-) -> None:
+def _load_packed(model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs) -> None:
     bits = {
         _module_name(name): _bits(weights[f"{name}.weight"], weights[f"{name}.scales"])
         for name in _modules(weights)
@@ -212,9 +214,9 @@ def _load_packed(
     nn.quantize(
         model,
         group_size=_GROUP,
-        class_predicate=lambda path, _: {"group_size": _GROUP, "bits": bits[path]}
-        if path in bits
-        else False,
+        class_predicate=lambda path, _: (
+            {"group_size": _GROUP, "bits": bits[path]} if path in bits else False
+        ),
     )
     turned = []
     for full_name, array in weights.items():

@@ -140,7 +140,7 @@ def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
 def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
     """Bring all weights into memory; on a CPU as float32, which MLX multiplies fastest there."""
     is_widened = mx.default_device() == mx.cpu and size * 2 < _memory_bytes() * 0.6
-    weights = tree_flatten(model.parameters())
+    weights = _weights(model)
     for index, (name, weight) in enumerate(weights):
         progress("reading weights", index, len(weights))
         if is_widened and mx.issubdtype(weight.dtype, mx.floating):
@@ -157,7 +157,12 @@ def _memory_bytes() -> int:
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(weight.nbytes for _, weight in tree_flatten(model.parameters()))
+    return sum(weight.nbytes for _, weight in _weights(model))
+
+
+def _weights(model: nn.Module) -> list[tuple[str, mx.array]]:
+    leaves = tree_flatten(model.parameters())
+    return [(name, leaf) for name, leaf in leaves if isinstance(leaf, mx.array)]
 
 
 def _head_info(head: Head | None) -> HeadInfo | None:

@@ -101,9 +101,10 @@ def from_folder(folder: Path, config: dict[str, object]) -> Tokenizer:
     }
     generation = read_json(folder / "generation_config.json")
     eos = vocabulary.token_to_id(special.get("eos_token", ""))
-    stop_ids = {eos, *_ids(config.get("eos_token_id")), *_ids(generation.get("eos_token_id"))}
+    named = [eos, *_ids(config.get("eos_token_id")), *_ids(generation.get("eos_token_id"))]
+    stop_ids = frozenset(token for token in named if token is not None)
     template = _template_text(folder, settings)
-    return Tokenizer(vocabulary, template, special, frozenset(stop_ids - {None}))
+    return Tokenizer(vocabulary, template, special, stop_ids)
 
 
 def _vocabulary(folder: Path) -> Vocabulary:
@@ -122,7 +123,10 @@ def _converted(folder: Path) -> Vocabulary:
     from transformers import AutoTokenizer
 
     loaded = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-    return loaded.backend_tokenizer
+    vocabulary = getattr(loaded, "backend_tokenizer", None)
+    if not isinstance(vocabulary, Vocabulary):
+        raise ModelFileError("transformers can't convert it to a fast tokenizer")
+    return vocabulary
 
 
 def _template_text(folder: Path, settings: dict[str, object]) -> str | None:

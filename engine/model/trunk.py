@@ -73,7 +73,7 @@ class Trunk:
         """
         logits = self.model(tokens[None], cache=cache.layers)
         cache.wrote(tokens.shape[0])
-        return TrunkOutput(logits[0], self._tap.take() if self._tap else None)
+        return TrunkOutput(logits[0], None if self._tap is None else self._tap.take())
 
     def embed(self, tokens: mx.array) -> mx.array:
         """Return the input embeddings of tokens; integer [..., n] to [..., n, hidden]."""

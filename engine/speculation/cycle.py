@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from engine.model.arrays import integers
 from engine.model.cache import evaluate
 from engine.model.trunk import Trunk, TrunkOutput
 from engine.protocol import Ended, Mode, Sampling
@@ -80,16 +81,17 @@ def run_cycle(
     output = _verify(trunk, stream, drafted)
     target_probs = target_distribution(output.logits, sampling)
     verdict = _judge(target_probs, drafted, mode, noise)
+    outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
     if mx.default_device() != mx.cpu:
         mx.async_eval(output.logits)
-        mx.async_eval(verdict.accepted, verdict.token)
+        mx.async_eval(outcome)
     mx.eval(drafted.tokens)
     after_draft = time.perf_counter()
     mx.eval(output.logits)
     after_verify = time.perf_counter()
-    accepted, token = int(verdict.accepted), int(verdict.token)
+    accepted, token = integers(outcome)
     after_accept = time.perf_counter()
-    drafted_ids = tuple(int(value) for value in drafted.tokens.tolist())
+    drafted_ids = integers(drafted.tokens)
     emitted = (*drafted_ids[:accepted], token)
     number = stream.cycle
     _commit(stream, output.hidden, emitted)

@@ -24,9 +24,7 @@ class Draft:
     """float32 [depth, vocabulary]: what each was drawn from; None at depth 0."""
 
 
-def draft(
-    stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: CycleNoise
-) -> Draft:
+def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: CycleNoise) -> Draft:
     """Draft `depth` tokens after the stream's last one.
 
     The first pass takes in the stream's pending true hidden rows for good; the passes for

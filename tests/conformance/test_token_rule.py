@@ -71,28 +71,38 @@ def test_emitted_sequences_follow_the_plain_law(depth: int) -> None:
 
 
 def accept_always(
-    target_probs: mx.array, draft_probs: mx.array, drafted: mx.array, _: mx.array, following: mx.array
+    target_probs: mx.array,
+    draft_probs: mx.array,
+    drafted: mx.array,
+    _: mx.array,
+    following: mx.array,
 ) -> acceptance.Verdict:
     depth = drafted.shape[0]
     return acceptance.Verdict(mx.array(depth), draw(target_probs[depth:], following[depth:])[0])
 
 
 def bonus_from_the_row_before(
-    target_probs: mx.array, draft_probs: mx.array, drafted: mx.array, u: mx.array, following: mx.array
+    target_probs: mx.array,
+    draft_probs: mx.array,
+    drafted: mx.array,
+    u: mx.array,
+    following: mx.array,
 ) -> acceptance.Verdict:
     shifted = mx.concatenate([target_probs[:-1], target_probs[-2:-1]])
     return token_rule(shifted, draft_probs, drafted, u, following)
 
 
 def one_number_for_both(
-    target_probs: mx.array, draft_probs: mx.array, drafted: mx.array, u: mx.array, following: mx.array
+    target_probs: mx.array,
+    draft_probs: mx.array,
+    drafted: mx.array,
+    u: mx.array,
+    following: mx.array,
 ) -> acceptance.Verdict:
     return token_rule(target_probs, draft_probs, drafted, u, mx.concatenate([u, following[-1:]]))
 
 
-@pytest.mark.parametrize(
-    "mutant", [accept_always, bonus_from_the_row_before, one_number_for_both]
-)
+@pytest.mark.parametrize("mutant", [accept_always, bonus_from_the_row_before, one_number_for_both])
 def test_a_wrong_rule_is_seen(
     mutant: Callable[..., acceptance.Verdict], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ def reference(logits: np.ndarray, sampling: Sampling) -> np.ndarray:
         out[order[0]] = 1
         return out
     kept = order[: sampling.top_k] if sampling.top_k else order
-    scaled = np.float32(logits) / np.float32(sampling.temperature)
+    scaled = logits.astype(np.float32) / np.float32(sampling.temperature)
     weights = np.exp(scaled[kept].astype(np.float64) - scaled[kept].max())
     probs = weights / weights.sum()
     out, before = np.zeros(len(logits)), 0.0
@@ -52,7 +52,13 @@ def test_transforms_equal_the_reference() -> None:
 
 def test_ties_at_the_border_keep_the_lower_token() -> None:
     logits = mx.array([[1.0, 2.0, 1.0, 2.0, 1.0, -0.0, 0.0]])
-    for top_k, kept in ((1, [1]), (2, [1, 3]), (3, [0, 1, 3]), (4, [0, 1, 2, 3]), (6, [0, 1, 2, 3, 4, 5])):
+    for top_k, kept in (
+        (1, [1]),
+        (2, [1, 3]),
+        (3, [0, 1, 3]),
+        (4, [0, 1, 2, 3]),
+        (6, [0, 1, 2, 3, 4, 5]),
+    ):
         probs = target_distribution(logits, Sampling(1, 1, top_k))
         assert np.flatnonzero(np.array(probs[0])).tolist() == kept
 

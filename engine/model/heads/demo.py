@@ -1,8 +1,8 @@
 """The head trained for the demo model: one llama block between two norms and the tied LM head.
 
-    u      = fc(concat(rmsnorm(E[next token]), rmsnorm(hidden)))
-    g      = block(u)
-    logits = LM head(rmsnorm(g)),  and g, before that norm, is recycled for the next depth
+u      = fc(concat(rmsnorm(E[next token]), rmsnorm(hidden)))
+g      = block(u)
+logits = LM head(rmsnorm(g)),  and g, before that norm, is recycled for the next depth
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mlx_lm.models import llama
 from mlx_lm.models.base import create_attention_mask
 
 from engine.errors import HeadError
+from engine.model.arrays import read_arrays
 from engine.model.cache import Cache, kv_cache
 from engine.model.trunk import Trunk
 from engine.verdict.families import Family
@@ -58,19 +59,19 @@ class DemoHead(nn.Module):
         return self._unembed(self.norm(recycled))[0]
 
 
-def load_demo_head(
-    path: Path, args: llama.ModelArgs, trunk: Trunk, family: Family
-) -> DemoHead:
+def load_demo_head(path: Path, args: llama.ModelArgs, trunk: Trunk, family: Family) -> DemoHead:
     """Return the head with the weights of a safetensors file, in the trunk's precision.
 
     Raises:
         HeadError: a tensor is missing, too many or of the wrong shape.
     """
     head = DemoHead(args, trunk, family)
-    weights = mx.load(str(path))
+    weights = read_arrays(path)
     dtype = mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16
     try:
-        head.load_weights([(name.removeprefix(family.prefix), w.astype(dtype)) for name, w in weights.items()])
+        head.load_weights(
+            [(name.removeprefix(family.prefix), w.astype(dtype)) for name, w in weights.items()]
+        )
     except ValueError as error:
         raise HeadError(f"the demo head does not fit its trunk: {error}") from error
     mx.eval(head.parameters())

@@ -1,0 +1,135 @@
+"""Decode speed of the demo: this engine against a bare MLX loop, and OpenBLAS against stock.
+
+    uv run python benchmarks/decode.py [--rounds 3] [--tokens 64]
+
+One process a matrix library; within each, the ways take turns, so the machine's drift hits all
+alike. Prints one JSON document with milliseconds a token (medians over rounds) and the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.model.load import LoadedModel
+
+CACHE = Path.home() / ".cache" / "mtplx-tui-benchmarks"
+PROMPT = "Explain in a few paragraphs how a bicycle stays upright."
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--blas", choices=("auto", "stock"), help="measure this one, here")
+    options = parser.parse_args()
+    if options.blas:
+        measured = measure(options.blas, options.rounds, options.tokens)
+        sys.stdout.write(json.dumps(measured) + "\n")
+        return
+    results = {blas: child(blas, options.rounds, options.tokens) for blas in ("stock", "auto")}
+    auto, stock = results["auto"], results["stock"]
+    document = {
+        "machine": f"{platform.system()} {platform.machine()}, {platform.python_version()}",
+        "versions": {name: version(name) for name in ("mlx", "mlx-lm", "scipy-openblas32")},
+        "ms_per_token": results,
+        "ratios": {
+            "engine depth 0 against bare loop": auto["bare"] / auto["depth 0"],
+            "engine depth 0 against stock bare loop": stock["bare"] / auto["depth 0"],
+            "engine depth 1 against stock bare loop": stock["bare"] / auto["depth 1"],
+            "engine depth 3 against stock bare loop": stock["bare"] / auto["depth 3"],
+            "engine depth 1 against depth 0": auto["depth 0"] / auto["depth 1"],
+            "engine depth 3 against depth 0": auto["depth 0"] / auto["depth 3"],
+        },
+    }
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def child(blas: str, rounds: int, tokens: int) -> dict[str, float]:
+    """Measure one matrix library in a process of its own."""
+    command = [sys.executable, __file__, "--blas", blas, "--rounds", str(rounds)]
+    command += ["--tokens", str(tokens)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
+    """Return milliseconds a token of each way of decoding."""
+    from engine.blas import prepare
+
+    prepare(blas, CACHE)
+    from mtplx_tui.library.disk import resolve
+
+    from engine.model.load import load
+
+    model = load("demo", Path(resolve("demo").path), CACHE, lambda *_: None)
+    ways: dict[str, Callable[[int], tuple[int, float]]] = {
+        "bare": lambda _: bare_loop(model, tokens),
+        "depth 0": lambda seed: engine_loop(model, tokens, 0, seed),
+        "depth 1": lambda seed: engine_loop(model, tokens, 1, seed),
+        "depth 3": lambda seed: engine_loop(model, tokens, 3, seed),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for index in range(rounds + 1):
+        for name, way in ways.items():
+            count, seconds = way(index)
+            if index:
+                times[name].append(1e3 * seconds / count)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def bare_loop(model: LoadedModel, tokens: int) -> tuple[int, float]:
+    """Decode with mlx-lm's model and arg max, and nothing else."""
+    import mlx.core as mx
+    from mlx_lm.models.cache import make_prompt_cache
+
+    ids = prompt_ids(model)
+    network = model.trunk.model
+    cache = make_prompt_cache(network)
+    mx.eval(network(mx.array([ids[:-1]]), cache=cache))
+    token = mx.array([[ids[-1]]])
+    begin = time.perf_counter()
+    for _ in range(tokens):
+        token = mx.argmax(network(token, cache=cache)[:, -1], axis=-1, keepdims=True)
+        mx.eval(token)
+    return tokens, time.perf_counter() - begin
+
+
+def engine_loop(model: LoadedModel, tokens: int, depth: int, seed: int) -> tuple[int, float]:
+    """Decode with the engine's cycle at the default sampling."""
+    from engine.protocol import Mode, Sampling
+    from engine.speculation.cycle import read_prompt, run_cycle
+    from engine.speculation.stream import Stream
+
+    ids = prompt_ids(model)
+    stream = Stream(model.trunk.make_cache(), model.head, seed)
+    read_prompt(model.trunk, stream, ids[:-1], ids[-1])
+    count = 0
+    begin = time.perf_counter()
+    while count < tokens:
+        result = run_cycle(model.trunk, stream, depth, Sampling(), Mode.TOKEN)
+        count += len(result.emitted)
+    return count, time.perf_counter() - begin
+
+
+def prompt_ids(model: LoadedModel) -> list[int]:
+    """Return the prompt's tokens."""
+    from engine.protocol import ChatMessage, Role
+
+    text = model.tokenizer.render((ChatMessage(Role.USER, PROMPT),))
+    return model.tokenizer.encode(text, is_rendered=True)
+
+
+if __name__ == "__main__":
+    main()

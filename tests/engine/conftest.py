@@ -1,0 +1,42 @@
+"""Real engine processes, shared by the tests that only talk to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mtplx_tui.library.disk import resolve
+
+from tests.fakes import tiny
+from tests.fakes.driver import EngineProcess
+
+
+@pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for the whole run: the demo is unpacked into it once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ordinary checkpoint without a head."""
+    return tiny.write_checkpoint(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def demo_engine(engine_cache: Path) -> Iterator[EngineProcess]:
+    """An engine with the demo model."""
+    engine = EngineProcess(engine_cache)
+    engine.load("demo", Path(resolve("demo").path))
+    yield engine
+    assert engine.close() == 0
+
+
+@pytest.fixture
+def engine(engine_cache: Path) -> Iterator[EngineProcess]:
+    """A fresh engine without a model."""
+    engine = EngineProcess(engine_cache)
+    yield engine
+    engine.process.kill()
+    engine.process.wait()

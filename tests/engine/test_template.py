@@ -1,0 +1,44 @@
+"""Chat templates: rendered as their authors meant, and kept within bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import RequestError
+from engine.protocol import ChatMessage, Role
+from engine.template import ChatTemplate
+
+MESSAGES = (ChatMessage(Role.SYSTEM, "be brief"), ChatMessage(Role.USER, "hi {{ 1 }}"))
+
+
+def test_messages_are_rendered_and_never_read_as_templates() -> None:
+    template = ChatTemplate(
+        "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}>{% endif %}",
+        {"bos_token": "<s>"},
+    )
+    assert template.render(MESSAGES) == "<s>[system] be brief\n[user] hi {{ 1 }}\n>"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ raise_exception('no system message') }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{% for i in range(10 ** 9) %}{% endfor %}",
+        "{% for i in range(90000) %}{{ 'x' * 1000 }}{% endfor %}",
+        "{{ 1 // 0 }}",
+        "{{ messages.nothing.at.all }}",
+    ],
+)
+def test_a_template_that_refuses_fails_or_misbehaves_is_one_clear_line(source: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        ChatTemplate(source, {}).render(MESSAGES)
+    assert "\n" not in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_what_is_no_template_is_refused() -> None:
+    with pytest.raises(RequestError, match="can't be read"):
+        ChatTemplate("{% if %}", {})
