@@ -65,10 +65,11 @@ def write_atomically(path: Path, text: str) -> None:
 
     Raises:
         OSError: it could not be written; the old file is untouched.
+        UnicodeEncodeError: the text holds broken characters; likewise.
     """
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = text.encode("utf-8", "surrogatepass")
+    content = text.encode("utf-8")
     beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(beside, flags, 0o600)

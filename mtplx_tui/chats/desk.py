@@ -229,9 +229,10 @@ class Desk:
         if known is not None:
             return known
         try:
-            chat, journal = self._store.open(chat_id)
-        except ChatBusy:
-            return self._copied(self._store.read(chat_id))
+            try:
+                chat, journal = self._store.open(chat_id)
+            except ChatBusy:
+                return self._copied(self._store.read(chat_id))
         except (OSError, BrokenChat) as error:
             self._refused = f"the chat can't be {action}: {reason(error)}"
             return None

@@ -1,1 +1,1 @@
-"""Models: where they are."""
+"""Models: which there are on this machine, and where."""
