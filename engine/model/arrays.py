@@ -24,4 +24,5 @@ def read_with_metadata(path: Path) -> tuple[dict[str, mx.array], dict[str, Any]]
 
 def integers(values: mx.array) -> tuple[int, ...]:
     """Wait for a one-dimensional integer array and return its numbers."""
-    return tuple(cast("list[int]", values.tolist()))
+    numbers: Any = values.tolist()
+    return tuple(numbers)

@@ -6,12 +6,13 @@ Knows the one kind the demo model has: byte-level BPE whose digits stand alone (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import 
 
 import mlx.core as mx
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from engine.errors import ModelFileError
+from engine.model.arrays import integers
 
 __all__ = ["build_tokenizer"]
 
@@ -40,7 +41,7 @@ def build_tokenizer(metadata: Mapping[str, object]) -> Tokenizer:
     tokenizer.add_special_tokens(
         [
             AddedToken(token, normalized=False, special=True)
-            for token, type_ in zip(tokens, cast("list[int]", types.tolist()), strict=True)
+            for token, type_ in zip(tokens, integers(types), strict=True)
             if type_ in (_CONTROL, _USER_DEFINED)
         ]
     )
