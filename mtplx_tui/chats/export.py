@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -49,19 +48,26 @@ def write_free(path: Path, text: str) -> Path:
         OSError: it can't be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        free = path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
-        try:
-            os.close(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
-        except FileExistsError:
-            continue
-        break
+    free = _reserved(path)
     try:
         write_atomically(free, _encodable(text))
     except BaseException:
         free.unlink(missing_ok=True)
         raise
     return free
+
+
+def _reserved(path: Path) -> Path:
+    """Make an empty file that nobody else takes for theirs, and return it."""
+    free, number = path, 1
+    while True:
+        try:
+            os.close(os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        except FileExistsError:
+            number += 1
+            free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        else:
+            return free
 
 
 def file_name(chat: Chat, suffix: str) -> str:
