@@ -14,6 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus, Resize, ScreenResume
+from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.protocol import Cancel, RequestFailed
@@ -120,12 +121,11 @@ class ChatScreen(ChatAsking):
         if not chats.display:
             return
         desk = self.mtplx.desk
-        found = chats.search_text.strip()
-        summaries = desk.search(found) if found else desk.summaries()
-        listed = (desk.chat.id, *summaries)
+        listed = (desk.chat.id, desk.chat.title, len(desk.chat.turns))
         if listed != self._listed:
             self._listed = listed
-            chats.show(summaries, desk.chat.id)
+            found = chats.search_text.strip()
+            chats.show(desk.search(found) if found else desk.summaries(), desk.chat.id)
 
     def _show_notice(self) -> None:
         problem = self.mtplx.desk.problem
@@ -276,27 +276,27 @@ class ChatScreen(ChatAsking):
         self.refresh_chats()
 
     def action_toggle_list(self) -> None:
-        """Show or hide the chats."""
+        """Go to the chats; from there, hide them."""
         chats = self.query_one(ChatList)
-        chats.display = not chats.display
-        if chats.display:
-            if self.has_class("-narrow"):
-                self.query_one(SamplingPanel).display = False
-            self.refresh_chats()
+        if self._toggle(chats, self.query_one(SamplingPanel)):
+            self._listed = ()
+            self._show_list()
             chats.focus_list()
-        else:
-            self.prompt.focus()
 
     def action_toggle_sampling(self) -> None:
-        """Show or hide system prompt and sampling."""
+        """Go to system prompt and sampling; from there, hide them."""
         panel = self.query_one(SamplingPanel)
-        panel.display = not panel.display
-        if panel.display:
-            if self.has_class("-narrow"):
-                self.query_one(ChatList).display = False
+        if self._toggle(panel, self.query_one(ChatList)):
             panel.focus_first()
-        else:
+
+    def _toggle(self, panel: Widget, other: Widget) -> bool:
+        """Show a panel, or hide the one that has the focus; return whether it is shown."""
+        panel.display = not (panel.display and panel.has_focus_within)
+        if not panel.display:
             self.prompt.focus()
+        elif self.has_class("-narrow"):
+            other.display = False
+        return bool(panel.display)
 
     @on(SamplingPanel.Changed)
     def _take_options(self, message: SamplingPanel.Changed) -> None:

@@ -56,10 +56,14 @@ class ChatAsking(ChatKeeping):
         if model is None:
             return
         desk = self.mtplx.desk
-        if self.editing is None:
-            command = desk.ask(message.text, model)
-        else:
-            command = desk.edit(self.editing, message.text, model)
+        try:
+            if self.editing is None:
+                command = desk.ask(message.text, model)
+            else:
+                command = desk.edit(self.editing, message.text, model)
+        except ValueError as reason:
+            self.notify(str(reason), severity="warning", markup=False)
+            return
         self.stop_editing()
         self._start(command)
 
@@ -129,12 +133,13 @@ class ChatAsking(ChatKeeping):
         model = self._model_to_ask()
         if model is None:
             return
-        if turn.role is Role.USER:
-            path = self.mtplx.desk.chat.path()
-            turn = next((t for t in path if t.parent == turn.id), turn)
-        if turn.role is Role.ASSISTANT:
-            self._start(self.mtplx.desk.regenerate(turn.id, model))
-            self.prompt.focus()
+        try:
+            command = self.mtplx.desk.regenerate(turn.id, model)
+        except ValueError as reason:
+            self.notify(str(reason), severity="warning", markup=False)
+            return
+        self._start(command)
+        self.prompt.focus()
 
     def answers(self) -> list[Turn]:
         """Return the answers of the branch shown, oldest first."""

@@ -5,17 +5,15 @@ Rename, delete, export, copy, save; each asks first where something could be los
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from textual.screen import Screen
 
-from engine.protocol import Role
+from engine.protocol import Cancel, Role
 from mtplx_tui.chats import export
-from mtplx_tui.chats.model import Chat, Turn
-from mtplx_tui.files import write_atomically
+from mtplx_tui.chats.model import Turn
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.widgets.markdown_sections import code_blocks
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 CLIPBOARD_CHARACTERS = 50_000
 """More than this (about 74 kB on the wire) terminals drop without a word."""
-SUFFIXES = {"py": "py", "python": "py", "js": "js", "rust": "rs", "bash": "sh", "sh": "sh"}
 
 
 class ChatKeeping(Screen[None]):
@@ -76,17 +73,23 @@ class ChatKeeping(Screen[None]):
 
     def save_turn(self, turn: Turn) -> None:
         """Write a turn's text to a file that is asked for."""
-        self._save_as("Save this turn to a file", _file_name(self.mtplx.desk.chat, "md"), turn.text)
+        name = export.file_name(self.mtplx.desk.chat, ".md")
+        self._write_as(
+            "Save this turn to a file", name, lambda path: export.write_free(path, turn.text)
+        )
 
-    def _save_as(self, title: str, name: str, text: str) -> None:
-        def write(answer: str) -> None:
-            write_new(Path(answer).expanduser(), text)
+    def _write_as(self, title: str, name: str, write: Callable[[Path], Path]) -> None:
+        """Ask for a path and write there; an error is shown where it was asked."""
+        written: list[Path] = []
 
-        def told(answer: str | None) -> None:
+        def check(answer: str) -> None:
+            written.append(write(Path(answer).expanduser()))
+
+        def tell(answer: str | None) -> None:
             if answer is not None:
-                self.notify(f"saved to {answer}")
+                self.notify(f"written to {written[-1]}", markup=False)
 
-        self.app.push_screen(AskText(title, str(Path.cwd() / name), write), told)
+        self.app.push_screen(AskText(title, str(Path.cwd() / name), check), tell)
 
     def rename_chat(self, chat_id: str, title: str) -> None:
         """Ask for a chat's new title."""
@@ -102,8 +105,11 @@ class ChatKeeping(Screen[None]):
         """Delete a chat after asking."""
 
         def delete(answer: str | None) -> None:
+            desk = self.mtplx.desk
             if answer is not None:
-                self.mtplx.desk.delete(chat_id)
+                if chat_id == desk.chat.id and desk.running is not None:
+                    self.mtplx.send(Cancel(desk.running))
+                desk.delete(chat_id)
                 self.refresh_chats()
 
         self.app.push_screen(
@@ -111,38 +117,18 @@ class ChatKeeping(Screen[None]):
             delete,
         )
 
-    def export_chat(self, chat: Chat) -> None:
+    def export_chat(self, chat_id: str) -> None:
         """Write a chat to a file: Markdown, or JSON where the name ends so."""
-
-        def write(answer: str) -> None:
-            path = Path(answer).expanduser()
-            write_new(
-                path, export.to_json(chat) if path.suffix == ".json" else export.to_markdown(chat)
-            )
-
-        def told(answer: str | None) -> None:
-            if answer is not None:
-                self.notify(f"exported to {answer}")
-
-        name = str(Path.cwd() / _file_name(chat, "md"))
-        self.app.push_screen(AskText("Export as .md or .json", name, write), told)
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file that must not be there yet.
-
-    Raises:
-        ValueError: it is there.
-        OSError: it can't be written.
-    """
-    if path.exists():
-        raise ValueError(f"{path} is there already")
-    write_atomically(path, text)
-
-
-def _file_name(chat: Chat, suffix: str) -> str:
-    words = re.findall(r"[\w-]+", chat.title.lower())[:6]
-    return f"{'-'.join(words) or 'chat'}.{suffix}"
+        try:
+            chat = self.mtplx.desk.read(chat_id)
+        except (OSError, ValueError) as error:
+            self.notify(f"the chat can't be read: {error}", severity="error", markup=False)
+            return
+        self._write_as(
+            "Export as .md or .json",
+            export.file_name(chat, ".md"),
+            lambda path: export.export(chat, path),
+        )
 
 
 def _block_line(language: str, code: str) -> str:

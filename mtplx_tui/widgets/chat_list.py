@@ -75,7 +75,7 @@ class ChatList(Vertical):
         """Show these chats; the open one carries a mark."""
         chats = self.query_one(_Chats)
         at = chats.highlighted_option
-        kept = at.id if at is not None else open_id
+        kept = at.id if at is not None and chats.has_focus else open_id
         chats.clear_options()
         chats.add_options(Option(_line(s, is_open=s.id == open_id), id=s.id) for s in summaries)
         ids = [summary.id for summary in summaries]

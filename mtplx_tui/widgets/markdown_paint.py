@@ -126,9 +126,8 @@ class _Document(Markdown):
         "list_item_open": _Item,
     }
 
-    def __init__(self, tokens: list[Token], colours: SyntaxTheme) -> None:
+    def __init__(self, colours: SyntaxTheme) -> None:
         super().__init__("", hyperlinks=True)
-        self.parsed = tokens
         self.colours = colours
 
 
@@ -175,7 +174,8 @@ class MarkdownPainter:
     def __init__(self, base: Style, styles: Mapping[str, Style]) -> None:
         self._base = base
         self._console = _console(styles)
-        self._colours = _CodeTheme(styles)
+        self._document = _Document(_CodeTheme(styles))
+        """One for all sections: making it costs more than painting a section does."""
 
     def paint(self, section: Section, width: int) -> list[Strip]:
         """Return the rows of a section, `width` cells each."""
@@ -184,7 +184,8 @@ class MarkdownPainter:
         tokens = markdown_parser().parse(section.source)
         if section.number is not None and tokens:
             tokens[0].attrs["start"] = section.number
-        return self._strips(_Document(tokens, self._colours), width)
+        self._document.parsed = tokens
+        return self._strips(self._document, width)
 
     def paint_plain(self, text: str, width: int) -> list[Strip]:
         """Return the rows of a text as it stands, wrapped."""
