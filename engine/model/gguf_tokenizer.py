@@ -6,7 +6,6 @@ Knows the one kind the demo model has: byte-level BPE whose digits stand alone (
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import 
 
 import mlx.core as mx
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers

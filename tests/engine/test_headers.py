@@ -283,7 +283,7 @@ SAFE_HAZARDS = {
     "dimension of 2^31": one("U8", (2**31, 0), (0, 0), data=b""),
     "fractional dimension": one("F32", (2.0,)),
     "negative dimension": one("F32", (-2,)),
-    "minus zero": field('"dtype":"F32","shape":[-0],"data_offsets":[0,0]'),
+    "minus zero": safe(b'{"w":{"dtype":"F32","shape":[-0],"data_offsets":[0,0]}}'),
     "string dimension": one("F32", ("2",)),
     "true dimension": one("F32", (True, 2)),
     "null dimension": one("F32", (None,)),
