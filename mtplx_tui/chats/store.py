@@ -204,8 +204,8 @@ class Store:
         path = self._path(chat_id)
         try:
             descriptor = self._opener(str(path), os.O_RDWR | os.O_APPEND)
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            raise _no_such_chat(chat_id) from error
         except OSError:
             return self.read(chat_id), Journal(path, self._opener, None, is_new=False)
         try:
@@ -240,7 +240,7 @@ class Store:
 
     def _path(self, chat_id: str) -> Path:
         if not re.fullmatch(r"[\w-][\w.-]*", chat_id):
-            raise FileNotFoundError(errno.ENOENT, "there is no such chat", chat_id)
+            raise _no_such_chat(chat_id)
         return self.folder / f"{chat_id}{SUFFIX}"
 
     def _files(self, broken: list[str]) -> list[tuple[str, _Signature]]:
@@ -273,6 +273,10 @@ class Store:
             if sum(len(text) for _, text in self._texts.values()) < SEARCHED_CHARACTERS:
                 self._texts[summary.id] = known
         return wanted in known[1]
+
+
+def _no_such_chat(chat_id: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "there is no such chat", chat_id)
 
 
 def searchable(chat: Chat) -> str:

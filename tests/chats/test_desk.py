@@ -245,6 +245,7 @@ class TestSeveralChats:
         answer(desk, desk.ask("Other", MODEL), "words")
         assert [s.title for s in desk.search("RAYLEIGH")] == ["Straße"]
         assert [s.title for s in desk.search("STRASSE")] == ["Straße"]
+        assert [s.title for s in desk.search("straße")] == ["Straße"]
         assert [s.title for s in desk.search("WORDS")] == ["Other"]
         assert desk.search("nowhere") == ()
         assert len(desk.search("")) == 2

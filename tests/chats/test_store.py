@@ -189,10 +189,16 @@ class TestBrokenFiles:
         assert desk.chat is before
         assert desk.problem == "the chat can't be opened: its first line is not that of a chat"
 
-    @pytest.mark.parametrize("name", ["nowhere", "../chats/c", "/etc/passwd", "", "."])
-    def test_no_such_chat(self, desk: Desk, name: str) -> None:
+    @pytest.mark.parametrize("name", ["nowhere", "../outside", "{}/outside", "", ".", "a\0b"])
+    def test_no_such_chat(self, desk: Desk, folder: Path, name: str) -> None:
+        answer(desk, desk.ask("Hi", MODEL), "Hello")
+        outside = folder.parent / "outside.jsonl"
+        outside.write_bytes(file_of(folder).read_bytes())
+        name = name.format(folder.parent)
         desk.open(name)
-        assert desk.problem.startswith("the chat can't be opened")
+        assert desk.problem == "the chat can't be opened: there is no such chat"
+        desk.delete(name)
+        assert outside.exists()
 
     @pytest.mark.parametrize(
         "line",
@@ -269,6 +275,17 @@ class TestDiskRefuses:
         assert [turn.text for turn in chat.path()] == ["Hi", "Hello", "More", "Long " * 100]
         assert file_of(folder).read_bytes().count(b'"ended"') == 2
 
+    def test_with_space_again_the_open_chat_is_well(
+        self, desk: Desk, folder: Path, clock: Clock
+    ) -> None:
+        answer(desk, desk.ask("Hi", MODEL), "Hello")
+        with files_up_to(file_of(folder).stat().st_size):
+            desk.rename(desk.chat.id, "A name")
+            assert "memory only" in desk.problem
+        desk.tick()
+        assert desk.problem == ""
+        assert Store(folder).read(desk.chat.id).title == "A name"
+
     def test_a_file_taken_away_is_written_anew(self, desk: Desk, folder: Path) -> None:
         answer(desk, desk.ask("Hi", MODEL), "Hello")
         file_of(folder).unlink()
@@ -316,6 +333,17 @@ class TestTwoApps:
         assert second.problem == "the chat can't be deleted: open in another window"
         assert file_of(folder).read_bytes() == content
         assert [summary.title for summary in second.summaries()] == ["Hi"]
+
+    def test_the_second_sees_what_the_first_writes(
+        self, desk: Desk, folder: Path, clock: Clock
+    ) -> None:
+        answer(desk, desk.ask("Hi", MODEL), "Hello")
+        second = Desk(Store(folder), clock)
+        assert second.search("more") == ()
+        answer(desk, desk.ask("More", MODEL), "Yes")
+        assert len(second.search("more")) == 1
+        desk.rename(desk.chat.id, "Other")
+        assert [summary.title for summary in second.summaries()] == ["Other"]
 
     def test_closed_in_the_first_it_opens_in_the_second(
         self, desk: Desk, folder: Path, clock: Clock
