@@ -133,10 +133,9 @@ class ChatScreen(ChatAsking):
         notice.display = bool(problem)
         if problem != self._told_problem:
             self._told_problem = problem
-            notice.update(Content(showable(f"Not kept on disk: {problem}")))
+            notice.update(Content(showable(problem)))
             if problem:
-                text = showable(f"{problem}. The chat goes on in memory.")
-                self.notify(text, title="Not kept on disk", severity="warning", markup=False)
+                self.notify(showable(problem), severity="warning", markup=False)
 
     def show_hint(self) -> None:
         """Show the keys that matter now, and whether a question can be sent."""

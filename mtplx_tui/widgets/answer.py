@@ -92,6 +92,7 @@ class Answer(Widget):
         self._pending = showable(text)
         self._is_finished = False
         self._painter: MarkdownPainter | None = None
+        self._palette: dict[str, Style] = {}
         self._rows: list[Strip] = []
         self._ends: list[int] = []
         """Number of rows up to the end of each finished section."""
@@ -208,12 +209,16 @@ class Answer(Widget):
         if self._painter is None:
             from mtplx_tui.widgets.markdown_paint import MarkdownPainter
 
-            styles = {
-                name: self.get_component_rich_style(f"answer--{name}", partial=True)
-                for name in PAINTS
-            }
-            self._painter = MarkdownPainter(self.rich_style, styles)
+            self._palette = self._styles_now()
+            self._painter = MarkdownPainter(self._palette[""], self._palette)
         return self._painter
+
+    def _styles_now(self) -> dict[str, Style]:
+        """Return what to paint with: by name, the base by the empty one."""
+        styles = {
+            name: self.get_component_rich_style(f"answer--{name}", partial=True) for name in PAINTS
+        }
+        return {"": self.rich_style, **styles}
 
     def _repaint_all(self, width: int) -> None:
         self._painted_width = width
@@ -221,9 +226,9 @@ class Answer(Widget):
         self._take_pending(self._clock())
 
     def notify_style_update(self) -> None:
-        """Forget everything painted in the old colours."""
+        """Forget everything painted, if it was in other colours; a focus alone changes none."""
         super().notify_style_update()
-        if self._painter is not None:
+        if self._painter is not None and self._styles_now() != self._palette:
             self._painter = None
             self._repaint_all(self._painted_width)
 

@@ -13,12 +13,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mtplx_tui.chats.model import Summary
 from mtplx_tui.widgets.markdown_sections import showable
 
+SEARCH_WAIT_S = 0.2
+"""A search reads files: it waits until typing pauses."""
 KEYS_HINT = "enter opens · r renames\nx exports · d deletes · / finds"
 
 
@@ -59,6 +62,10 @@ class ChatList(Vertical):
         """Only chats with this text should be shown."""
 
         text: str
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._waiting: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out the field, the list and its keys."""
@@ -106,7 +113,12 @@ class ChatList(Vertical):
     @on(Input.Changed)
     def _search(self, event: Input.Changed) -> None:
         event.stop()
-        self.post_message(self.Searched(event.value))
+        if self._waiting is not None:
+            self._waiting.stop()
+        self._waiting = self.set_timer(SEARCH_WAIT_S, self._say_search)
+
+    def _say_search(self) -> None:
+        self.post_message(self.Searched(self.search_text))
 
     @on(Input.Submitted)
     def _found(self, event: Input.Submitted) -> None:

@@ -32,6 +32,8 @@ class Conversation(VerticalScroll, can_focus=False):
         super().__init__(id=id)
         self._chat_id: str | None = None
         self._pages = 1
+        self._path: tuple[str, ...] = ()
+        self._first = 0
 
     @property
     def blocks(self) -> list[TurnBlock]:
@@ -79,6 +81,7 @@ class Conversation(VerticalScroll, can_focus=False):
     def show_earlier(self) -> None:
         """Show another page of older turns from the next time on."""
         self._pages += 1
+        self._path = ()
         self.release_anchor()
 
     def show(self, chat: Chat, view: EngineView) -> None:
@@ -87,7 +90,11 @@ class Conversation(VerticalScroll, can_focus=False):
             self._chat_id, self._pages = chat.id, 1
             self.anchor()
         path = chat.path()
-        first = first_shown(path, SHOWN_ROWS * self._pages)
+        ids = tuple(turn.id for turn in path)
+        if ids != self._path:
+            self._path = ids
+            self._first = first_shown(path, SHOWN_ROWS * self._pages)
+        first = self._first
         wanted = path[first:]
         blocks = self.blocks
         if [block.turn.id for block in blocks] != [turn.id for turn in wanted]:

@@ -94,13 +94,26 @@ class TurnBlock(Vertical, can_focus=True):
 
     def _fill(self) -> None:
         try:
-            self._put("turn--heading", _heading(self.turn, self._place))
+            self._put("turn--heading", self._heading())
             if self.turn.role is Role.ASSISTANT:
                 self._fill_answer()
             else:
                 self._put("turn--question", Content(_shortened(self.turn.text)))
         except NoMatches:
             return
+
+    def _heading(self) -> Content:
+        at, count = self._place
+        branch = f"   ‹ {at}/{count} ›" if count > 1 else ""
+        return Content(showable(self._speaker()) + branch)
+
+    def _speaker(self) -> str:
+        if self.turn.role is Role.USER:
+            return "You"
+        if self.turn.facts is not None:
+            return self.turn.facts.model
+        started = None if self._request is None else self._request.started
+        return "Model" if started is None else started.model
 
     def _fill_answer(self) -> None:
         turn = self.turn
@@ -163,6 +176,8 @@ def facts_line(turn: Turn, request: RequestView | None) -> str:
     parts = [state, *_figures(turn, request)]
     if turn.status is TurnStatus.DONE and turn.note:
         parts.append(turn.note)
+    if turn.status in (TurnStatus.CUT, TurnStatus.FAILED):
+        parts.append("ctrl+g answers again")
     return " · ".join(part for part in parts if part)
 
 
@@ -186,17 +201,6 @@ def _counted(per_s: float | None, per_cycle: float | None, depth: int, tokens: i
     if per_cycle is not None:
         parts.append(f"{per_cycle:.1f} tokens/cycle")
     return [*parts, f"depth {depth}", f"{tokens:,} token{'' if tokens == 1 else 's'}"]
-
-
-def _heading(turn: Turn, place: tuple[int, int]) -> Content:
-    name = "You" if turn.role is Role.USER else _model_of(turn)
-    at, count = place
-    branch = f"   ‹ {at}/{count} ›" if count > 1 else ""
-    return Content(showable(name) + branch)
-
-
-def _model_of(turn: Turn) -> str:
-    return turn.facts.model if turn.facts is not None and turn.facts.model else "Model"
 
 
 def _thought(turn: Turn, *, is_unfolded: bool) -> Content:

@@ -84,13 +84,18 @@ class Talk:
     ) -> AsyncIterator[Talk]:
         """Run the app at a size, with an engine that has this model."""
         async with self.app.run_test(size=(columns, rows)) as pilot:
-            self.pilot = pilot
-            await self.settle()
-            self.app.feed([EngineStarted(1, 1, "cpu", "0.32.4", "0.32.2", "stock", "")])
-            if model is not None:
-                await self.loads(model)
-            await self.settle()
+            await self.begin(pilot, model)
             yield self
+
+    async def begin(self, pilot: Pilot[int], model: ModelInfo | None = MODEL) -> None:
+        """Start the engine and have it load a model."""
+        self.pilot = pilot
+        await self.settle()
+        self.prompt.cursor_blink = False
+        self.app.feed([EngineStarted(1, 1, "cpu", "0.32.4", "0.32.2", "stock", "")])
+        if model is not None:
+            await self.loads(model)
+        await self.settle()
 
     # What a person does
 

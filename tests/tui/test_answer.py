@@ -196,6 +196,19 @@ async def test_a_theme_change_repaints() -> None:
         assert app.answer.render_line(0)._segments[0].style != before
 
 
+async def test_a_focus_repaints_nothing() -> None:
+    app = AnswerApp()
+    async with app.run_test(size=(80, 30)) as pilot:
+        app.answer.show(TEXT, is_finished=True)
+        await pilot.pause()
+        before = app.answer._rows[0]
+        app.screen.query_one(VerticalScroll).focus()
+        await pilot.pause()
+        app.screen.set_focus(None)
+        await pilot.pause()
+        assert app.answer._rows[0] is before
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_no_text_breaks_it(seed: int) -> None:
     chance = random.Random(seed)

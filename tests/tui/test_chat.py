@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 
 from engine.protocol import Cancel, Channel, ErrorInfo, Finish, Mode, Role
 from mtplx_tui.chats.model import TurnStatus
@@ -108,6 +108,7 @@ class TestStopping:
             await talk.dies()
             assert "Half an ans" in talk.shown()[-1]
             assert "cut: " in talk.shown()[-1]
+            assert "ctrl+g answers again" in talk.shown()[-1]
             assert talk.prompt.placeholder == "the engine has stopped: ctrl+r starts it again"
 
 
@@ -263,9 +264,9 @@ class TestChats:
             await talk.press("ctrl+n")
             await talk.answered("about stars", "b")
             await talk.press("ctrl+l", "slash", *"whal")
-            titles = talk.app.screen.query_one("#chats").options
-            assert len(titles) == 1
-            assert "whales" in titles[0].prompt.plain
+            chats = talk.app.screen.query_one("#chats", OptionList)
+            await talk.until(lambda: chats.option_count == 1)
+            assert "whales" in str(chats.get_option_at_index(0).prompt)
 
     async def test_at_80_columns_the_list_is_hidden_until_it_is_called(self, talk: Talk) -> None:
         async with talk.at(80, 24):
