@@ -17,7 +17,7 @@ class CostlyJson(ValueError):
 def check_cost(raw: bytes, max_depth: int, max_parts: int) -> None:
     """Raise CostlyJson where strings and brackets are too many or nested too deep."""
     depth = 0
-    for count, mark in enumerate(_MARKS.finditer(raw)):
+    for count, mark in enumerate(_MARKS.finditer(raw), start=1):
         match mark[0]:
             case b"[" | b"{":
                 depth += 1
