@@ -141,12 +141,11 @@ def _in_hub_cache(name: str, owner: str, repository: str, revision: str) -> Loca
 
 def _snapshot(folder: Path, revision: str) -> Path | None:
     """Return the folder of a repository's revision: a branch, a tag or a commit."""
-    if ".." in revision.split("/"):
-        return None
     try:
         commit = (folder / "refs" / revision).read_text("ascii").strip()
     except (OSError, ValueError):
         commit = revision
+    # A commit is one plain word, so that nothing leads out of the repository's folder.
     snapshot = folder / "snapshots" / commit
     return snapshot if _COMMIT.fullmatch(commit) and snapshot.is_dir() else None
 
