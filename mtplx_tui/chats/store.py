@@ -20,7 +20,7 @@ from mtplx_tui.chats.model import Chat, Summary
 __all__ = ["BrokenChat", "ChatBusy", "Journal", "Opener", "Store", "reason", "searchable"]
 
 SUFFIX = ".jsonl"
-SEARCHED_CHARACTERS = 32 * 2**20
+SEARCHED_CHARACTERS = 64 * 2**20
 """About so much text is held for the next search."""
 
 Opener = Callable[[str, int], int]
@@ -266,10 +266,10 @@ class Store:
         known = self._texts.get(summary.id)
         if known is None or known[0] != signature:
             try:
-                chat = self.read(summary.id)
+                texts = lines.texts(self._path(summary.id).read_bytes())
             except (OSError, BrokenChat):
                 return False
-            known = signature, searchable(chat)
+            known = signature, "\0".join(texts).casefold()
             if sum(len(text) for _, text in self._texts.values()) < SEARCHED_CHARACTERS:
                 self._texts[summary.id] = known
         return wanted in known[1]
