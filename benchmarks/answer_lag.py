@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import gc
 import json
 import os
 import platform
@@ -23,6 +22,27 @@ import termios
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.protocol import (
+    PROTOCOL_VERSION,
+    Channel,
+    CycleDone,
+    Ended,
+    EngineStarted,
+    Finish,
+    HeadInfo,
+    Mode,
+    ModelInfo,
+    ModelLoaded,
+    RequestDone,
+    RequestStarted,
+    Sampling,
+    TextRun,
+)
+
+if TYPE_CHECKING:
+    from mtplx_tui.app import MtplxApp
 
 PROBE_S = 0.005
 BATCH_S = 0.05
@@ -96,17 +116,44 @@ class LagProbe:
             self.lags_ms.append((time.perf_counter() - asked - PROBE_S) * 1e3)
 
 
-async def replay(feed, tokens: int, rate: float) -> dict[str, float]:
-    """Feed a text in batches at a rate; return what the probe and the CPU clock say."""
+def cycles_of(request: str, number: int, text: str) -> list[CycleDone]:
+    """Return the cycles of about three tokens each that a batch holds."""
+    size = 3 * CHARACTERS_PER_TOKEN
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    return [
+        CycleDone(
+            request=request,
+            cycle=number + index,
+            depth=3,
+            drafted=(1, 2, 3),
+            drafted_pieces=("a", "b", "c"),
+            accepted=2,
+            emitted=(1, 2, 4),
+            emitted_pieces=("a", "b", "d"),
+            ended=Ended.RESIDUAL,
+            runs=(TextRun(Channel.ANSWER, piece),),
+            draft_s=0.004,
+            verify_s=0.01,
+            accept_s=0.0005,
+            total_s=0.015,
+        )
+        for index, piece in enumerate(pieces)
+    ]
+
+
+async def replay(app: MtplxApp, request: str, tokens: int, rate: float) -> dict[str, float]:
+    """Feed an answer in batches at a rate; return what the probe and the CPU clock say."""
     text = text_of(tokens)
     probe = LagProbe()
     probing = asyncio.create_task(probe.run())
     cpu, begun = time.process_time(), time.perf_counter()
-    sent = 0
+    sent, number = 0, 0
     while sent < len(text):
         await asyncio.sleep(BATCH_S)
         due = int((time.perf_counter() - begun) * rate * CHARACTERS_PER_TOKEN)
-        feed(text[sent:due])
+        batch = cycles_of(request, number, text[sent:due])
+        app.feed(list(batch))
+        number += len(batch)
         sent = min(due, len(text))
     wall = time.perf_counter() - begun
     used = time.process_time() - cpu
@@ -122,42 +169,58 @@ async def replay(feed, tokens: int, rate: float) -> dict[str, float]:
     }
 
 
+MODEL = ModelInfo(
+    name="replay",
+    path="/replay",
+    model_type="llama",
+    parameters=1,
+    weights_bytes=1,
+    quantization="none",
+    vocabulary=1,
+    context=100_000,
+    head=HeadInfo("replay", 1, 1),
+    head_note="",
+    sampling=Sampling(),
+    has_chat_template=True,
+    load_s=1.0,
+)
+
+
+async def measure(app: MtplxApp, tokens: int, rate: float) -> dict[str, float]:
+    """Ask a question and have it answered, once to warm up and once to measure."""
+    app.feed([EngineStarted(PROTOCOL_VERSION, 1, "cpu", "", "", "stock", "")])
+    app.feed([ModelLoaded("load", MODEL)])
+    for count in (100, tokens):
+        command = app.desk.ask("Why is the sky blue?", MODEL)
+        started = RequestStarted(
+            command.request, "replay", 40, Sampling(), 1, 3, Mode.TOKEN, 50_000
+        )
+        app.feed([started])
+        await asyncio.sleep(1)
+        figures = await replay(app, command.request, count, rate)
+        app.feed([RequestDone(command.request, Finish.STOP, count, 0.1, 0.1, 1.0)])
+    return figures
+
+
 def run_app(tokens: int, rate: float, result: Path) -> None:
     """Run the app and write what was measured."""
-    from textual.app import App, ComposeResult
-    from textual.containers import VerticalScroll
+    app = app_in(result.parent)
+    figures: dict[str, float] = {}
 
-    from mtplx_tui.widgets.answer import Answer
+    async def work() -> None:
+        figures.update(await measure(app, tokens, rate))
+        app.exit()
 
-    class LagApp(App[None]):
-        def compose(self) -> ComposeResult:
-            with VerticalScroll():
-                yield Answer()
-
-        def on_mount(self) -> None:
-            self.query_one(VerticalScroll).anchor()
-            self.run_worker(self.measure())
-
-        async def measure(self) -> None:
-            answer = self.query_one(Answer)
-            answer.show("warm **up**\n\n```python\nx = 1\n```\n\n", is_finished=False)
-            await asyncio.sleep(1)
-            gc.freeze()
-            text = [""]
-
-            def feed(piece: str) -> None:
-                text[0] += piece
-                answer.show(text[0], is_finished=False)
-
-            answer.show("", is_finished=False)
-            figures = await replay(feed, tokens, rate)
-            figures["rows"] = len(answer._rows)
-            self.figures = figures
-            self.exit()
-
-    app = LagApp()
+    app.call_later(lambda: app.run_worker(work()))
     app.run()
-    result.write_text(json.dumps(app.figures), encoding="utf-8")
+    result.write_text(json.dumps(figures), encoding="utf-8")
+
+
+def app_in(folder: Path) -> MtplxApp:
+    """Return the app with its files in a folder and no engine."""
+    from mtplx_tui.app import MtplxApp
+
+    return MtplxApp()
 
 
 def drain(descriptor: int) -> None:

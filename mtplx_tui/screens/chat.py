@@ -6,6 +6,7 @@ through `app.send`. Hidden, it does nothing; shown again, it brings itself up to
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import ClassVar
 
 from textual import on
@@ -14,6 +15,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus, Resize, ScreenResume
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -37,6 +39,8 @@ HINT_RUNNING = "esc stops · tab to the answers"
 HINT_EDITING = "enter asks anew in a branch · esc leaves it as it was"
 HINT_TURN = "c copy · b code · s save · e edit · r again · ←→ branch · esc back"
 HINT_PANEL = "tab next · esc back to the prompt"
+SYNC_S = 0.1
+"""Least time between two looks at what the engine sent."""
 LIST_FITS = 110
 """Columns from which on the chats are shown beside the conversation without being asked for."""
 
@@ -67,6 +71,8 @@ class ChatScreen(ChatAsking):
         super().__init__()
         self._told_problem = ""
         self._listed: tuple[object, ...] = ()
+        self._synced_at = 0.0
+        self._sync_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         """Lay out list, conversation and panel side by side."""
@@ -91,6 +97,10 @@ class ChatScreen(ChatAsking):
     @on(ScreenResume)
     def bring_up_to_date(self) -> None:
         """Show everything as it is now, also what came while the screen was hidden."""
+        if self._sync_timer is not None:
+            self._sync_timer.stop()
+            self._sync_timer = None
+        self._synced_at = monotonic()
         desk, view = self.mtplx.desk, self.mtplx.view
         is_empty = not desk.chat.path()
         self.query_one("#welcome-place").display = is_empty
@@ -114,7 +124,11 @@ class ChatScreen(ChatAsking):
         for event in message.events:
             if isinstance(event, RequestFailed):
                 self.give_back(event)
-        self.bring_up_to_date()
+        wait = self._synced_at + SYNC_S - monotonic()
+        if wait <= 0:
+            self.bring_up_to_date()
+        elif self._sync_timer is None:
+            self._sync_timer = self.set_timer(wait, self.bring_up_to_date)
 
     def _show_list(self) -> None:
         chats = self.query_one(ChatList)
@@ -144,8 +158,8 @@ class ChatScreen(ChatAsking):
         can_ask = view.model is not None and view.state is not EngineState.DEAD
         prompt.placeholder = "Ask something" if can_ask else self.why_not(view.state)
         prompt.set_class(not can_ask, "-cannot-send")
-        prompt.border_title = "" if self.editing is None else "editing an earlier question"
-        prompt.border_subtitle = self._hint()
+        title = "" if self.editing is None else "editing an earlier question"
+        prompt.frame(title, self._hint())
 
     def _hint(self) -> str:
         focused = self.focused

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual.events import Click
 from textual.geometry import Region, Size
+from textual.reactive import Reactive
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.timer import Timer
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FEED_S = 0.1
 """Least time between two drawings."""
+SLACK_S = 0.009
+"""So much earlier is no other drawing: who feeds ten times a second is never put off."""
 FAST_CHARACTERS_PER_S = 1_200
 """About 300 tokens a second: from here on the tail is shown as plain text until it settles."""
 SETTLE_S = 1.0
@@ -76,6 +79,9 @@ class Answer(Widget):
         & > .answer--name { color: $text-accent; }
     }
     """
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False, repaint=False)
+    """Follows the height that `draw` asked for; asking for the layout again would double it."""
 
     def __init__(
         self,
@@ -146,7 +152,7 @@ class Answer(Widget):
 
     def _draw_soon(self) -> None:
         wait = self._drawn_at + FEED_S - self._clock()
-        if wait <= 0:
+        if wait <= SLACK_S:
             self.draw()
         elif self._timer is None and self.is_attached:
             self._timer = self.set_timer(wait, self.draw)

@@ -6,7 +6,9 @@ from textual import on
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Click
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Static
 
 from mtplx_tui.chats.model import Chat, Turn
@@ -21,6 +23,9 @@ _ROWS_BESIDE = 5
 
 class Conversation(VerticalScroll, can_focus=False):
     """Follows the newest text until a person scrolls up."""
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False, repaint=False)
+    """As the answer's: the layout that changes it is the one under way."""
 
     class EarlierWanted(Message):
         """The row above the first turn was clicked."""

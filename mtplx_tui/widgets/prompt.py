@@ -60,6 +60,13 @@ class Prompt(TextArea):
             tab_behavior="focus",
         )
         self._pastes: dict[str, str] = {}
+        self._frame = ("", "")
+
+    def frame(self, title: str, hint: str) -> None:
+        """Write on the frame; setting a border's text repaints it even if it is the same."""
+        if (title, hint) != self._frame:
+            self._frame = (title, hint)
+            self.border_title, self.border_subtitle = title, hint
 
     @property
     def full_text(self) -> str:

@@ -10,7 +10,9 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.css.query import NoMatches
 from textual.events import Click
+from textual.geometry import Size
 from textual.message import Message
+from textual.reactive import Reactive
 from textual.widgets import Static
 
 from engine.protocol import Role
@@ -40,6 +42,9 @@ class TurnBlock(Vertical, can_focus=True):
         Binding("t,space", "act('fold')", "thought"),
         Binding("enter,tab,escape", "leave", "back to the prompt"),
     ]
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False, repaint=False)
+    """As the answer's: the layout that changes it is the one under way."""
 
     class Acted(Message):
         """A person wants something done with this turn."""

@@ -242,6 +242,7 @@ class Talk:
     async def settle(self) -> None:
         """Let everything that was posted be handled."""
         await self.pilot.pause()
+        await self.until(lambda: getattr(self.app.screen, "_sync_timer", None) is None)
         await self.pilot.pause()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
