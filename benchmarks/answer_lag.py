@@ -219,8 +219,19 @@ def run_app(tokens: int, rate: float, result: Path) -> None:
 def app_in(folder: Path) -> MtplxApp:
     """Return the app with its files in a folder and no engine."""
     from mtplx_tui.app import MtplxApp
+    from mtplx_tui.chats.store import Store
+    from mtplx_tui.config import Settings, read_terminal
+    from mtplx_tui.files import Places
 
-    return MtplxApp()
+    return MtplxApp(
+        places=Places(folder / "config", folder / "data", folder / "cache"),
+        settings=Settings(),
+        terminal=read_terminal(),
+        start_engine=None,
+        process=None,
+        model=None,
+        store=Store(folder / "chats"),
+    )
 
 
 def drain(descriptor: int) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 LONG_FENCE = 48
 """Lines of an open code block from which on its first lines are cut off."""
@@ -88,6 +90,8 @@ def _mark(match: re.Match[str]) -> str:
 @cache
 def markdown_parser() -> MarkdownIt:
     """Return the parser that cutting and painting share; raw HTML is text to it."""
+    from markdown_it import MarkdownIt
+
     return MarkdownIt("commonmark", {"html": False}).enable(["strikethrough", "table"])
 
 

@@ -33,11 +33,17 @@ from engine.protocol import (
 )
 from mtplx_tui.app import MtplxApp
 from mtplx_tui.chats.model import Chat, Turn
+from mtplx_tui.chats.store import Store
+from mtplx_tui.config import Settings, Terminal
+from mtplx_tui.files import Places
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
 
 PATIENCE_S = 5.0
+TERMINAL = Terminal(
+    name="xterm-256color", is_dumb=False, has_color=True, colors=2**24, is_utf8=True, is_ssh=False
+)
 
 MODEL = ModelInfo(
     name="demo",
@@ -60,7 +66,15 @@ class TalkApp(MtplxApp):
     """The app without an engine: commands are written down."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
+        super().__init__(
+            places=Places(folder / "config", folder / "data", folder / "cache"),
+            settings=Settings(),
+            terminal=TERMINAL,
+            start_engine=None,
+            process=None,
+            model=None,
+            store=Store(folder / "chats"),
+        )
         self.sent: list[Command] = []
         self.can_send = True
 
