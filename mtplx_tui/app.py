@@ -1,0 +1,483 @@
+"""The app: owns the view of the engine and the desk of chats, and tells the tab that is shown.
+
+Everything the engine says comes through `feed`, everything it is told goes through `send`. Tabs
+are imported when they are first opened. Knows no widget's inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.css.query import NoMatches
+from textual.events import Resize
+from textual.geometry import Size
+from textual.screen import Screen
+from textual.timer import Timer
+
+from engine.protocol import (
+    MAX_DEPTH,
+    CancelLoad,
+    Command,
+    EngineStarted,
+    ErrorInfo,
+    Event,
+    LoadCancelled,
+    LoadFailed,
+    LoadModel,
+    ModelLoaded,
+    SetDepth,
+)
+from mtplx_tui import config, view
+from mtplx_tui.chats.desk import Desk
+from mtplx_tui.chats.store import Store
+from mtplx_tui.config import Settings, Terminal
+from mtplx_tui.files import Places
+from mtplx_tui.keymap import EVERYWHERE, bindings
+from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
+from mtplx_tui.link import EngineGone, EngineLink
+from mtplx_tui.messages import EngineChanged
+from mtplx_tui.requests import Options
+from mtplx_tui.term import private_terminal
+from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
+from mtplx_tui.view import EngineState, EngineView
+from mtplx_tui.widgets.status_bar import Status, StatusBar
+
+__all__ = ["MtplxApp", "run"]
+
+TICK_S = 0.5
+STATUS_S = 0.2
+"""Least time between two looks of the status bar at figures that only grow."""
+CANCEL_WAIT_S = 2.0
+"""How long a cancelled load may take before the engine is started anew."""
+NOTE_S = 20.0
+Process = subprocess.Popen[bytes]
+
+
+def _chat() -> Screen[None]:
+    from mtplx_tui.screens.chat import ChatScreen
+
+    return ChatScreen()
+
+
+def _speculation() -> Screen[None]:
+    from mtplx_tui.screens.speculation import SpeculationScreen
+
+    return SpeculationScreen()
+
+
+class MtplxApp(App[int]):
+    """See the module.
+
+    Args:
+        places: where files are kept.
+        settings: as they were loaded.
+        terminal: what it can show.
+        start_engine: starts an engine process; None for an app that is only fed.
+        process: an engine process that runs already.
+        model: what to open; None for the last one, or the demo.
+        store: of chats; None for the one in `places`.
+        problems: to be told at the start.
+    """
+
+    TITLE = "mtplx-tui"
+    MODES = {"chat": _chat, "speculation": _speculation}  # noqa: RUF012 - Textual's own type
+    DEFAULT_MODE = "chat"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own type
+    PAUSE_GC_ON_SCROLL = True
+
+    def __init__(  # noqa: PLR0913 - what an app is made of
+        self,
+        *,
+        places: Places,
+        settings: Settings,
+        terminal: Terminal,
+        start_engine: Callable[[], Process] | None,
+        process: Process | None,
+        model: str | None,
+        store: Store | None = None,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        self._themes, theme_problems = load_themes()
+        super().__init__(ansi_color=True if has_few_colors(terminal) else None)
+        self.view = EngineView()
+        self.places, self.settings, self.terminal = places, settings, terminal
+        options = Options(depth=settings.depth, mode=settings.mode)
+        self.desk = Desk(store or Store(places.chats), options=options)
+        self._link = (
+            None if start_engine is None else EngineLink(self.feed, self.lose_engine, start_engine)
+        )
+        self._process = process
+        self._problems = (*problems, *theme_problems)
+        self._wanted: str | None = model or settings.last_model or DEMO
+        """The model that an engine which starts is to load."""
+        self._opening: Location | None = None
+        self._load: str | None = None
+        """The load that was asked for and not answered yet."""
+        self._loads = 0
+        self._note = ""
+        self._status_at = 0.0
+        self._status_timer: Timer | None = None
+        self._unsaved: dict[str, object] = {}
+        self._saving: asyncio.Task[None] | None = None
+        for theme in self._themes:
+            self.register_theme(theme)
+        self.set_class(not terminal.is_utf8, "-ascii")
+        self.theme = choose_theme(settings.theme, terminal, set(self.available_themes))
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return the depth colours for themes that have none."""
+        return variables_for(self.current_theme, self._themes)
+
+    # Beginning and end
+
+    def on_mount(self) -> None:
+        """Take the engine over, and tell what was wrong with the settings."""
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.mode_change_signal.subscribe(self, self._show_mode)
+        self.set_interval(TICK_S, self.desk.tick)
+        for problem in self._problems:
+            self.notify(problem, severity="warning", timeout=NOTE_S, markup=False)
+        if self._link is None:
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self.exit, 128 + number)
+        self._open_engine()
+
+    def _show_mode(self, _: str) -> None:
+        self._show_status()
+        self._cover(self.size)
+
+    def _open_engine(self) -> None:
+        if self._link is None:
+            return
+        process, self._process = self._process, None
+        try:
+            self._link.open(process)
+        except OSError as error:
+            self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
+
+    async def on_unmount(self) -> None:
+        """Write what is not written yet and end the engine; the terminal is given back already."""
+        self.desk.close()
+        if self._saving is not None:
+            await self._saving
+        if self._link is not None:
+            await self._link.close()
+
+    # The engine
+
+    def feed(self, events: list[Event]) -> None:
+        """Take a batch of events: apply it to view and desk, and tell the tab that is shown."""
+        for event in events:
+            self.view = view.apply(self.view, event)
+            self.desk.apply(event)
+            self._follow(event)
+        self._tell(tuple(events))
+
+    def _follow(self, event: Event) -> None:
+        """Do what an event asks of the app itself."""
+        match event:
+            case EngineStarted(blas_note=note):
+                if note:
+                    self._show_note(note)
+                self._load_wanted()
+            case ModelLoaded(model=model):
+                self._load = None
+                self._remember(model.name)
+            case LoadFailed(error=error):
+                self._load = None
+                self._tell_error(error)
+            case LoadCancelled():
+                self._load = None
+
+    def lose_engine(self, error: ErrorInfo) -> None:
+        """Take it that the engine process ended: what was running is cut."""
+        self.view = view.engine_died(self.view, error)
+        self.desk.engine_died()
+        self._load = None
+        self._tell_error(error)
+        self._tell()
+
+    def send(self, command: Command) -> bool:
+        """Give the engine a command; False, and a notice, where there is none to take it."""
+        try:
+            if self._link is None:
+                raise EngineGone("there is no engine")
+            self._link.send(command)
+        except EngineGone as error:
+            self.notify(f"{error}; ctrl+r starts it again", severity="error", markup=False)
+            return False
+        return True
+
+    def restart_engine(self) -> None:
+        """Start an engine in place of the one there is; it loads the model again."""
+        if self._link is None:
+            return
+        if any(request.is_running for request in self.view.requests):
+            self.view = view.engine_died(self.view, ErrorInfo("the engine is started again", ""))
+            self.desk.engine_died()
+        self._load = None
+        self.view = view.engine_starting(self.view)
+        self._tell()
+        self.run_worker(self._restart(self._link), exclusive=True, group="engine")
+
+    async def _restart(self, link: EngineLink) -> None:
+        try:
+            await link.restart()
+        except OSError as error:
+            self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
+
+    def _tell(self, events: tuple[Event, ...] = ()) -> None:
+        self._show_status_soon()
+        if self.screen_stack:
+            self.screen_stack[0].post_message(EngineChanged(self.view, events))
+
+    def _tell_error(self, error: ErrorInfo) -> None:
+        text = f"{error.message}; {error.remedy}" if error.remedy else error.message
+        self.notify(text, severity="error", timeout=NOTE_S, markup=False)
+
+    # Models
+
+    def open_model(self, name: str) -> None:
+        """Load a model in place of the present one."""
+        try:
+            self._opening = resolve(name)
+        except ModelNotFound as error:
+            self._tell_error(ErrorInfo(error.message, error.remedy))
+            return
+        self._wanted = self._opening.path if self._opening.kind == "folder" else name
+        if self.view.state is EngineState.DEAD:
+            self.restart_engine()
+        elif self.view.state is not EngineState.STARTING:
+            self._send_load(self._opening)
+
+    def _send_load(self, location: Location) -> None:
+        if self._load is not None:
+            self.send(CancelLoad(self._load))
+        self._loads += 1
+        self._load = f"load-{self._loads}"
+        self.send(LoadModel(self._load, location.name, location.path))
+
+    def _load_wanted(self) -> None:
+        """Have an engine that started load what was wanted, or else the demo."""
+        if self._link is None or self._wanted is None:
+            return
+        self.open_model(self._wanted)
+        if self._load is None and self._wanted != DEMO:
+            self.open_model(DEMO)
+
+    def cancel_load(self) -> None:
+        """End the load; an engine that doesn't is started anew."""
+        if self._load is not None and self.send(CancelLoad(self._load)):
+            self.set_timer(CANCEL_WAIT_S, functools.partial(self._insist, self._load))
+
+    def _insist(self, request: str) -> None:
+        if self._load == request:
+            self._wanted = None
+            self.restart_engine()
+
+    def _remember(self, name: str) -> None:
+        if self._opening is not None and self._opening.name == name:
+            name = self._wanted or name
+        if name != self.settings.last_model:
+            self._save(last_model=name)
+
+    # Depth
+
+    def set_depth(self, depth: int) -> None:
+        """Draft to this depth from the next cycle on, in the running answer and the next ones."""
+        depth = min(max(depth, 0), MAX_DEPTH)
+        if depth != self.desk.chat.options.depth:
+            self.desk.set_options(replace(self.desk.chat.options, depth=depth))
+        for request in self.view.requests:
+            if request.is_running:
+                self.send(SetDepth(request.request, depth))
+        if depth != self.settings.depth:
+            self._save(depth=depth)
+        self._tell()
+
+    # Settings
+
+    def _keep_theme(self, theme: object) -> None:
+        name = str(getattr(theme, "name", ""))
+        if name and name != self.settings.theme and not has_few_colors(self.terminal):
+            self._save(theme=name)
+
+    def _save(self, **changes: object) -> None:
+        """Change settings, and write them as soon as an earlier write is through."""
+        self.settings = replace(self.settings, **changes)
+        self._unsaved |= changes
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.get_running_loop().create_task(self._write_settings())
+
+    async def _write_settings(self) -> None:
+        while self._unsaved:
+            changes, self._unsaved = self._unsaved, {}
+            save = functools.partial(config.save_settings, self.places, **changes)
+            try:
+                await asyncio.to_thread(save)
+            except OSError as error:
+                self.notify(f"settings not saved: {error}", severity="warning", markup=False)
+
+    # The status bar
+
+    def _show_note(self, note: str) -> None:
+        """Show something in the status bar for a while, once."""
+        if note != self._note:
+            self._note = note
+            self.set_timer(NOTE_S, self._drop_note)
+
+    def _drop_note(self) -> None:
+        self._note = ""
+        self._show_status()
+
+    def _show_status_soon(self) -> None:
+        wait = self._status_at + STATUS_S - time.monotonic()
+        if wait <= 0:
+            self._show_status()
+        elif self._status_timer is None:
+            self._status_timer = self.set_timer(wait, self._show_status)
+
+    @on(StatusBar.Mounted)
+    def _show_status(self) -> None:
+        if self._status_timer is not None:
+            self._status_timer.stop()
+            self._status_timer = None
+        self._status_at = time.monotonic()
+        if not self.screen_stack:
+            return
+        newest = self.view.newest
+        depth = self.desk.chat.options.depth
+        if newest is not None and newest.is_running:
+            depth = newest.depth
+        status = Status(self.view, depth, self._note, marks_for(self.terminal))
+        try:
+            self.screen_stack[0].query_one(StatusBar).show(status)
+        except NoMatches:
+            return
+
+    # Actions
+
+    def on_resize(self, event: Resize) -> None:
+        """Cover a screen that can't be read."""
+        self._cover(event.size)
+
+    def _cover(self, size: Size) -> None:
+        from mtplx_tui.screens.too_small import TooSmall, is_too_small
+
+        if is_too_small(size) and not any(isinstance(s, TooSmall) for s in self.screen_stack):
+            self.push_screen(TooSmall())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let keys through to others while their action would do nothing."""
+        if action == "cancel_load":
+            return self._load is not None
+        if action == "restart_engine":
+            return self.view.state is EngineState.DEAD
+        return super().check_action(action, parameters)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Offer themes, and every action that has a key here."""
+        yield SystemCommand("theme", "choose other colours", self.action_change_theme)
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and binding.description and active.enabled:
+                run_it = functools.partial(self.run_action, binding.action, active.node)
+                yield SystemCommand(binding.description, f"key: {binding.key}", run_it)
+
+    def action_show_tab(self, tab: str) -> None:
+        """Open a tab."""
+        if self.current_mode != tab:
+            self.switch_mode(tab)
+
+    def action_open_model(self) -> None:
+        """Ask which model to open."""
+        from mtplx_tui.screens.open_model import OpenModel
+
+        if isinstance(self.screen, OpenModel):
+            return
+        model = self.view.model
+        self.push_screen(OpenModel(None if model is None else model.name), self._open_chosen)
+
+    def _open_chosen(self, name: str | None) -> None:
+        if name is not None:
+            self.open_model(name)
+
+    def action_cancel_load(self) -> None:
+        """End the load."""
+        self.cancel_load()
+
+    def action_restart_engine(self) -> None:
+        """Start the engine again."""
+        self.restart_engine()
+
+    def action_change_depth(self, by: int) -> None:
+        """Draft deeper or less deep."""
+        model = self.view.model
+        if model is not None and model.head is None:
+            self.notify("this model has no head: it decodes plainly", severity="warning")
+        self.set_depth(self.desk.chat.options.depth + by)
+
+    def action_show_keys(self) -> None:
+        """Show all keys."""
+        from mtplx_tui.screens.key_help import KeyHelp
+
+        if not isinstance(self.screen, KeyHelp):
+            self.push_screen(KeyHelp(self.screen.active_bindings))
+
+
+def run(  # noqa: PLR0913 - all that opening found out
+    *,
+    process: Process | None,
+    start: Callable[[], Process],
+    model: str | None,
+    places: Places,
+    settings: Settings,
+    terminal: Terminal,
+    problems: tuple[str, ...],
+) -> int:
+    """Run the app until it is left.
+
+    Args:
+        process: an engine that is starting already.
+        start: starts another one.
+        model: what to open; None for the last one, or the demo.
+        places: where files are kept.
+        settings: as they were loaded.
+        terminal: what it can show.
+        problems: to be told at the start.
+
+    Returns:
+        The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
+    """
+    log = places.logs / "app.log"
+    with private_terminal(log):
+        app = MtplxApp(
+            places=places,
+            settings=settings,
+            terminal=terminal,
+            start_engine=start,
+            process=process,
+            model=model,
+            problems=problems,
+        )
+        code = app.run()
+    if code is None and app.return_code not in (None, 0):
+        sys.stderr.write(f"mtplx-tui: something went wrong in the app; {log} tells more\n")
+        return 1
+    return code or 0

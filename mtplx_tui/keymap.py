@@ -1,0 +1,79 @@
+"""Keys as data: what each does, where it works. Bindings, help and palette are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+__all__ = ["EVERYWHERE", "SPECULATION", "Key", "bindings", "key_name"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One action and the keys for it."""
+
+    id: str
+    keys: str
+    """Textual's names, a comma between them."""
+    action: str
+    description: str
+    is_priority: bool = False
+    """Works before what has the focus sees the key."""
+
+
+EVERYWHERE = (
+    Key("app.chat", "f2,alt+1", "show_tab('chat')", "chat"),
+    Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation"),
+    Key("app.keys", "f1", "show_keys", "all keys"),
+    Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
+    Key("app.open_model", "ctrl+o", "open_model", "open a model", is_priority=True),
+    Key("app.cancel_load", "ctrl+x", "cancel_load", "cancel the load", is_priority=True),
+    Key("app.restart", "ctrl+r", "restart_engine", "start the engine again", is_priority=True),
+    Key("app.deeper", "alt+up,plus", "change_depth(1)", "draft one deeper"),
+    Key("app.shallower", "alt+down,minus", "change_depth(-1)", "draft one less deep"),
+    Key("app.quit", "ctrl+q", "quit", "leave", is_priority=True),
+)
+SPECULATION = (
+    Key("speculation.pause", "space", "pause", "pause, or go on live"),
+    Key("speculation.back", "left,h", "step(-1)", "one cycle back"),
+    Key("speculation.forth", "right,l", "step(1)", "one cycle forth"),
+    Key("speculation.first", "home", "first", "the first cycle"),
+    Key("speculation.live", "end,escape", "live", "go on live"),
+    Key("speculation.older", "left_square_bracket", "request(-1)", "the answer before"),
+    Key("speculation.newer", "right_square_bracket", "request(1)", "the answer after"),
+    Key("speculation.drafts", "d", "toggle_drafts", "show or hide rejected drafts"),
+    Key("speculation.up", "up,k", "scroll(-1)", "scroll up"),
+    Key("speculation.down", "down,j", "scroll(1)", "scroll down"),
+    Key("speculation.page_up", "pageup", "page(-1)", "page up"),
+    Key("speculation.page_down", "pagedown", "page(1)", "page down"),
+)
+
+
+def bindings(keys: Iterable[Key]) -> list[BindingType]:
+    """Return the keys as Textual takes them."""
+    return [
+        Binding(key.keys, key.action, key.description, id=key.id, priority=key.is_priority)
+        for key in keys
+    ]
+
+
+_NAMES = {
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "plus": "+",
+    "minus": "-",
+    "slash": "/",
+    "pageup": "page up",
+    "pagedown": "page down",
+    "escape": "esc",
+}
+
+
+def key_name(key: str) -> str:
+    """Return what a key is called on a keyboard."""
+    modifiers, _, plain = key.rpartition("+")
+    name = _NAMES.get(plain, plain)
+    name = name.upper() if name[:1] == "f" and name[1:].isdigit() else name
+    return f"{modifiers}+{name}" if modifiers else name

@@ -1,0 +1,22 @@
+"""What the app tells its screens."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from engine.protocol import Event
+from mtplx_tui.view import EngineView
+
+__all__ = ["EngineChanged"]
+
+
+class EngineChanged(Message):
+    """The engine sent a batch of events, or ended, or a choice of the person changed.
+
+    Goes to the tab that is shown, once a batch; a tab that comes back looks at the app.
+    """
+
+    def __init__(self, view: EngineView, events: tuple[Event, ...]) -> None:
+        super().__init__()
+        self.view = view
+        self.events = events

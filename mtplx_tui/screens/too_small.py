@@ -1,0 +1,46 @@
+"""Covers a screen that has no room; goes away by itself when there is."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.events import Resize, ScreenResume
+from textual.geometry import Size
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+LEAST_COLUMNS, LEAST_ROWS = 60, 16
+
+
+def is_too_small(size: Size) -> bool:
+    """Whether nothing useful can be shown in a terminal of this size."""
+    return size.width < LEAST_COLUMNS or size.height < LEAST_ROWS
+
+
+class TooSmall(ModalScreen[None]):
+    """Says how much room is needed; everything goes on behind it."""
+
+    CSS = """
+    TooSmall { align: center middle; background: $background; }
+    TooSmall Static { width: auto; max-width: 100%; height: auto; text-align: center; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Lay out one sentence."""
+        yield Static(markup=False)
+
+    @on(Resize)
+    @on(ScreenResume)
+    def _fit(self) -> None:
+        size = self.app.size
+        if not is_too_small(size):
+            self.dismiss()
+            return
+        self.query_one(Static).update(
+            Content(
+                f"{size.width} × {size.height} is too small\n"
+                f"{LEAST_COLUMNS} × {LEAST_ROWS} will do, 80 × 24 is comfortable\n"
+                "everything goes on; ctrl+q leaves"
+            )
+        )

@@ -1,0 +1,60 @@
+"""The top line: the app's name, its tabs with their keys, and where the other keys are."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.events import Mount
+from textual.widgets import Static
+
+TABS = (("chat", "F2", "Chat"), ("speculation", "F3", "Speculation"))
+NARROW = 70
+
+
+class TabBar(Static):
+    """Shows which tab is open; a click opens another.
+
+    Args:
+        active: the tab it stands on.
+    """
+
+    DEFAULT_CSS = """
+    TabBar {
+        height: 1;
+        background: $surface;
+        color: $foreground 65%;
+        link-color: $foreground 65%;
+        link-background: $surface;
+        link-style: none;
+        link-color-hover: $text-primary;
+        link-background-hover: $surface;
+        link-style-hover: none;
+    }
+    """
+
+    def __init__(self, active: str = "chat") -> None:
+        super().__init__(markup=False)
+        self._active = active
+
+    def _on_mount(self, event: Mount) -> None:
+        super()._on_mount(event)
+        self.update(tab_line(self._active, 0))
+
+    def on_resize(self) -> None:
+        """Fit the line to the width."""
+        self.update(tab_line(self._active, self.size.width))
+
+
+def tab_line(active: str, width: int) -> Content:
+    """Return the line, as much of it as fits."""
+    left = [Content.styled(" mtplx-tui  ", "bold $text-primary")]
+    for tab, key, title in TABS:
+        if tab == active:
+            left.append(Content.styled(f" {key} {title} ", "bold reverse $primary"))
+        else:
+            text = Content.from_markup(f" [dim]{key}[/dim] {title} ")
+            left.append(text.stylize(f"@click=app.show_tab('{tab}')"))
+        left.append(Content(" "))
+    line = Content.assemble(*left)
+    right = Content.assemble(("F1", "bold"), " keys  ", ("ctrl+p", "bold"), " commands ")
+    space = width - line.cell_length - right.cell_length
+    return Content.assemble(line, " " * space, right) if space > 0 else line

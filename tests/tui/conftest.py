@@ -1,0 +1,48 @@
+"""What every screen test needs: a clean environment, still cursors, and SVG snapshots."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import pytest_textual_snapshot
+from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
+
+LEAKS = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TMUX", "SSH_CONNECTION", "SSH_TTY", "SSH_CLIENT")
+
+
+class SvgExtension(SingleFileSnapshotExtension):
+    """Writes .svg files whose ids don't depend on their content.
+
+    syrupy reads `file_extension` where the plugin still sets an older name; and the plugin's ids
+    are a hash of the whole picture, so that one changed cell would change every line.
+    """
+
+    file_extension = "svg"
+    _write_mode = WriteMode.TEXT
+
+    def serialize(self, data: object, **options: object) -> str:
+        """Return the picture with ids that stay."""
+        return re.sub(r"terminal-\d+-", "terminal-", str(data))
+
+
+setattr(pytest_textual_snapshot, "SVGImageExtension", SvgExtension)  # noqa: B010 - no subclass of it
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Take out of the environment what changes colours, and point the app's files elsewhere."""
+    for name in LEAKS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MTPLX_TUI_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True)
+def still_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep cursors from blinking into pictures."""
+    from textual.widgets import Input, TextArea
+
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda *_: None)
+    monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda *_: None)

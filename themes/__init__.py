@@ -1,0 +1,1 @@
+"""Palettes: one TOML file each, read by `mtplx_tui.theming`. Data only."""
