@@ -69,9 +69,8 @@ def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
     from engine.blas import prepare
 
     prepare(blas, CACHE)
-    from mtplx_tui.library.disk import resolve
-
     from engine.model.load import load
+    from mtplx_tui.library.disk import resolve
 
     model = load("demo", Path(resolve("demo").path), CACHE, lambda *_: None)
     ways: dict[str, Callable[[int], tuple[int, float]]] = {

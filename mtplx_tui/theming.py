@@ -37,6 +37,8 @@ class Marks:
     closing: str
     newline: str
     tab: str
+    space: str
+    """In place of a draft that is nothing but blanks."""
     control: str
     """In place of a character that has no width of its own to show."""
     more: str
@@ -49,8 +51,11 @@ class Marks:
     state: str
     bar: str
     track: str
-    parts: tuple[str, str, str, str]
-    """One for each of PARTS, told apart without colour."""
+    block: str
+    sliver: str
+    """A block too thin to fill a cell."""
+    range: str
+    """Between two numbers."""
     previous: str
     next: str
     paused: str
@@ -65,6 +70,7 @@ UNICODE = Marks(
     closing="›",
     newline="↵",
     tab="⇥",
+    space="␣",
     control="·",
     more="…",
     accepted="✓",
@@ -74,7 +80,9 @@ UNICODE = Marks(
     state="●",
     bar="━",
     track="─",
-    parts=("▒", "█", "▓", "░"),
+    block="█",
+    sliver="▏",
+    range="–",
     previous="‹",
     next="›",
     paused="‖",
@@ -88,6 +96,7 @@ ASCII = Marks(
     closing=">",
     newline="~",
     tab="_",
+    space="_",
     control="?",
     more=".",
     accepted="y",
@@ -97,7 +106,9 @@ ASCII = Marks(
     state="*",
     bar="=",
     track=".",
-    parts=("d", "V", "a", "."),
+    block="#",
+    sliver="|",
+    range="-",
     previous="<",
     next=">",
     paused="=",

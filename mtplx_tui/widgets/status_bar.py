@@ -40,7 +40,7 @@ class StatusBar(Static):
     """One line, always there."""
 
     DEFAULT_CSS = """
-    StatusBar { height: 1; background: $surface; color: $foreground; text-wrap: nowrap; }
+    StatusBar { height: 1; background: $surface; color: $foreground; text-wrap: nowrap; text-overflow: clip; }
     """
 
     class Mounted(Message):

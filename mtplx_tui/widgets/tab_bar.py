@@ -7,7 +7,7 @@ from textual.events import Mount
 from textual.widgets import Static
 
 TABS = (("chat", "F2", "Chat"), ("speculation", "F3", "Speculation"))
-NARROW = 70
+OPEN = "bold $text-primary on $primary-muted"
 
 
 class TabBar(Static):
@@ -37,19 +37,20 @@ class TabBar(Static):
 
     def _on_mount(self, event: Mount) -> None:
         super()._on_mount(event)
-        self.update(tab_line(self._active, 0))
+        self.on_resize()
 
     def on_resize(self) -> None:
         """Fit the line to the width."""
-        self.update(tab_line(self._active, self.size.width))
+        style = "bold reverse" if self.app.native_ansi_color else OPEN
+        self.update(tab_line(self._active, self.size.width, style))
 
 
-def tab_line(active: str, width: int) -> Content:
-    """Return the line, as much of it as fits."""
+def tab_line(active: str, width: int, style: str = OPEN) -> Content:
+    """Return the line, as much of it as fits; the open tab in a style of its own."""
     left = [Content.styled(" mtplx-tui  ", "bold $text-primary")]
     for tab, key, title in TABS:
         if tab == active:
-            left.append(Content.styled(f" {key} {title} ", "bold reverse $primary"))
+            left.append(Content.styled(f" {key} {title} ", style))
         else:
             text = Content.from_markup(f" [dim]{key}[/dim] {title} ")
             left.append(text.stylize(f"@click=app.show_tab('{tab}')"))

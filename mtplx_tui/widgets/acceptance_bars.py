@@ -1,0 +1,96 @@
+"""Acceptance at each depth: a bar, the share, the counts behind it, and its 95 % interval."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.view import RequestView, wilson_interval
+
+TITLE = "Acceptance at each depth"
+LEAST_BAR, MOST_BAR = 6, 48
+MARK, SHARE, COUNTS, SURE = 2, 6, 12, 8
+"""Cells of the other columns."""
+
+
+class AcceptanceBars(Static):
+    """One row a depth.
+
+    A bar is thick up to the share, and goes on thin to the interval's upper end.
+    """
+
+    DEFAULT_CSS = "AcceptanceBars { height: auto; text-wrap: nowrap; text-overflow: clip; }"
+
+    def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._marks = marks
+        self._request: RequestView | None = None
+
+    def show(self, request: RequestView | None) -> None:
+        """Show an answer's acceptance."""
+        self._request = request
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit the bars to the width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        page = acceptance_page(self._request, self.size.width, self._marks)
+        if page != self.content:
+            old = str(self.content).count("\n")
+            self.update(page, layout=old != page.plain.count("\n"))
+
+
+def acceptance_page(request: RequestView | None, width: int, marks: Marks) -> Content:
+    """Return the rows, a title above them."""
+    head = Content.styled(TITLE, "bold")
+    columns = Content.styled("accepted".rjust(COUNTS) + "95 %".rjust(SURE), "dim")
+    space = MARK + _bar_cells(width) + SHARE + COUNTS + SURE - len(head) - len(columns)
+    title = Content.assemble(head, " " * space, columns) if space > 0 else head
+    if request is None:
+        return title
+    depths = depths_of(request)
+    if not depths:
+        return Content("\n").join([title, Content.styled("plain decoding drafts nothing", "dim")])
+    rows = [_row(request, depth, width, marks) for depth in range(1, depths + 1)]
+    return Content("\n").join([title, *rows])
+
+
+def depths_of(request: RequestView) -> int:
+    """Return how many depths are worth a row: those drafted to now, or judged before."""
+    judged = sum(count > 0 for count in request.reached_at)
+    return max(request.depth, judged)
+
+
+def _row(request: RequestView, depth: int, width: int, marks: Marks) -> Content:
+    accepted, reached = request.accepted_at[depth - 1], request.reached_at[depth - 1]
+    low, high = wilson_interval(accepted, reached)
+    color = f"$depth-{depth}"
+    cells = _bar_cells(width)
+    if not reached:
+        empty = Content.styled(marks.track * cells, "$foreground 20%")
+        mark = Content.styled(f"{marks.depths[depth]} ", color)
+        return Content.assemble(mark, empty, ("  not reached", "dim"))
+    full = round(cells * accepted / reached)
+    upper = max(full, round(cells * high))
+    counts = f"{accepted:,}/{reached:,}"
+    sure = f"{_percent(low)}{marks.range}{_percent(high)}"
+    return Content.assemble(
+        (f"{marks.depths[depth]} ", color),
+        (marks.bar * full, color),
+        (marks.track * (upper - full), color),
+        (marks.track * (cells - upper), "$foreground 20%"),
+        (f"{_percent(accepted / reached)} %".rjust(SHARE), "bold"),
+        counts.rjust(COUNTS),
+        (sure.rjust(SURE), "dim"),
+    )
+
+
+def _bar_cells(width: int) -> int:
+    return min(max(width - MARK - SHARE - COUNTS - SURE, LEAST_BAR), MOST_BAR)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
