@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mtplx_tui.library.disk import resolve
 
+from mtplx_tui.library.disk import resolve
 from tests.fakes import tiny
 from tests.fakes.driver import EngineProcess
 
@@ -38,5 +38,4 @@ def engine(engine_cache: Path) -> Iterator[EngineProcess]:
     """A fresh engine without a model."""
     engine = EngineProcess(engine_cache)
     yield engine
-    engine.process.kill()
-    engine.process.wait()
+    engine.kill()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mtplx_tui.library.disk import resolve
 
 from engine.protocol import (
     Cancel,
@@ -29,6 +28,7 @@ from engine.protocol import (
     Sampling,
     SetDepth,
 )
+from mtplx_tui.library.disk import resolve
 from tests.fakes import tiny
 from tests.fakes.driver import EngineProcess, question, text_of, token_ids
 

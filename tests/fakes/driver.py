@@ -87,7 +87,15 @@ class EngineProcess:
         try:
             return self.process.wait(10)
         finally:
-            self.process.kill()
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once, and let go of its pipes."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def _read(self, timeout_s: float) -> None:
         assert self.process.stdout is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -87,15 +87,16 @@ class TalkApp(MtplxApp):
 class Talk:
     """Drives a TalkApp."""
 
+    pilot: Pilot[int]
+
     def __init__(self, folder: Path) -> None:
         self.app = TalkApp(folder)
-        self.pilot: Pilot[int] | None = None
         self._cycle = 0
 
     @asynccontextmanager
     async def at(
         self, columns: int, rows: int, *, model: ModelInfo | None = MODEL
-    ) -> AsyncIterator[Talk]:
+    ) -> AsyncGenerator[Talk]:
         """Run the app at a size, with an engine that has this model."""
         async with self.app.run_test(size=(columns, rows)) as pilot:
             await self.begin(pilot, model)

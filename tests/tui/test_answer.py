@@ -9,10 +9,12 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.containers import VerticalScroll
 from textual.selection import SELECT_ALL
+from textual.strip import Strip
 
 from mtplx_tui.widgets import answer as answer_module
 from mtplx_tui.widgets.answer import FEED_S, Answer
 from mtplx_tui.widgets.markdown_paint import MarkdownPainter
+from mtplx_tui.widgets.markdown_sections import Section
 
 TEXT = """# Why
 
@@ -112,7 +114,7 @@ async def test_finished_sections_are_painted_once(monkeypatch: pytest.MonkeyPatc
     painted: list[str] = []
     paint = MarkdownPainter.paint
 
-    def counting(self: MarkdownPainter, section: object, width: int) -> object:
+    def counting(self: MarkdownPainter, section: Section, width: int) -> list[Strip]:
         painted.append(section.source)
         return paint(self, section, width)
 
@@ -181,7 +183,9 @@ async def test_links_are_links_and_other_schemes_are_text() -> None:
     async with app.run_test(size=(80, 30)) as pilot:
         app.answer.show("[a](https://example.org) [b](javascript:alert)", is_finished=True)
         await pilot.pause()
-        links = {segment.style.link for segment in app.answer.render_line(0) if segment.style}
+        links = {
+            segment.style.link for segment in app.answer.render_line(0) if segment.style is not None
+        }
         assert links == {None, "https://example.org"}
 
 

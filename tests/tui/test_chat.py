@@ -9,6 +9,7 @@ from textual.widgets import Input, OptionList, Static, TextArea
 
 from engine.protocol import Cancel, Channel, ErrorInfo, Finish, Mode, Role
 from mtplx_tui.chats.model import TurnStatus
+from mtplx_tui.screens.chat import ChatScreen
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.conversation import Conversation
@@ -94,6 +95,7 @@ class TestStopping:
             talk.starts()
             await talk.says("Beca")
             running = talk.app.desk.running
+            assert running is not None
             await talk.press("escape")
             assert talk.app.sent[-1] == Cancel(running)
             await talk.ends(Finish.CANCELLED)
@@ -336,6 +338,7 @@ class TestOptions:
             await talk.press("ctrl+b", *"Be brief.", "escape")
             await talk.answered("q", "a")
             talk.app.desk.new()
+            assert isinstance(talk.app.screen, ChatScreen)
             talk.app.screen.refresh_chats()
             await talk.settle()
             panel = talk.app.screen.query_one(SamplingPanel)
