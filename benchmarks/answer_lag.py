@@ -1,29 +1,27 @@
 """How late the event loop runs while an answer streams into the app.
 
-Replays tokens into a real app under a pty whose output is drained, with a probe that asks to
-be woken every 5 ms and notes how late it was. Prints one JSON document.
+Replays tokens into a real app under a pty whose output is drained, or has the real demo answer
+beside it, with a probe that asks to be woken every 5 ms and notes how late it was. Prints one
+JSON document.
 
-    uv run python benchmarks/answer_lag.py --tokens 4000 --rate 200 --size 120x40
+    uv run python -m benchmarks.answer_lag --tokens 4000 --rate 200 --size 120x40
+    uv run python -m benchmarks.answer_lag --tokens 300 --rate 0
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
+import functools
 import json
-import os
-import platform
-import pty
-import struct
 import sys
 import tempfile
-import termios
-import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks import in_pty
 from engine.protocol import (
     PROTOCOL_VERSION,
     Channel,
@@ -48,6 +46,7 @@ PROBE_S = 0.005
 BATCH_S = 0.05
 """The engine sends at most 20 batches a second."""
 CHARACTERS_PER_TOKEN = 4
+CACHE = Path.home() / ".cache" / "mtplx-tui-benchmarks"
 
 CHAPTER = """## Part {n}: how light scatters
 
@@ -158,13 +157,20 @@ async def replay(app: MtplxApp, request: str, tokens: int, rate: float) -> dict[
     wall = time.perf_counter() - begun
     used = time.process_time() - cpu
     probing.cancel()
+    return {
+        **lag_figures(probe),
+        "cpu_percent": round(100 * used / wall, 1),
+        "wall_s": round(wall, 1),
+    }
+
+
+def lag_figures(probe: LagProbe) -> dict[str, float]:
+    """Return how late the probe was woken."""
     lags = probe.lags_ms
     return {
         "p50_ms": round(percentile(lags, 0.5), 2),
         "p99_ms": round(percentile(lags, 0.99), 2),
         "max_ms": round(max(lags), 2),
-        "cpu_percent": round(100 * used / wall, 1),
-        "wall_s": round(wall, 1),
         "probes": len(lags),
     }
 
@@ -202,13 +208,31 @@ async def measure(app: MtplxApp, tokens: int, rate: float) -> dict[str, float]:
     return figures
 
 
+async def measure_engine(app: MtplxApp, tokens: int) -> dict[str, float]:
+    """Have the real demo answer, with the loop under the probe."""
+    while app.view.model is None:  # noqa: ASYNC110 - a look now and then disturbs least
+        await asyncio.sleep(0.1)
+    app.desk.set_options(replace(app.desk.chat.options, max_tokens=tokens, seed=1))
+    command = app.desk.ask("Write a long story about a lighthouse keeper.", app.view.model)
+    probe = LagProbe()
+    probing = asyncio.create_task(probe.run())
+    begun = time.perf_counter()
+    app.send(command)
+    while (request := app.view.request(command.request)) is None or request.is_running:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(BATCH_S)
+    probing.cancel()
+    wall = time.perf_counter() - begun
+    return {**lag_figures(probe), "wall_s": round(wall, 1), "answer_tokens": request.emitted}
+
+
 def run_app(tokens: int, rate: float, result: Path) -> None:
-    """Run the app and write what was measured."""
-    app = app_in(result.parent)
+    """Run the app and write what was measured; rate 0 is the real demo's own."""
+    app = app_in(result.parent, has_engine=rate == 0)
     figures: dict[str, float] = {}
 
     async def work() -> None:
-        figures.update(await measure(app, tokens, rate))
+        measured = measure(app, tokens, rate) if rate else measure_engine(app, tokens)
+        figures.update(await measured)
         app.exit()
 
     app.call_later(lambda: app.run_worker(work()))
@@ -216,70 +240,47 @@ def run_app(tokens: int, rate: float, result: Path) -> None:
     result.write_text(json.dumps(figures), encoding="utf-8")
 
 
-def app_in(folder: Path) -> MtplxApp:
-    """Return the app with its files in a folder and no engine."""
+def app_in(folder: Path, *, has_engine: bool) -> MtplxApp:
+    """Return the app with its files in a folder, with an engine or to be fed."""
+    from mtplx_tui import link
     from mtplx_tui.app import MtplxApp
     from mtplx_tui.chats.store import Store
     from mtplx_tui.config import Settings, read_terminal
     from mtplx_tui.files import Places
 
+    places = Places(folder / "config", folder / "data", CACHE)
+    start = functools.partial(link.spawn, folder / "engine.log", places.cache, "auto")
     return MtplxApp(
-        places=Places(folder / "config", folder / "data", folder / "cache"),
+        places=places,
         settings=Settings(),
         terminal=read_terminal(),
-        start_engine=None,
+        start_engine=start if has_engine else None,
         process=None,
-        model=None,
+        model="demo",
         store=Store(folder / "chats"),
     )
-
-
-def drain(descriptor: int) -> None:
-    """Read and forget what the app draws."""
-    try:
-        while os.read(descriptor, 65536):
-            pass
-    except OSError:
-        return
-
-
-def run_in_pty(arguments: argparse.Namespace) -> dict[str, float]:
-    """Run this script's app half under a pty; return its figures."""
-    columns, rows = map(int, arguments.size.split("x"))
-    result = Path(tempfile.mkdtemp()) / "figures.json"
-    command = [sys.executable, __file__, "--tokens", str(arguments.tokens)]
-    command += ["--rate", str(arguments.rate), "--app", str(result)]
-    pid, master = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", PYTHONPATH=os.getcwd())
-        os.execv(sys.executable, command)
-    reader = threading.Thread(target=drain, args=(master,), daemon=True)
-    reader.start()
-    os.waitpid(pid, 0)
-    return json.loads(result.read_text(encoding="utf-8"))
 
 
 def main() -> None:
     """Parse the command line and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=4000)
-    parser.add_argument("--rate", type=float, default=200.0, help="tokens per second")
+    parser.add_argument(
+        "--rate", type=float, default=200.0, help="tokens per second; 0: the real demo answers"
+    )
     parser.add_argument("--size", default="120x40")
     parser.add_argument("--app", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.app:
-        run_app(arguments.tokens, arguments.rate, arguments.app)
+    options = parser.parse_args()
+    if options.app:
+        run_app(options.tokens, options.rate, options.app)
         return
-    figures = run_in_pty(arguments)
-    about = {
-        "tokens": arguments.tokens,
-        "rate": arguments.rate,
-        "size": arguments.size,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-    }
-    sys.stdout.write(json.dumps({**about, **figures}) + "\n")
+    result = Path(tempfile.mkdtemp()) / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.answer_lag", "--app", str(result)]
+    command += ["--tokens", str(options.tokens), "--rate", str(options.rate)]
+    in_pty.run(command, options.size)
+    about = {"tokens": options.tokens, "rate": options.rate, "size": options.size}
+    figures = json.loads(result.read_text(encoding="utf-8"))
+    sys.stdout.write(json.dumps({**in_pty.machine(), **about, **figures}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Decode speed of the demo: this engine against a bare MLX loop, and OpenBLAS against stock.
 
-    uv run python benchmarks/decode.py [--rounds 3] [--tokens 64]
+    uv run python -m benchmarks.decode [--rounds 3] [--tokens 64]
 
 One process a matrix library; within each, the ways take turns, so the machine's drift hits all
 alike. Prints one JSON document with milliseconds a token (medians over rounds) and the ratios.
@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.in_pty import machine
 
 if TYPE_CHECKING:
     from engine.model.load import LoadedModel
@@ -41,8 +41,7 @@ def main() -> None:
     results = {blas: child(blas, options.rounds, options.tokens) for blas in ("stock", "auto")}
     auto, stock = results["auto"], results["stock"]
     document = {
-        "machine": f"{platform.system()} {platform.machine()}, {platform.python_version()}",
-        "versions": {name: version(name) for name in ("mlx", "mlx-lm", "scipy-openblas32")},
+        **machine(),
         "ms_per_token": results,
         "ratios": {
             "engine depth 0 against bare loop": auto["bare"] / auto["depth 0"],
@@ -58,7 +57,7 @@ def main() -> None:
 
 def child(blas: str, rounds: int, tokens: int) -> dict[str, float]:
     """Measure one matrix library in a process of its own."""
-    command = [sys.executable, __file__, "--blas", blas, "--rounds", str(rounds)]
+    command = [sys.executable, "-m", "benchmarks.decode", "--blas", blas, "--rounds", str(rounds)]
     command += ["--tokens", str(tokens)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

@@ -1,0 +1,99 @@
+"""How fast the app is there: `--version`, the first frame, and the demo ready to answer.
+
+    uv run python -m benchmarks.startup
+
+Each start is a real one, in a pseudo-terminal; times begin before the process does. The first
+start finds an empty home, so it unpacks the demo's weights. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import in_pty
+
+PROGRAM = str(Path(sys.executable).with_name("mtplx-tui"))
+FIRST_FRAME, READY = b"F3", b"ready"
+QUIT = b"\x11"
+PATIENCE_S = 120.0
+
+
+def start(home: str, size: str) -> tuple[float, float]:
+    """Start the app and leave it; return the seconds to the first frame and to a ready demo."""
+    begin = time.perf_counter()
+    pid, master = in_pty.start([PROGRAM, "demo"], size, {"MTPLX_TUI_HOME": home})
+    frame = ready = 0.0
+    seen = b""
+    while not ready:
+        if not select.select([master], [], [], PATIENCE_S)[0]:
+            raise TimeoutError("the app drew nothing")
+        seen += os.read(master, 65536)
+        now = time.perf_counter() - begin
+        frame = frame or (now if FIRST_FRAME in seen else 0.0)
+        ready = now if READY in seen else 0.0
+    os.write(master, QUIT)
+    try:
+        while os.read(master, 65536):
+            pass
+    except OSError:  # the terminal is gone with its program
+        os.waitpid(pid, 0)
+    return frame, ready
+
+
+def version_s() -> float:
+    """Return the seconds `--version` takes."""
+    begin = time.perf_counter()
+    subprocess.run([PROGRAM, "--version"], check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def import_textual_s() -> float:
+    """Return the seconds an import of Textual takes: a yardstick for the machine's present pace."""
+    code = (
+        "import time; t = time.perf_counter(); import textual.app; print(time.perf_counter() - t)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return least and median, in seconds."""
+    return {"least_s": round(min(values), 3), "median_s": round(statistics.median(values), 3)}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--size", default="120x40")
+    options = parser.parse_args()
+    versions = [version_s() for _ in range(options.starts)]
+    with tempfile.TemporaryDirectory() as home:
+        first_frame, first_ready = start(home, options.size)
+        warm = [start(home, options.size) for _ in range(options.starts)]
+    document = {
+        **in_pty.machine(),
+        "size": options.size,
+        "import_textual": spread([import_textual_s() for _ in range(options.starts)]),
+        "version": spread(versions),
+        "empty_home": {
+            "first_frame_s": round(first_frame, 3),
+            "ready_after_frame_s": round(first_ready - first_frame, 3),
+        },
+        "warm_first_frame": spread([frame for frame, _ in warm]),
+        "warm_ready_after_frame": spread([ready - frame for frame, ready in warm]),
+    }
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
