@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-__all__ = ["EVERYWHERE", "SPECULATION", "Key", "bindings", "key_name"]
+__all__ = ["CHAT", "EVERYWHERE", "SPECULATION", "Key", "bindings", "key_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,19 @@ EVERYWHERE = (
     Key("app.deeper", "alt+up,plus", "change_depth(1)", "draft one deeper"),
     Key("app.shallower", "alt+down,minus", "change_depth(-1)", "draft one less deep"),
     Key("app.quit", "ctrl+q", "quit", "leave", is_priority=True),
+)
+CHAT = (
+    Key("chat.stop", "escape", "back", "stop or back"),
+    Key("chat.regenerate", "ctrl+g", "regenerate", "answer again"),
+    Key("chat.copy", "ctrl+y", "copy", "copy the answer", is_priority=True),
+    Key("chat.new", "ctrl+n", "new_chat", "new chat"),
+    Key("chat.list", "ctrl+l", "toggle_list", "chats"),
+    Key("chat.sampling", "ctrl+b", "toggle_sampling", "system prompt and sampling"),
+    Key("chat.fold", "ctrl+t", "fold", "show or hide the thought"),
+    Key("chat.page_up", "pageup", "page(-1)", "page up", is_priority=True),
+    Key("chat.page_down", "pagedown", "page(1)", "page down", is_priority=True),
+    Key("chat.earlier", "ctrl+home", "earlier", "earlier turns", is_priority=True),
+    Key("chat.latest", "ctrl+end", "latest", "newest text", is_priority=True),
 )
 SPECULATION = (
     Key("speculation.pause", "space", "pause", "pause, or go on live"),

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantFocus, Resize, ScreenResume
@@ -21,6 +21,7 @@ from textual.widgets import Static
 
 from engine.protocol import Cancel, RequestFailed
 from mtplx_tui.chats.model import Turn
+from mtplx_tui.keymap import CHAT, bindings
 from mtplx_tui.messages import EngineChanged
 from mtplx_tui.screens.chat_asking import ChatAsking
 from mtplx_tui.view import EngineState
@@ -53,19 +54,7 @@ class ChatScreen(ChatAsking):
         (0, "-narrow"),
         (LIST_FITS, "-wide"),
     ]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "stop or back", id="chat.stop"),
-        Binding("ctrl+g", "regenerate", "answer again", id="chat.regenerate"),
-        Binding("ctrl+y", "copy", "copy the answer", id="chat.copy", priority=True),
-        Binding("ctrl+n", "new_chat", "new chat", id="chat.new"),
-        Binding("ctrl+l", "toggle_list", "chats", id="chat.list"),
-        Binding("ctrl+b", "toggle_sampling", "system prompt and sampling", id="chat.sampling"),
-        Binding("ctrl+t", "fold", "show or hide the thought", id="chat.fold"),
-        Binding("pageup", "page(-1)", "page up", id="chat.page_up", priority=True),
-        Binding("pagedown", "page(1)", "page down", id="chat.page_down", priority=True),
-        Binding("ctrl+home", "earlier", "earlier turns", id="chat.earlier", priority=True),
-        Binding("ctrl+end", "latest", "newest text", id="chat.latest", priority=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(CHAT)
 
     def __init__(self) -> None:
         super().__init__()
