@@ -20,12 +20,12 @@ class Key:
     action: str
     description: str
     is_priority: bool = False
-    """Works before what has the focus sees the key."""
+    """Works before what has the focus sees the key; so keys typed ahead go where it leads."""
 
 
 EVERYWHERE = (
-    Key("app.chat", "f2,alt+1", "show_tab('chat')", "chat"),
-    Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation"),
+    Key("app.chat", "f2,alt+1", "show_tab('chat')", "chat", is_priority=True),
+    Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
     Key("app.open_model", "ctrl+o", "open_model", "open a model", is_priority=True),
@@ -37,12 +37,14 @@ EVERYWHERE = (
 )
 CHAT = (
     Key("chat.stop", "escape", "back", "stop or back"),
-    Key("chat.regenerate", "ctrl+g", "regenerate", "answer again"),
+    Key("chat.regenerate", "ctrl+g", "regenerate", "answer again", is_priority=True),
     Key("chat.copy", "ctrl+y", "copy", "copy the answer", is_priority=True),
-    Key("chat.new", "ctrl+n", "new_chat", "new chat"),
-    Key("chat.list", "ctrl+l", "toggle_list", "chats"),
-    Key("chat.sampling", "ctrl+b", "toggle_sampling", "system prompt and sampling"),
-    Key("chat.fold", "ctrl+t", "fold", "show or hide the thought"),
+    Key("chat.new", "ctrl+n", "new_chat", "new chat", is_priority=True),
+    Key("chat.list", "ctrl+l", "toggle_list", "chats", is_priority=True),
+    Key(
+        "chat.sampling", "ctrl+b", "toggle_sampling", "system prompt and sampling", is_priority=True
+    ),
+    Key("chat.fold", "ctrl+t", "fold", "show or hide the thought", is_priority=True),
     Key("chat.page_up", "pageup", "page(-1)", "page up", is_priority=True),
     Key("chat.page_down", "pagedown", "page(1)", "page down", is_priority=True),
     Key("chat.earlier", "ctrl+home", "earlier", "earlier turns", is_priority=True),

@@ -81,7 +81,7 @@ class ChatScreen(ChatAsking):
         """Begin in the prompt, with the panels as the width allows."""
         self.query_one("#sampling").display = False
         self.query_one("#chat-list").display = self.app.size.width >= LIST_FITS
-        self.prompt.focus()
+        self.set_focus(self.prompt)
 
     @on(ScreenResume)
     def bring_up_to_date(self) -> None:
@@ -178,7 +178,7 @@ class ChatScreen(ChatAsking):
             if self.has_class("-narrow"):
                 self.query_one(ChatList).display = False
                 self.query_one(SamplingPanel).display = False
-            self.prompt.focus()
+            self.set_focus(self.prompt)
         elif desk.running is not None:
             self.mtplx.send(Cancel(desk.running))
         elif self.editing is not None:
@@ -226,7 +226,7 @@ class ChatScreen(ChatAsking):
 
     @on(Conversation.Left)
     def _leave_conversation(self) -> None:
-        self.prompt.focus()
+        self.set_focus(self.prompt)
 
     def action_fold(self) -> None:
         """Show or hide the reasoning of the newest answer that has one."""
@@ -274,7 +274,7 @@ class ChatScreen(ChatAsking):
     def _leave_chat(self) -> None:
         if self.editing is not None:
             self.stop_editing()
-        self.prompt.focus()
+        self.set_focus(self.prompt)
         self.refresh_chats()
 
     def action_toggle_list(self) -> None:
@@ -295,7 +295,7 @@ class ChatScreen(ChatAsking):
         """Show a panel, or hide the one that has the focus; return whether it is shown."""
         panel.display = not (panel.display and panel.has_focus_within)
         if not panel.display:
-            self.prompt.focus()
+            self.set_focus(self.prompt)
         elif self.has_class("-narrow"):
             other.display = False
         return bool(panel.display)

@@ -107,7 +107,7 @@ class ChatAsking(ChatKeeping):
             self._draft = self.prompt.full_text
         self.editing = turn.id
         self.prompt.put(turn.text)
-        self.prompt.focus()
+        self.set_focus(self.prompt)
         self.show_hint()
 
     def stop_editing(self) -> None:
@@ -139,7 +139,7 @@ class ChatAsking(ChatKeeping):
             self.notify(str(reason), severity="warning", markup=False)
             return
         self._start(command)
-        self.prompt.focus()
+        self.set_focus(self.prompt)
 
     def answers(self) -> list[Turn]:
         """Return the answers of the branch shown, oldest first."""

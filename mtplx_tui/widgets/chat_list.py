@@ -93,12 +93,12 @@ class ChatList(Vertical):
 
     def focus_list(self) -> None:
         """Give the focus to the list."""
-        self.query_one(_Chats).focus()
+        self.screen.set_focus(self.query_one(_Chats))
 
     def act(self, action: str) -> None:
         """Do what a key of the list asks for."""
         if action == "search":
-            self.query_one("#chat-search", Input).focus()
+            self.screen.set_focus(self.query_one("#chat-search", Input))
             return
         at = self.query_one(_Chats).highlighted_option
         if at is not None and at.id is not None:

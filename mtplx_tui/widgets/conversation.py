@@ -53,13 +53,13 @@ class Conversation(VerticalScroll, can_focus=False):
         """Give the focus to a turn that is shown."""
         block = self.block(turn_id)
         if block is not None:
-            block.focus()
+            self.screen.set_focus(block)
 
     def focus_newest(self) -> bool:
         """Give the focus to the newest turn; False where there is none."""
         blocks = self.blocks
         if blocks:
-            blocks[-1].focus()
+            self.screen.set_focus(blocks[-1])
         return bool(blocks)
 
     def fold(self, turn_id: str) -> None:
@@ -77,7 +77,7 @@ class Conversation(VerticalScroll, can_focus=False):
             self.anchor()
             self.post_message(self.Left())
         elif at >= 0:
-            blocks[at].focus()
+            self.screen.set_focus(blocks[at])
 
     def on_mount(self) -> None:
         """Stay at the bottom."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.message import Message
 from textual.widgets import Input, Label, Select, Static, TextArea
@@ -106,6 +108,11 @@ def read(options: Options, name: str, text: str) -> Options:
 class SamplingPanel(VerticalScroll, can_focus=False):
     """Shows the options of a chat and says when a valid change was made."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "next field", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "field before", show=False, priority=True),
+    ]
+
     @dataclass
     class Changed(Message):
         """The options are these from now on; every value in them is valid."""
@@ -172,7 +179,7 @@ class SamplingPanel(VerticalScroll, can_focus=False):
 
     def focus_first(self) -> None:
         """Give the focus to the first field."""
-        self.query_one("#system", TextArea).focus()
+        self.screen.set_focus(self.query_one("#system", TextArea))
 
     @on(Input.Changed)
     def _take(self, event: Input.Changed) -> None:
