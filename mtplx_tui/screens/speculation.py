@@ -29,6 +29,7 @@ from mtplx_tui.widgets.acceptance_bars import AcceptanceBars
 from mtplx_tui.widgets.cycle_anatomy import CycleAnatomy
 from mtplx_tui.widgets.cycle_detail import CycleDetail
 from mtplx_tui.widgets.depth_legend import DepthLegend
+from mtplx_tui.widgets.heading import Ends, Heading
 from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.status_bar import StatusBar
@@ -37,8 +38,6 @@ from mtplx_tui.widgets.tab_bar import TabBar
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
-OPTIONS_FIT = 110
-"""Cells from which on the heading tells how the answer is drawn."""
 PANELS_S = 0.2
 """Least time between two looks at counts and means; the ribbon is drawn at each batch."""
 STEP = ("←→", "cycle by cycle")
@@ -84,7 +83,7 @@ class SpeculationScreen(Screen[None]):
         yield TabBar("speculation")
         with Container(id="speculation-body"):
             with Vertical(id="tokens"):
-                yield Static(id="heading", markup=False)
+                yield Heading(marks, id="heading")
                 yield Static(id="nothing", markup=False)
                 yield Ribbon(marks, id="ribbon")
                 yield CycleDetail(marks, id="detail")
@@ -131,7 +130,7 @@ class SpeculationScreen(Screen[None]):
         request = walk.request(view)
         self._show_heading(view, request)
         self._show_detail(view, request)
-        self.query_one(DepthLegend).show(request, self.mtplx.desk.chat.options.depth)
+        self.query_one(DepthLegend).show(request, self._depth_to_come(view))
         self.query_one("#panels").display = request is not None and len(request.cycles) > 0
         self.query_one(AcceptanceBars).show(request)
         self.query_one(CycleAnatomy).show(request, walk.selected)
@@ -140,18 +139,18 @@ class SpeculationScreen(Screen[None]):
     def _show_heading(self, view: EngineView, request: RequestView | None) -> None:
         marks = self._marks
         at, of = self._walk.place(view)
-        heading = self.query_one("#heading", Static)
-        room = heading.content_size.width
-        right = how_it_stands(request, is_paused=self._walk.is_paused)
-        if room >= OPTIONS_FIT:
-            right = Content.assemble((options_of(request, marks.dot), "dim"), "   ", right)
         number = f"{marks.previous} {at}/{of} {marks.next}  " if of > 1 else ""
-        left = Content.assemble((number, "dim"), (self._question(request), "bold"))
-        space = max(0, room - right.cell_length - 2)
-        if left.cell_length > space:
-            left = left.truncate(max(0, space - 1)) + Content(marks.more)
-        gap = " " * max(0, room - left.cell_length - right.cell_length)
-        _put(heading, Content.assemble(left, gap, right))
+        ends = Ends(
+            left=Content.assemble((number, "dim"), (self._question(request), "bold")),
+            right=how_it_stands(request, is_paused=self._walk.is_paused),
+            aside=Content.styled(options_of(request, marks.dot), "dim"),
+        )
+        self.query_one(Heading).show(ends)
+
+    def _depth_to_come(self, view: EngineView) -> int:
+        """Return the depth that an answer would begin with."""
+        is_headless = view.model is not None and view.model.head is None
+        return 0 if is_headless else self.mtplx.desk.chat.options.depth
 
     def _question(self, request: RequestView | None) -> str:
         """Return what was asked, as far as the open chat knows it."""
@@ -176,7 +175,7 @@ class SpeculationScreen(Screen[None]):
         hints = []
         for key, what in HINT_PAUSED if self._walk.is_paused else HINT_LIVE:
             if not self.mtplx.terminal.is_utf8:
-                key = key.replace("←→", "left right")
+                key = key.replace("←→", "<- ->")
             hints.append(Content.assemble((key, "bold"), f" {what}"))
         return Content("   ").join(hints)
 

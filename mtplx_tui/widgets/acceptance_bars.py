@@ -8,7 +8,8 @@ from textual.widgets import Static
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import RequestView, wilson_interval
 
-TITLE = "Acceptance at each depth"
+TITLES = ("Acceptance at each depth", "Acceptance")
+"""The second where the columns leave no room for the first."""
 LEAST_BAR, MOST_BAR = 6, 48
 MARK, SHARE, COUNTS, SURE = 2, 6, 12, 8
 """Cells of the other columns."""
@@ -45,17 +46,22 @@ class AcceptanceBars(Static):
 
 def acceptance_page(request: RequestView | None, width: int, marks: Marks) -> Content:
     """Return the rows, a title above them."""
-    head = Content.styled(TITLE, "bold")
-    columns = Content.styled("accepted".rjust(COUNTS) + "95 %".rjust(SURE), "dim")
-    space = MARK + _bar_cells(width) + SHARE + COUNTS + SURE - len(head) - len(columns)
-    title = Content.assemble(head, " " * space, columns) if space > 0 else head
     if request is None:
-        return title
+        return Content.styled(TITLES[0], "bold")
     depths = depths_of(request)
     if not depths:
-        return Content("\n").join([title, Content.styled("plain decoding drafts nothing", "dim")])
+        return Content.assemble(
+            (TITLES[0], "bold"), "\n", ("plain decoding drafts nothing", "dim")
+        )
     rows = [_row(request, depth, width, marks) for depth in range(1, depths + 1)]
-    return Content("\n").join([title, *rows])
+    return Content("\n").join([_title(width), *rows])
+
+
+def _title(width: int) -> Content:
+    columns = "accepted".rjust(COUNTS) + "95 %".rjust(SURE)
+    cells = MARK + _bar_cells(width) + SHARE + COUNTS + SURE - len(columns)
+    title = TITLES[0] if len(TITLES[0]) < cells else TITLES[1]
+    return Content.assemble((title.ljust(cells), "bold"), (columns, "dim"))
 
 
 def depths_of(request: RequestView) -> int:

@@ -83,7 +83,7 @@ def legend_line(tally: Tally, depth: int, width: int, marks: Marks) -> Content:
 def _laid(tally: Tally, depth: int, marks: Marks, step: tuple[str, bool, bool]) -> Content:
     gap, has_words, has_title = step
     entries = _entries(tally, depth, marks, has_words=has_words)
-    if has_title:
+    if has_title and _most(tally, depth):
         entries.insert(0, Content.styled("accepted", "dim"))
     return Content(gap).join(entries)
 
@@ -93,21 +93,29 @@ LADDER = (("   ", True, True), ("  ", True, True), ("  ", True, False), ("  ", F
 
 
 def _entries(tally: Tally, depth: int, marks: Marks, *, has_words: bool) -> list[Content]:
+    most = _most(tally, depth)
+    if not most and not any(tally.kinds[PLAIN + 1 :]):
+        return [_counted(PLAIN, tally, marks, has_words=has_words)]
     entries = []
-    most = max([depth, *(at for at in range(1, MAX_DEPTH + 1) if tally.kinds[at])])
     for at in range(1, most + 1):
         color = f"$depth-{at}"
         entries.append(Content.styled(f"{marks.depths[at]} {tally.kinds[at]:,}", color))
     for kind in (BONUS, RESIDUAL, PLAIN):
-        if kind == PLAIN and not tally.kinds[PLAIN] and most:
-            continue
-        word = WORDS[kind] if has_words else ""
-        style = "" if kind == PLAIN else "bold"
-        entries.append(
-            Content.assemble((mark_of(kind, marks), style), word, f" {tally.kinds[kind]:,}")
-        )
+        if kind != PLAIN or tally.kinds[PLAIN]:
+            entries.append(_counted(kind, tally, marks, has_words=has_words))
     word = "rejected" if has_words else ""
     struck = Content.styled(word or marks.rejected, "strike dim")
     bracketed = Content.assemble((marks.opening, "dim"), struck, (marks.closing, "dim"))
     entries.append(Content.assemble(bracketed, f" {tally.rejected:,}"))
     return entries
+
+
+def _most(tally: Tally, depth: int) -> int:
+    """Return the greatest depth that is drafted to, or has an accepted token."""
+    return max([depth, *(at for at in range(1, MAX_DEPTH + 1) if tally.kinds[at])])
+
+
+def _counted(kind: int, tally: Tally, marks: Marks, *, has_words: bool) -> Content:
+    word = WORDS[kind] if has_words else ""
+    style = "" if kind == PLAIN else "bold"
+    return Content.assemble((mark_of(kind, marks), style), word, f" {tally.kinds[kind]:,}")

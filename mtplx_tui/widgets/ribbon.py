@@ -51,8 +51,8 @@ class Ribbon(ScrollView, can_focus=False):
         & > .ribbon--plain { color: $foreground; }
         & > .ribbon--bonus { color: $foreground; text-style: bold; }
         & > .ribbon--residual { color: $foreground; text-style: bold italic; }
-        & > .ribbon--rejected { color: $foreground 55%; text-style: strike; }
-        & > .ribbon--unjudged { color: $foreground 35%; }
+        & > .ribbon--rejected { color: $foreground 70%; text-style: strike; }
+        & > .ribbon--unjudged { color: $foreground 50%; }
         & > .ribbon--bracket { color: $foreground 45%; }
         & > .ribbon--selected { background: $primary 30%; }
         &:ansi > .ribbon--rejected { color: ansi_default; text-style: strike dim; }
@@ -331,9 +331,12 @@ class Ribbon(ScrollView, can_focus=False):
 
 
 def _cropped(segments: list[Segment], room: int, more: str) -> list[Segment]:
-    """Return segments cut to a number of cells, the cut marked; the mark alone where it must."""
+    """Return segments cut to a number of cells, the cut marked; the mark alone where it must.
+
+    Two marks side by side would read as one number, so there is nothing where no cell is left.
+    """
     if room < LEAST_GROUP:
-        return segments[:1]
+        return segments[: max(0, min(1, room))]
     if sum(cell_len(segment.text) for segment in segments) <= room:
         return segments
     kept: list[Segment] = []

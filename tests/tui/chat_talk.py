@@ -1,10 +1,11 @@
-"""A person and an engine around the chat screen: keys on one side, made-up events on the other."""
+"""A person and an engine around the app: keys on one side, made-up events on the other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from textual.events import Key
@@ -15,9 +16,11 @@ from engine.protocol import (
     Channel,
     Command,
     CycleDone,
+    DepthSet,
     Ended,
     EngineStarted,
     ErrorInfo,
+    Event,
     Finish,
     Generate,
     HeadInfo,
@@ -25,6 +28,7 @@ from engine.protocol import (
     LoadProgress,
     ModelInfo,
     ModelLoaded,
+    PrefillProgress,
     RequestDone,
     RequestFailed,
     RequestStarted,
@@ -40,8 +44,11 @@ from mtplx_tui.files import Places
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
+from mtplx_tui.widgets.status_bar import StatusBar
 
 PATIENCE_S = 5.0
+NOON = 1_800_014_400.0
+"""15 January 2027 in every time zone west of +12 h."""
 TERMINAL = Terminal(
     name="xterm-256color", is_dumb=False, has_color=True, colors=2**24, is_utf8=True, is_ssh=False
 )
@@ -61,16 +68,17 @@ MODEL = ModelInfo(
     has_chat_template=True,
     load_s=1.0,
 )
+OF_REQUEST = (RequestStarted, PrefillProgress, DepthSet, CycleDone, RequestDone, RequestFailed)
 
 
 class TalkApp(MtplxApp):
     """The app without an engine: commands are written down."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, terminal: Terminal, settings: Settings) -> None:
         super().__init__(
             places=Places(folder / "config", folder / "data", folder / "cache"),
-            settings=Settings(),
-            terminal=TERMINAL,
+            settings=settings,
+            terminal=terminal,
             start_engine=None,
             process=None,
             model=None,
@@ -90,8 +98,10 @@ class Talk:
 
     pilot: Pilot[int]
 
-    def __init__(self, folder: Path) -> None:
-        self.app = TalkApp(folder)
+    def __init__(
+        self, folder: Path, *, terminal: Terminal = TERMINAL, settings: Settings | None = None
+    ) -> None:
+        self.app = TalkApp(folder, terminal, settings or Settings())
         self._cycle = 0
 
     @asynccontextmanager
@@ -172,6 +182,13 @@ class Talk:
                 )
             ]
         )
+
+    async def plays(self, events: Iterable[Event]) -> None:
+        """Say what was recorded, in one batch, as the newest question's answer."""
+        asked = self.generates
+        name = asked[-1].request if asked else None
+        self.app.feed([_renamed(event, name) for event in events])
+        await self.settle()
 
     def feed_says(
         self, text: str, *, channel: Channel = Channel.ANSWER, tokens: int = 3
@@ -257,6 +274,15 @@ class Talk:
         """Return the text of a static part of the screen."""
         return str(self.app.screen.query_one(selector, Static).content)
 
+    def stop_the_clock(self) -> None:
+        """Have it always be the same day, wherever the test runs."""
+        self.app.desk._clock = lambda: NOON
+
+    def status(self) -> str:
+        """Return the bottom line, as it is once it was brought up to date."""
+        self.app._show_status()
+        return str(self.app.screen_stack[0].query_one(StatusBar).content)
+
     def notices(self) -> list[str]:
         """Return the notices given so far."""
         return [notice.message for notice in self.app._notifications]
@@ -279,6 +305,12 @@ class Talk:
             for answer in self.app.screen.query(Answer)
             if answer.display
         )
+
+
+def _renamed(event: Event, name: str | None) -> Event:
+    """Return an event of a request as one of another name."""
+    is_of_request = isinstance(event, OF_REQUEST)
+    return replace(event, request=name) if name is not None and is_of_request else event
 
 
 def _text(part: object) -> str:

@@ -83,6 +83,7 @@ def test_picture(
     scene: Scene, size: tuple[int, int], tmp_path: Path, snap_compare: Callable[..., bool]
 ) -> None:
     talk = Talk(tmp_path)
+    talk.stop_the_clock()
 
     async def run_before(pilot: Pilot[int]) -> None:
         await talk.begin(pilot)
