@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
 from engine.protocol import MAX_DEPTH
@@ -153,8 +154,9 @@ def load_themes(folder: Traversable | None = None) -> tuple[tuple[Theme, ...], t
             continue
         try:
             themes.append(_theme(tomllib.loads(file.read_text("utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            problems.append(f"theme {file.name} is left out: {error}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            problems.append(f"theme {file.name} is left out: {reason}")
     return tuple(themes), tuple(problems)
 
 
@@ -179,11 +181,11 @@ _VARIABLES = (
 def _theme(content: dict[str, object]) -> Theme:
     """Return the theme of a palette's content. Raises KeyError, TypeError or ValueError."""
     depths, cycle = _colors(content, "depths"), _colors(content, "cycle")
-    extra = _colors(content, "variables") if "variables" in content else {}
+    extra = _texts(content, "variables") if "variables" in content else {}
     variables = {f"depth-{depth}": depths[str(depth)] for depth in range(1, MAX_DEPTH + 1)}
     variables |= {f"cycle-{part}": cycle[part] for part in PARTS}
     palette = _colors(content, "palette")
-    theme = Theme(
+    return Theme(
         name=str(content["name"]),
         primary=palette["primary"],
         secondary=palette["secondary"],
@@ -199,12 +201,20 @@ def _theme(content: dict[str, object]) -> Theme:
         ansi=bool(content.get("is_ansi", False)),
         variables=variables | extra,
     )
-    theme.to_color_system().generate()
-    return theme
 
 
 def _colors(content: dict[str, object], table: str) -> dict[str, str]:
-    colors = content[table]
-    if not isinstance(colors, dict):
+    colors = _texts(content, table)
+    for name, color in colors.items():
+        try:
+            Color.parse(color)
+        except ColorParseError as error:
+            raise ValueError(f"{name} in [{table}]: {error}") from error
+    return colors
+
+
+def _texts(content: dict[str, object], table: str) -> dict[str, str]:
+    texts = content[table]
+    if not isinstance(texts, dict):
         raise TypeError(f"{table} is no table")
-    return {str(name): str(color) for name, color in colors.items()}
+    return {str(name): str(text) for name, text in texts.items()}

@@ -65,8 +65,8 @@ class Walk:
         self._frozen = self._selected = None
 
     def step(self, view: EngineView, by: int) -> None:
-        """Walk some cycles back or forth; a live view is paused by it."""
-        if self._selected is None and (not self.pause(view) or by > 0):
+        """Walk some cycles back or forth; a step back pauses a live view, forth there is nothing."""
+        if self._selected is None and (by > 0 or not self.pause(view)):
             return
         self.stand(view, (self._selected or 0) + by)
 

@@ -11,7 +11,7 @@ from mtplx_tui.view import RequestView, wilson_interval
 TITLES = ("Acceptance at each depth", "Acceptance")
 """The second where the columns leave no room for the first."""
 LEAST_BAR, MOST_BAR = 6, 48
-MARK, SHARE, COUNTS, SURE = 2, 6, 12, 8
+MARK, SHARE, COUNTS, SURE = 2, 6, 13, 8
 """Cells of the other columns."""
 
 
@@ -81,7 +81,7 @@ def _row(request: RequestView, depth: int, width: int, marks: Marks) -> Content:
         return Content.assemble(mark, empty, ("  not reached", "dim"))
     full = round(cells * accepted / reached)
     upper = max(full, round(cells * high))
-    counts = f"{accepted:,}/{reached:,}"
+    counts = f"{accepted}/{reached}"
     sure = f"{_percent(low)}{marks.range}{_percent(high)}"
     return Content.assemble(
         (f"{marks.depths[depth]} ", color),

@@ -151,6 +151,6 @@ def _span(times: CycleTimes, at: int, bar: int) -> tuple[int, int]:
     if times.total_ms <= 0 or bar <= 0:
         return 0, 0
     begun = sum(times.parts_ms[:at])
-    before = min(round(bar * begun / times.total_ms), bar - 1)
+    start = round(bar * begun / times.total_ms)
     end = round(bar * (begun + times.parts_ms[at]) / times.total_ms)
-    return before, max(0, end - before)
+    return min(start, bar - 1), end - start

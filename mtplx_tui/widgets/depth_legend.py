@@ -74,18 +74,24 @@ class DepthLegend(Static):
 
 
 def legend_line(tally: Tally, depth: int, width: int, marks: Marks) -> Content:
-    """Return the line: with words where they fit, else with marks and counts alone."""
-    lines = [_laid(tally, depth, marks, step) for step in LADDER]
-    line = next((line for line in lines if line.cell_length <= width), lines[-1])
-    return line.truncate(width) if width else line
+    """Return the line: with words where they fit, else with marks and counts alone.
 
-
-def _laid(tally: Tally, depth: int, marks: Marks, step: tuple[str, bool, bool]) -> Content:
-    gap, has_words, has_title = step
-    entries = _entries(tally, depth, marks, has_words=has_words)
-    if has_title and _most(tally, depth):
-        entries.insert(0, Content.styled("accepted", "dim"))
-    return Content(gap).join(entries)
+    What does not fit even so is left out whole: half a number would be another one.
+    """
+    entries: list[Content] = []
+    for gap, has_words, has_title in LADDER:
+        entries = _entries(tally, depth, marks, has_words=has_words)
+        if has_title and _most(tally, depth):
+            entries.insert(0, Content.styled("accepted", "dim"))
+        line = Content(gap).join(entries)
+        if line.cell_length <= width:
+            return line
+    while entries:
+        entries.pop()
+        line = Content(LADDER[-1][0]).join([*entries, Content(marks.more)])
+        if line.cell_length <= width:
+            return line
+    return Content("")
 
 
 LADDER = (("   ", True, True), ("  ", True, True), ("  ", True, False), ("  ", False, False))
