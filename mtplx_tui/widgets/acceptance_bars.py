@@ -50,9 +50,7 @@ def acceptance_page(request: RequestView | None, width: int, marks: Marks) -> Co
         return Content.styled(TITLES[0], "bold")
     depths = depths_of(request)
     if not depths:
-        return Content.assemble(
-            (TITLES[0], "bold"), "\n", ("plain decoding drafts nothing", "dim")
-        )
+        return Content.assemble((TITLES[0], "bold"), "\n", ("plain decoding drafts nothing", "dim"))
     rows = [_row(request, depth, width, marks) for depth in range(1, depths + 1)]
     return Content("\n").join([_title(width), *rows])
 

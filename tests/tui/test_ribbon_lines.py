@@ -65,9 +65,7 @@ def laid(
 
 def texts(lines: RibbonLines) -> list[str]:
     """Return what each line shows."""
-    return [
-        "".join(text for _, _, text in lines.placed(line)) for line in range(len(lines.starts))
-    ]
+    return ["".join(text for _, _, text in lines.placed(line)) for line in range(len(lines.starts))]
 
 
 def plain(*pieces: str) -> list[CycleDone]:
@@ -262,7 +260,7 @@ class TestRowsOfCycle:
             *plain("a\n"), cycle(["b\n", "c"], accepted=1, rejected=["x"]), *plain("\n", "d")
         )
         assert list(lines.rows) == [0, 2, 4, 5, 6]
-        assert lines.rows_of_cycle(0) == range(0, 1)
+        assert lines.rows_of_cycle(0) == range(1)
         assert lines.rows_of_cycle(1) == range(1, 4)
         assert lines.rows_of_cycle(3) == range(4, 5)
 

@@ -30,9 +30,7 @@ def request_of(*events: Event) -> RequestView:
 
 def counted(reached_at: tuple[int, ...], accepted_at: tuple[int, ...], depth: int) -> RequestView:
     pad = (0,) * (8 - len(reached_at))
-    return RequestView(
-        "r", depth=depth, reached_at=reached_at + pad, accepted_at=accepted_at + pad
-    )
+    return RequestView("r", depth=depth, reached_at=reached_at + pad, accepted_at=accepted_at + pad)
 
 
 def timed(*seconds: float, tokens: int = 2) -> CycleDone:
@@ -277,7 +275,9 @@ class TestHeading:
     ENDS = Ends(Content("a question"), Content("live"), Content("how it is drawn"))
 
     def test_the_aside_is_there_where_there_is_room(self) -> None:
-        assert heading_line(self.ENDS, 40, UNICODE).plain == "a question        how it is drawn   live"
+        assert (
+            heading_line(self.ENDS, 40, UNICODE).plain == "a question        how it is drawn   live"
+        )
         assert heading_line(self.ENDS, 30, UNICODE).plain == "a question                live"
 
     def test_the_left_end_is_cut_and_the_cut_is_marked(self) -> None:

@@ -72,7 +72,10 @@ def test_each_depth_has_a_colour_of_its_own(name: str) -> None:
         (GOOD.replace("[depths]", "[depth]"), "'depths' is missing"),
         (GOOD.replace('8 = "#00B37A"\n', ""), "'8' is missing"),
         (GOOD.replace("#7CACF8", "no colour"), "no colour"),
-        (GOOD.replace('name = "dusk"', 'name = "x"\ndepths = 3').replace("[depths]", "[d]"), "depths is no table"),
+        (
+            GOOD.replace('name = "dusk"', 'name = "x"\ndepths = 3').replace("[depths]", "[d]"),
+            "depths is no table",
+        ),
         (GOOD.replace('host = "#7D8590"', ""), "'host' is missing"),
     ],
 )
