@@ -1,29 +1,23 @@
 """What the token ribbon costs: CPU milliseconds per tick with 100,000 tokens in it.
 
 Draws into a real pty whose output is drained, at 20 ticks a second with six new tokens each.
-Prints one JSON document a size.
+Prints one JSON document.
 
-    uv run python benchmarks/ribbon.py
+    uv run python benchmarks/ribbon.py > benchmarks/results/ribbon.json
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import json
-import os
-import platform
-import pty
-import struct
 import sys
 import tempfile
-import termios
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import in_pty
 from textual.app import App, ComposeResult
 
 from engine.protocol import Channel, CycleDone, Ended, TextRun
@@ -134,28 +128,13 @@ def run_app(tokens: int, ticks: int, result: Path) -> None:
     result.write_text(json.dumps(app.figures), encoding="utf-8")
 
 
-def drain(descriptor: int) -> None:
-    """Read and forget what the app draws."""
-    try:
-        while os.read(descriptor, 65536):
-            pass
-    except OSError:
-        return
-
-
 def run_in_pty(size: str, tokens: int, ticks: int) -> dict[str, float]:
-    """Run this script's app half under a pty of a size; return its figures."""
-    columns, rows = map(int, size.split("x"))
-    result = Path(tempfile.mkdtemp()) / "figures.json"
-    command = [sys.executable, __file__, "--tokens", str(tokens), "--ticks", str(ticks)]
-    pid, master = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", PYTHONPATH=os.getcwd())
-        os.execv(sys.executable, [*command, "--app", str(result)])
-    threading.Thread(target=drain, args=(master,), daemon=True).start()
-    os.waitpid(pid, 0)
-    figures = json.loads(result.read_text(encoding="utf-8"))
+    """Run this script's app half on a terminal of a size; return its figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "figures.json"
+        command = [sys.executable, __file__, "--tokens", str(tokens), "--ticks", str(ticks)]
+        in_pty.run([*command, "--app", str(result)], size)
+        figures = json.loads(result.read_text(encoding="utf-8"))
     return {name: round(value, 2) for name, value in figures.items()}
 
 
@@ -170,10 +149,15 @@ def main() -> None:
     if arguments.app:
         run_app(arguments.tokens, arguments.ticks, arguments.app)
         return
-    for size in arguments.sizes.split(","):
-        figures = run_in_pty(size, arguments.tokens, arguments.ticks)
-        about = {"size": size, "tokens": arguments.tokens, "python": platform.python_version()}
-        sys.stdout.write(json.dumps({**about, "cores": os.cpu_count(), **figures}) + "\n")
+    document = {
+        **in_pty.machine(),
+        "tokens": arguments.tokens,
+        "sizes": {
+            size: run_in_pty(size, arguments.tokens, arguments.ticks)
+            for size in arguments.sizes.split(",")
+        },
+    }
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -158,7 +158,11 @@ class TestShowing:
         async with talk.at(120, 40):
             ribbon = await watch(talk, [streams.started(), made])
             assert rows_of(ribbon)[:2] == [" ¹the ⁻sky", "      ²‹red›"]
-            struck = [s.text for s in ribbon.render_line(1) if s.style and s.style.strike]
+            struck = [
+                s.text
+                for s in ribbon.render_line(1)
+                if s.style is not None and s.style.strike is True
+            ]
             assert struck == ["red"]
             await talk.press("d")
             assert rows_of(ribbon)[:2] == [" ¹the ⁻sky", ""]
