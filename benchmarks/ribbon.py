@@ -3,7 +3,7 @@
 Draws into a real pty whose output is drained, at 20 ticks a second with six new tokens each.
 Prints one JSON document.
 
-    uv run python benchmarks/ribbon.py > benchmarks/results/ribbon.json
+    uv run python -m benchmarks.ribbon > benchmarks/results/ribbon.json
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import in_pty
 from textual.app import App, ComposeResult
 
+from benchmarks import in_pty
 from engine.protocol import Channel, CycleDone, Ended, TextRun
 from mtplx_tui.view import Log, RequestView
 from mtplx_tui.widgets.ribbon import Ribbon
@@ -132,7 +132,15 @@ def run_in_pty(size: str, tokens: int, ticks: int) -> dict[str, float]:
     """Run this script's app half on a terminal of a size; return its figures."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "figures.json"
-        command = [sys.executable, __file__, "--tokens", str(tokens), "--ticks", str(ticks)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.ribbon",
+            "--tokens",
+            str(tokens),
+            "--ticks",
+            str(ticks),
+        ]
         in_pty.run([*command, "--app", str(result)], size)
         figures = json.loads(result.read_text(encoding="utf-8"))
     return {name: round(value, 2) for name, value in figures.items()}
