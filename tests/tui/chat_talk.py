@@ -293,6 +293,13 @@ class Talk:
         await self.until(lambda: getattr(self.app.screen, "_sync_timer", None) is None)
         await self.pilot.pause()
 
+    async def rest(self) -> None:
+        """Wait until what is shown at intervals is up to date too."""
+        await self.settle()
+        await self.until(lambda: self.app._status_timer is None)
+        await self.until(lambda: getattr(self.app.screen, "_panels_timer", None) is None)
+        await self.settle()
+
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait until something is so; fail if it does not come about."""
         async with asyncio.timeout(PATIENCE_S):

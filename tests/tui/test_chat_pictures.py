@@ -88,5 +88,6 @@ def test_picture(
     async def run_before(pilot: Pilot[int]) -> None:
         await talk.begin(pilot)
         await scene(talk)
+        await talk.rest()
 
     assert snap_compare(talk.app, terminal_size=size, run_before=run_before)

@@ -202,7 +202,7 @@ class TestPausing:
             await talk.press("space")
             rows, counts = rows_of(ribbon), text_of(talk, AcceptanceBars)
             await talk.plays(second_half())
-            screen_of(talk)._show_panels()
+            await talk.rest()
             assert rows_of(ribbon) == rows
             assert text_of(talk, AcceptanceBars) == counts
             assert len(cycles_in(second_half())) > 10
@@ -320,6 +320,7 @@ class TestDepth:
     async def test_between_answers_the_depth_is_the_next_ones(self, talk: Talk) -> None:
         async with talk.at(120, 40):
             await talk.press("f3", "plus", "plus")
+            await talk.rest()
             assert "depth 5 ·" in talk.status()
             assert "⁵ 0" in text_of(talk, DepthLegend)
             await talk.press("f2")

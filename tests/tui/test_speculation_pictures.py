@@ -64,6 +64,7 @@ def compare(
     async def run_before(pilot: Pilot[int]) -> None:
         await talk.begin(pilot, model)
         await scene(talk)
+        await talk.rest()
 
     return snap_compare(talk.app, terminal_size=size, run_before=run_before)
 
