@@ -15,12 +15,14 @@ __all__ = [
     "COMMANDS",
     "EVENTS",
     "MAX_DEPTH",
+    "MAX_LOGPROBS",
     "PROTOCOL_VERSION",
     "Cancel",
     "CancelLoad",
     "Channel",
     "ChatMessage",
     "Command",
+    "Constraints",
     "CycleDone",
     "DepthSet",
     "Ended",
@@ -47,11 +49,14 @@ __all__ = [
     "SetDepth",
     "Shutdown",
     "TextRun",
+    "TokenBias",
+    "TokenLogprob",
     "check_depth",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_DEPTH = 8
+MAX_LOGPROBS = 20
 
 
 class Mode(StrEnum):
@@ -59,6 +64,8 @@ class Mode(StrEnum):
 
     TOKEN = "token"
     """The ratio rule with residual and bonus (Leviathan et al. 2023)."""
+    BLOCK = "block"
+    """The window judged as a whole; never accepts fewer drafts on average (Sun et al. 2024)."""
     SEEDED = "seeded"
     """The same noise for draft and target: the text depends on the seed, never on the depth."""
 
@@ -133,6 +140,63 @@ class Sampling:
             raise ValueError(f"min_p must be between 0 and 1, not {self.min_p:g}")
 
 
+@dataclass(frozen=True, slots=True)
+class TokenBias:
+    """What is added to one token's logit."""
+
+    token: int
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What bends the logits by what came before. Raises ValueError naming the field.
+
+    Penalties are those of Keskar et al. 2019 (repetition) and of OpenAI's API (presence,
+    frequency). Where bans and a grammar leave a place no token, its bans are lifted.
+    """
+
+    repetition_penalty: float = 1.0
+    """Divides positive logits, multiplies negative ones, of tokens in prompt or answer."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token the answer holds already."""
+    frequency_penalty: float = 0.0
+    """Taken off once for each time the answer holds the token."""
+    logit_bias: tuple[TokenBias, ...] = ()
+    min_tokens: int = 0
+    """Tokens before a stop token may come."""
+    banned: tuple[tuple[int, ...], ...] = ()
+    """Runs of token ids that the answer, its prompt counted in, never completes."""
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.repetition_penalty <= 100:
+            raise ValueError(
+                f"repetition penalty must be between 0.01 and 100, not {self.repetition_penalty:g}"
+            )
+        for name in ("presence_penalty", "frequency_penalty"):
+            value = getattr(self, name)
+            if not -100 <= value <= 100:
+                raise ValueError(
+                    f"{name.replace('_', ' ')} must be between -100 and 100, not {value:g}"
+                )
+        if self.min_tokens < 0:
+            raise ValueError(f"min_tokens must be 0 or more, not {self.min_tokens}")
+        if not all(self.banned):
+            raise ValueError("a banned run of tokens must not be empty")
+        self._check_bias()
+
+    def _check_bias(self) -> None:
+        tokens = [each.token for each in self.logit_bias]
+        for each in self.logit_bias:
+            if not -1000 <= each.bias <= 1000:
+                raise ValueError(
+                    f"the bias of token {each.token} must be between -1000 and 1000, "
+                    f"not {each.bias:g}"
+                )
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("logit_bias names a token twice")
+
+
 def check_depth(depth: int) -> None:
     """Raise ValueError unless depth is one the engine can draft to."""
     if not 0 <= depth <= MAX_DEPTH:
@@ -174,9 +238,20 @@ class Generate:
     max_tokens: int | None = None
     """None: up to the end of the context."""
     stop: tuple[str, ...] = ()
+    constraints: Constraints = Constraints()
+    grammar: str | None = None
+    """A JSON schema, as JSON, which the answer then fits."""
+    logprobs: int | None = None
+    """How many likeliest tokens to report beside each emitted one, 0 to MAX_LOGPROBS; None: no
+    log-probabilities at all."""
 
     def __post_init__(self) -> None:
         check_depth(self.depth)
+        if self.logprobs is not None and not 0 <= self.logprobs <= MAX_LOGPROBS:
+            raise ValueError(f"logprobs must be between 0 and {MAX_LOGPROBS}, not {self.logprobs}")
+        least = self.constraints.min_tokens
+        if self.max_tokens is not None and least > self.max_tokens:
+            raise ValueError(f"min_tokens is {least}, more than max_tokens, {self.max_tokens}")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"seed must be between 0 and 2**64 - 1, not {self.seed}")
         if self.max_tokens is not None and self.max_tokens < 1:
@@ -357,6 +432,21 @@ class TextRun:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """What the model itself gave an emitted token: the log-softmax of its raw logits.
+
+    Before any bias, penalty, temperature, truncation or grammar, as plain decoding has it.
+    """
+
+    token: int
+    logprob: float
+    top_ids: tuple[int, ...]
+    """The likeliest tokens, likeliest first; as many as were asked for."""
+    top_pieces: tuple[str, ...]
+    top_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CycleDone:
     """One cycle: draft, verify, accept, commit."""
 
@@ -381,6 +471,8 @@ class CycleDone:
     accept_s: float
     total_s: float
     """Wall time of the cycle; what is left of it beside the other three is the host's."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Beside `emitted`; empty unless asked for."""
 
 
 @dataclass(frozen=True, slots=True)

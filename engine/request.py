@@ -10,6 +10,7 @@ from engine.channels import ChannelSplitter
 from engine.errors import RequestError
 from engine.model.load import LoadedModel
 from engine.protocol import (
+    Constraints,
     CycleDone,
     DepthSet,
     Ended,
@@ -20,9 +21,12 @@ from engine.protocol import (
     RequestDone,
     RequestStarted,
     TextRun,
+    TokenLogprob,
 )
-from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
+from engine.speculation.cycle import CycleResult, RowLogprobs, read_prompt, run_cycle
 from engine.speculation.depth import next_depth
+from engine.speculation.grammar import json_schema
+from engine.speculation.history import History
 from engine.speculation.stream import Stream
 from engine.text import Detokenizer, StopStrings
 
@@ -31,6 +35,8 @@ __all__ = ["Request"]
 CPU_CHUNK = 128
 GPU_CHUNK = 512
 """Prompt tokens read between two looks at the commands."""
+
+_ENDS: dict[Finish | None, Ended] = {Finish.STOP: Ended.STOP, Finish.LENGTH: Ended.LENGTH}
 
 
 class Request:
@@ -41,7 +47,8 @@ class Request:
         model: what it runs on.
 
     Raises:
-        RequestError: the prompt is empty, too long, or refused by the chat template.
+        RequestError: the prompt is empty, too long, or refused by the chat template; a token
+            that does not exist is biased or banned; the grammar can't be compiled.
     """
 
     def __init__(self, command: Generate, model: LoadedModel) -> None:
@@ -53,12 +60,14 @@ class Request:
         self._prompt = model.tokenizer.encode(prompt, is_rendered=command.raw is None)
         self._most = _most_tokens(command, model, len(self._prompt))
         self._depth = command.depth if model.head else 0
-        self._stream = Stream(model.trunk.make_cache(), model.head, command.seed)
+        self._stream = _stream(command, model, self._prompt)
         self._detokenizer = Detokenizer(model.tokenizer.decode)
         self._stops = StopStrings(command.stop)
         self._channels = ChannelSplitter(prompt if command.raw is None else "")
         self._read = 0
         self._count = 0
+        self._shown: list[str] = []
+        self._finish: Finish | None = None
         self._prefill_s = 0.0
         self._first_token_s = 0.0
         self._chunk = CPU_CHUNK if mx.default_device() == mx.cpu else GPU_CHUNK
@@ -92,10 +101,19 @@ class Request:
             return [self._read_chunk()]
         limit = len(self._prompt) + self._most - self._stream.position - 1
         depth = next_depth(self._depth, self._most - self._count, max(1, limit))
+        self._shown = []
         result = run_cycle(
-            self._model.trunk, self._stream, depth, self._command.sampling, self._command.mode
+            self._model.trunk,
+            self._stream,
+            depth,
+            self._command.sampling,
+            self._command.mode,
+            self._keep,
         )
-        return self._told(result)
+        events: list[Event] = [self._cycle_done(result)]
+        if self._finish is not None:
+            events.append(self._done(self._finish))
+        return events
 
     def _read_chunk(self) -> PrefillProgress:
         """Read on; all of the prompt but its last token goes through the trunk here."""
@@ -110,39 +128,29 @@ class Request:
         self._prefill_s += time.perf_counter() - begin
         return PrefillProgress(self.name, end + (end == total), total + 1)
 
-    def _told(self, result: CycleResult) -> list[Event]:
-        """Return a cycle's events: the cycle, and the end where it came."""
+    def _keep(self, emitted: tuple[int, ...]) -> int:
+        """Take in a cycle's tokens up to a stop; return how many that were."""
         if not self._count:
             self._first_token_s = time.perf_counter() - self._begin
-        kept: list[int] = []
-        shown: list[str] = []
-        ended, finish = result.ended, None
-        for token in result.emitted:
-            kept.append(token)
-            finish = self._take(token, shown)
-            if finish is not None:
-                ended = Ended.STOP if finish is Finish.STOP else Ended.LENGTH
-                break
-        events: list[Event] = [self._cycle_done(result, kept, ended, "".join(shown))]
-        if finish is not None:
-            events.append(self._done(finish))
-        return events
+        for index, token in enumerate(emitted):
+            self._finish = self._take(token)
+            if self._finish is not None:
+                return index + 1
+        return len(emitted)
 
-    def _take(self, token: int, shown: list[str]) -> Finish | None:
+    def _take(self, token: int) -> Finish | None:
         """Count a token, add its text to what is shown, and say whether it is the last."""
         self._count += 1
         if token in self._model.tokenizer.stop_ids:
             return Finish.STOP
         text, is_stopped = self._stops.feed(self._detokenizer.add(token))
-        shown.append(text)
+        self._shown.append(text)
         if is_stopped:
             self._detokenizer = Detokenizer(self._model.tokenizer.decode)
             return Finish.STOP
         return Finish.LENGTH if self._count >= self._most else None
 
-    def _cycle_done(
-        self, result: CycleResult, kept: list[int], ended: Ended, text: str
-    ) -> CycleDone:
+    def _cycle_done(self, result: CycleResult) -> CycleDone:
         piece = self._model.tokenizer.piece
         return CycleDone(
             request=self.name,
@@ -151,15 +159,23 @@ class Request:
             drafted=result.drafted,
             drafted_pieces=tuple(piece(token) for token in result.drafted),
             accepted=result.accepted,
-            emitted=tuple(kept),
-            emitted_pieces=tuple(piece(token) for token in kept),
-            ended=ended,
-            runs=self._channels.feed(text),
+            emitted=result.emitted,
+            emitted_pieces=tuple(piece(token) for token in result.emitted),
+            ended=_ENDS.get(self._finish, result.ended),
+            runs=self._channels.feed("".join(self._shown)),
             draft_s=result.draft_s,
             verify_s=result.verify_s,
             accept_s=result.accept_s,
             total_s=result.total_s,
+            logprobs=tuple(
+                self._logprob(token, row)
+                for token, row in zip(result.emitted, result.logprobs, strict=False)
+            ),
         )
+
+    def _logprob(self, token: int, row: RowLogprobs) -> TokenLogprob:
+        pieces = tuple(self._model.tokenizer.piece(other) for other in row.top_ids)
+        return TokenLogprob(token, row.logprob, row.top_ids, pieces, row.top_logprobs)
 
     def _done(self, finish: Finish) -> RequestDone:
         self.is_over = True
@@ -177,6 +193,32 @@ class Request:
         text, is_stopped = self._stops.feed(self._detokenizer.finish())
         rest = "" if is_stopped else self._stops.finish()
         return (*self._channels.feed(text + rest), *self._channels.finish())
+
+
+def _stream(command: Generate, model: LoadedModel, prompt: list[int]) -> Stream:
+    """Return the request's decoding state, with the rules that were asked for."""
+    vocabulary = model.info.vocabulary
+    stream = Stream(model.trunk.make_cache(), model.head, command.seed)
+    stream.logprobs = command.logprobs
+    if command.constraints != Constraints():
+        _check_tokens(command.constraints, vocabulary)
+        stop_ids = model.tokenizer.stop_ids
+        stream.history = History(command.constraints, vocabulary, stop_ids, prompt)
+    if command.grammar is not None:
+        guide = model.tokenizer.guide(vocabulary)
+        stream.grammar = json_schema(command.grammar, guide, vocabulary)
+    return stream
+
+
+def _check_tokens(constraints: Constraints, vocabulary: int) -> None:
+    """Refuse a bias or a ban of a token that the model does not have."""
+    named = [("logit_bias", each.token) for each in constraints.logit_bias]
+    named += [("banned", token) for run in constraints.banned for token in run]
+    for field, token in named:
+        if not 0 <= token < vocabulary:
+            raise RequestError(
+                f"{field}: there is no token {token}", f"the model's are 0 to {vocabulary - 1}"
+            )
 
 
 def _prompt_text(command: Generate, model: LoadedModel) -> str:

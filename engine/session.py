@@ -120,6 +120,9 @@ class Session:
         request = self._requests.popleft()
         try:
             events = request.advance()
+        except EngineError as error:
+            self._emit(RequestFailed(request.name, error.info()))
+            return
         except (RuntimeError, ValueError, MemoryError) as error:
             self._emit(RequestFailed(request.name, _unforeseen("generating", error)))
             return

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-__all__ = ["integers", "read_arrays", "read_with_metadata"]
+__all__ = ["integers", "read_arrays", "read_with_metadata", "reals"]
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
@@ -24,5 +24,11 @@ def read_with_metadata(path: Path) -> tuple[dict[str, mx.array], dict[str, Any]]
 
 def integers(values: mx.array) -> tuple[int, ...]:
     """Wait for a one-dimensional integer array and return its numbers."""
+    numbers: Any = values.tolist()
+    return tuple(numbers)
+
+
+def reals(values: mx.array) -> tuple[float, ...]:
+    """Wait for a one-dimensional float array and return its numbers."""
     numbers: Any = values.tolist()
     return tuple(numbers)

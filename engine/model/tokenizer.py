@@ -6,12 +6,16 @@ import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer as Vocabulary
 
 from engine.errors import ModelFileError, RequestError
 from engine.protocol import ChatMessage
 from engine.template import ChatTemplate
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
 
 __all__ = ["Tokenizer", "from_folder", "read_json"]
 
@@ -37,6 +41,7 @@ class Tokenizer:
         self._template_text = template
         self._special = special
         self.stop_ids = stop_ids
+        self._guides: dict[int, LLTokenizer] = {}
         self.piece = functools.lru_cache(maxsize=65536)(self._piece)
         """What a token alone reads as; broken bytes show as U+FFFD."""
 
@@ -68,6 +73,29 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids without special tokens."""
         return self._vocabulary.decode(list(ids), skip_special_tokens=True)
+
+    def guide(self, vocabulary: int) -> LLTokenizer:
+        """Return the vocabulary as grammars are matched with; made once, then kept.
+
+        Args:
+            vocabulary: width of the model's logits.
+
+        Raises:
+            RequestError: it can't be used for that.
+        """
+        if not self.stop_ids:
+            raise RequestError("this model has no stop token, so a grammar could never end")
+        if vocabulary not in self._guides:
+            from llguidance import LLTokenizer
+
+            text, stops = self._vocabulary.to_str(), sorted(self.stop_ids)
+            size = max(vocabulary, self._vocabulary.get_vocab_size())
+            try:
+                self._guides[vocabulary] = LLTokenizer(text, n_vocab=size, eos_token=stops)
+            except Exception as error:  # llguidance raises whatever its reader ran into
+                reason = " ".join(str(error).split())[:200]
+                raise RequestError(f"no grammar for this model's tokenizer: {reason}") from error
+        return self._guides[vocabulary]
 
     @functools.cached_property
     def _template(self) -> ChatTemplate | None:

@@ -1,7 +1,9 @@
 """Accept, reject, residual, bonus: pure functions on arrays, no model and no host sync.
 
-Both rules end in one token beyond the accepted drafts and never look past a rejected one.
-Greedy decoding is the ratio rule with one-hot distributions.
+Every rule ends in exactly one token beyond the accepted drafts. The ratio rule and the seeded
+rule stop at the first rejected draft; the block rule looks at the whole window and takes the
+longest run that passes. Greedy decoding is the ratio rule with one-hot distributions. A draft is
+accepted where its uniform number, in [0, 1), is below its chance: so a chance of 0 never passes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,15 @@ import mlx.core as mx
 
 from engine.speculation.sampling import draw, draw_with_gumbel
 
-__all__ = ["Verdict", "residual", "seeded_rule", "token_rule"]
+__all__ = [
+    "BlockChances",
+    "Verdict",
+    "block_chances",
+    "block_rule",
+    "residual",
+    "seeded_rule",
+    "token_rule",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +61,83 @@ def token_rule(
     depth = drafted.shape[0]
     if depth == 0:
         return Verdict(mx.array(0, mx.int32), draw(target_probs, next_noise)[0])
-    at = drafted[:, None]
-    target_at = mx.take_along_axis(target_probs[:depth], at, axis=-1)[:, 0]
-    draft_at = mx.take_along_axis(draft_probs, at, axis=-1)[:, 0]
+    target_at, draft_at = _at(target_probs[:depth], drafted), _at(draft_probs, drafted)
     accepted = _leading(accept_noise * draft_at < target_at)
     row = target_probs[accepted]
     excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)])
     next_probs = mx.where(accepted == depth, row, excess)
     return Verdict(accepted, draw(next_probs[None], next_noise[accepted][None])[0])
+
+
+@dataclass(frozen=True, slots=True)
+class BlockChances:
+    """The numbers of the block rule for one window."""
+
+    reach: mx.array
+    """float32 [depth + 1]: p_0 = 1, p_i = min(1, p_(i-1) * P_i(d_i) / Q_i(d_i)); the chance that
+    at least i drafts are accepted."""
+    stop: mx.array
+    """float32 [depth]: h_1 ... h_depth; the chance that the run of i drafts passes."""
+
+
+def block_rule(
+    target_probs: mx.array,
+    draft_probs: mx.array,
+    drafted: mx.array,
+    accept_noise: mx.array,
+    next_noise: mx.array,
+) -> Verdict:
+    """Judge a window as a whole: accept the longest run i with u_i < h_i.
+
+    Never accepts fewer drafts than the ratio rule on average; the same as it at depth 1 and for
+    one-hot draft distributions.
+
+    Args:
+        target_probs: float32 [depth + 1, vocabulary], from `target_distribution`.
+        draft_probs: float32 [depth, vocabulary], the distributions the drafts were drawn from.
+        drafted: uint32 [depth]; depth 1 or more.
+        accept_noise: float32 [depth] in [0, 1).
+        next_noise: float32 [depth + 1] in [0, 1); as for `token_rule`.
+
+    Returns:
+        The verdict.
+
+    Source:
+        Sun et al. 2024, arXiv:2403.10444.
+    """
+    depth = drafted.shape[0]
+    chances = block_chances(target_probs, draft_probs, drafted)
+    runs = mx.arange(1, depth + 1, dtype=mx.int32)
+    accepted = mx.max(mx.where(accept_noise < chances.stop, runs, 0))
+    row = target_probs[accepted]
+    reach = chances.reach[accepted]
+    excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)], reach)
+    next_probs = mx.where(accepted == depth, row, excess)
+    return Verdict(accepted, draw(next_probs[None], next_noise[accepted][None])[0])
+
+
+def block_chances(target_probs: mx.array, draft_probs: mx.array, drafted: mx.array) -> BlockChances:
+    """Return the block rule's numbers; arguments as for `block_rule`.
+
+    With Z_i = sum over x of max(p_i * P_(i+1)(x) - Q_(i+1)(x), 0), the inner chances are
+    h_i = Z_i / (Z_i + 1 - p_i), 1 where that is 0/0, and the last one is p_depth.
+
+    Source:
+        Sun et al. 2024, arXiv:2403.10444.
+    """
+    depth = drafted.shape[0]
+    target_at, draft_at = _at(target_probs[:depth], drafted), _at(draft_probs, drafted)
+    chances = [mx.ones((1,), target_probs.dtype)]
+    for index in range(depth):
+        here = slice(index, index + 1)
+        chances.append(mx.minimum(1, chances[-1] * target_at[here] / draft_at[here]))
+    reach = mx.concatenate(chances)
+    inner = reach[1:depth]
+    excess = mx.maximum(inner[:, None] * target_probs[1:depth] - draft_probs[1:], 0)
+    left = mx.sum(excess, axis=-1)
+    whole = left + 1 - inner
+    passing = mx.where(whole > 0, left / whole, 1)
+    return BlockChances(reach, mx.concatenate([passing, reach[depth:]]))
 
 
 def seeded_rule(target_probs: mx.array, drafted: mx.array, noise: mx.array) -> Verdict:
@@ -81,23 +160,32 @@ def seeded_rule(target_probs: mx.array, drafted: mx.array, noise: mx.array) -> V
     return Verdict(accepted, drawn[accepted])
 
 
-def residual(target_probs: mx.array, draft_probs: mx.array) -> mx.array:
+def residual(
+    target_probs: mx.array, draft_probs: mx.array, reach: mx.array | float = 1.0
+) -> mx.array:
     """Return the distribution to draw from after a reject.
 
     Args:
         target_probs: what plain decoding would draw from here; float32 [vocabulary].
         draft_probs: the distribution the draft was really drawn from; float32 [vocabulary].
+        reach: the block rule's p of the accepted run, which weighs the target; 1 in the ratio
+            rule.
 
     Returns:
         float32 [vocabulary], sums to 1. The target itself where the excess is empty, which
         only rounding can reach.
 
     Source:
-        Leviathan et al. 2023, arXiv:2211.17192, algorithm 1.
+        Leviathan et al. 2023, arXiv:2211.17192, algorithm 1; Sun et al. 2024, arXiv:2403.10444.
     """
-    excess = mx.maximum(target_probs - draft_probs, 0)
+    excess = mx.maximum(reach * target_probs - draft_probs, 0)
     total = mx.sum(excess)
     return mx.where(total > 0, excess / total, target_probs)
+
+
+def _at(probs: mx.array, tokens: mx.array) -> mx.array:
+    """Return each row's probability of its token; [n, vocabulary] and [n] to [n]."""
+    return mx.take_along_axis(probs, tokens[:, None], axis=-1)[:, 0]
 
 
 def _leading(passed: mx.array) -> mx.array:

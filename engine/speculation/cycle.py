@@ -2,27 +2,41 @@
 
 A GPU runs ahead: draft, verification and verdict are all handed to it before the host waits
 for the first of them, so waiting for each in turn tells their times at no cost. On a CPU
-handing over is the work itself, so there each is handed over when its turn comes.
+handing over is the work itself, so there each is handed over when its turn comes. The host waits
+once more where a grammar has to see the drafts before their rows can be judged.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
 
-from engine.model.arrays import integers
+from engine.model.arrays import integers, reals
 from engine.model.cache import evaluate
 from engine.model.trunk import Trunk, TrunkOutput
 from engine.protocol import Ended, Mode, Sampling
-from engine.speculation.acceptance import Verdict, seeded_rule, token_rule
+from engine.speculation.acceptance import Verdict, block_rule, seeded_rule, token_rule
 from engine.speculation.draft import Draft, draft
 from engine.speculation.noise import CycleNoise
-from engine.speculation.sampling import target_distribution
+from engine.speculation.sampling import likeliest, log_probabilities, target_distribution
 from engine.speculation.stream import PENDING_LIMIT, Stream
 
-__all__ = ["CycleResult", "read_prompt", "run_cycle"]
+__all__ = ["CycleResult", "Keep", "RowLogprobs", "read_prompt", "run_cycle"]
+
+Keep = Callable[[tuple[int, ...]], int]
+"""Told a cycle's emitted tokens, says how many of them stay, 1 or more: a stop cuts the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowLogprobs:
+    """What the trunk itself gave an emitted token, and the likeliest ones in its place."""
+
+    logprob: float
+    top_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +48,15 @@ class CycleResult:
     drafted: tuple[int, ...]
     accepted: int
     emitted: tuple[int, ...]
-    """The accepted drafts and one more."""
+    """The accepted drafts and one more, as far as they were kept."""
     ended: Ended
     """PLAIN, BONUS or RESIDUAL."""
     draft_s: float
     verify_s: float
     accept_s: float
     total_s: float
+    logprobs: tuple[RowLogprobs, ...]
+    """Beside `emitted`; empty unless the stream asks for them."""
 
 
 def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int) -> None:
@@ -62,7 +78,12 @@ def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int)
 
 
 def run_cycle(
-    trunk: Trunk, stream: Stream, depth: int, sampling: Sampling, mode: Mode
+    trunk: Trunk,
+    stream: Stream,
+    depth: int,
+    sampling: Sampling,
+    mode: Mode,
+    keep: Keep = len,
 ) -> CycleResult:
     """Draft, verify, accept and commit once.
 
@@ -72,6 +93,7 @@ def run_cycle(
         depth: how many tokens to draft; taken as 0 where the stream can't draft.
         sampling: what plain decoding would draw from.
         mode: how drafts are judged.
+        keep: decides where a stop cuts; the caches are rolled back to the last kept token.
     """
     begin = time.perf_counter()
     depth = depth if stream.can_draft else 0
@@ -79,22 +101,27 @@ def run_cycle(
     drafted = draft(stream, depth, sampling, mode, noise)
     mx.async_eval(drafted.tokens)
     output = _verify(trunk, stream, drafted)
-    target_probs = target_distribution(output.logits, sampling)
+    rules = stream.rules(drafted.tokens)
+    target_probs = target_distribution(output.logits, sampling, rules)
     verdict = _judge(target_probs, drafted, mode, noise)
     outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
+    report = _Report(output.logits, drafted, verdict, stream.logprobs)
     if mx.default_device() != mx.cpu:
         mx.async_eval(output.logits)
-        mx.async_eval(outcome)
+        mx.async_eval(outcome, *report.arrays)
     mx.eval(drafted.tokens)
     after_draft = time.perf_counter()
     mx.eval(output.logits)
     after_verify = time.perf_counter()
+    mx.eval(outcome, *report.arrays)
     accepted, token = integers(outcome)
     after_accept = time.perf_counter()
     drafted_ids = integers(drafted.tokens)
     emitted = (*drafted_ids[:accepted], token)
+    emitted = emitted[: keep(emitted)]
     number = stream.cycle
-    _commit(stream, output.hidden, emitted)
+    stream.commit(output.hidden, emitted)
+    _bound_pending(stream)
     return CycleResult(
         cycle=number,
         depth=depth,
@@ -106,7 +133,44 @@ def run_cycle(
         verify_s=after_verify - (after_draft if depth else begin),
         accept_s=after_accept - after_verify,
         total_s=time.perf_counter() - begin,
+        logprobs=report.rows(len(emitted)),
     )
+
+
+class _Report:
+    """Log-probabilities of a window's emitted tokens, computed beside the verdict.
+
+    Args:
+        logits: [depth + 1, vocabulary], raw.
+        drafted: of the window.
+        verdict: of the window.
+        count: likeliest tokens a row; None makes the report empty.
+    """
+
+    def __init__(
+        self, logits: mx.array, drafted: Draft, verdict: Verdict, count: int | None
+    ) -> None:
+        self.arrays: tuple[mx.array, ...] = ()
+        """Nothing, or: log-probability a row; ids and log-probabilities of the likeliest."""
+        self._count = count or 0
+        if count is None:
+            return
+        rows = mx.arange(logits.shape[0])
+        drafts = mx.concatenate([drafted.tokens, mx.zeros((1,), mx.uint32)])
+        window = mx.where(rows == verdict.accepted, verdict.token, drafts)
+        logprobs = log_probabilities(logits)
+        ids = likeliest(logits.astype(mx.float32), count) if count else mx.zeros((1,), mx.int32)
+        top = mx.take_along_axis(logprobs, ids, axis=-1) if count else mx.zeros((1,))
+        own = mx.take_along_axis(logprobs, window[:, None], axis=-1)
+        self.arrays = (own.reshape(-1), ids.reshape(-1), top.reshape(-1))
+
+    def rows(self, kept: int) -> tuple[RowLogprobs, ...]:
+        """Return the report of the first `kept` rows."""
+        if not self.arrays:
+            return ()
+        own, ids, top = reals(self.arrays[0]), integers(self.arrays[1]), reals(self.arrays[2])
+        spans = [slice(row * self._count, (row + 1) * self._count) for row in range(kept)]
+        return tuple(RowLogprobs(own[i], ids[at], top[at]) for i, at in enumerate(spans))
 
 
 def _verify(trunk: Trunk, stream: Stream, drafted: Draft) -> TrunkOutput:
@@ -122,21 +186,17 @@ def _judge(target_probs: mx.array, drafted: Draft, mode: Mode, noise: CycleNoise
         rows = [noise.gumbel(index, vocabulary) for index in range(depth + 1)]
         return seeded_rule(target_probs, drafted.tokens, mx.concatenate(rows))
     draft_probs = target_probs[:0] if drafted.probs is None else drafted.probs
-    following = noise.following(depth)
-    return token_rule(target_probs, draft_probs, drafted.tokens, noise.accept(depth), following)
+    is_block = mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
+    rule = block_rule if is_block else token_rule
+    accept, following = noise.accept(depth), noise.following(depth)
+    return rule(target_probs, draft_probs, drafted.tokens, accept, following)
 
 
-def _commit(stream: Stream, hidden: mx.array | None, emitted: tuple[int, ...]) -> None:
-    """Keep the window's true positions, undo the rest, and go on to the next cycle."""
-    kept = len(emitted)
-    stream.trunk_cache.commit(kept)
-    if hidden is not None:
-        stream.add_pending(hidden[:, :kept], mx.array(emitted))
-        if stream.pending_rows > PENDING_LIMIT:
-            stream.prime()
-            evaluate(*stream.caches())
-    stream.last = emitted[-1]
-    stream.cycle += 1
+def _bound_pending(stream: Stream) -> None:
+    """Let the head take in its rows once many are waiting."""
+    if stream.pending_rows > PENDING_LIMIT:
+        stream.prime()
+        evaluate(*stream.caches())
 
 
 def _ending(depth: int, accepted: int) -> Ended:

@@ -1,8 +1,12 @@
-"""Runs the head to a depth and keeps the very distribution each token was drawn from."""
+"""Runs the head to a depth and keeps the very distribution each token was drawn from.
+
+At temperatures below GREEDY_BELOW the likeliest token is drafted and its distribution is
+one-hot, which accepts about as much and needs no draw; above, the draft is drawn. Both are exact.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
@@ -11,7 +15,10 @@ from engine.speculation.noise import CycleNoise
 from engine.speculation.sampling import draw, draw_with_gumbel, target_distribution
 from engine.speculation.stream import Stream
 
-__all__ = ["Draft", "draft"]
+__all__ = ["GREEDY_BELOW", "Draft", "draft"]
+
+GREEDY_BELOW = 0.4
+"""Measured for MTP heads in llama.cpp #27694: drawn drafts gain from about 0.4 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,8 @@ class Draft:
     """uint32 [depth]."""
     probs: mx.array | None
     """float32 [depth, vocabulary]: what each was drawn from; None at depth 0."""
+    is_drawn: bool = False
+    """Whether `probs` may be other than one-hot."""
 
 
 def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: CycleNoise) -> Draft:
@@ -33,20 +42,23 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
     Args:
         stream: can draft, unless depth is 0.
         depth: 0 or more.
-        sampling: the target's own transforms, which makes acceptance likeliest.
+        sampling: the target's own transforms, which makes acceptance likeliest; temperature 0
+            in their place where drafts are greedy.
         mode: decides how tokens are drawn.
         noise: of this cycle.
     """
     head, cache = stream.head, stream.head_cache
     if depth == 0 or head is None or cache is None:
         return Draft(mx.zeros((0,), mx.uint32), None)
+    is_drawn = mode is Mode.SEEDED or sampling.temperature >= GREEDY_BELOW
+    own = sampling if is_drawn else replace(sampling, temperature=0.0)
     recycled = stream.absorb()
     tokens: list[mx.array] = []
     rows: list[mx.array] = []
     for index in range(depth):
         if index:
             recycled = head.forward(recycled, tokens[-1], cache)
-        probs = target_distribution(head.logits(recycled), sampling)
+        probs = target_distribution(head.logits(recycled), own, stream.draft_rules(tokens))
         if mode is Mode.SEEDED:
             token = draw_with_gumbel(probs, noise.gumbel(index, probs.shape[-1]))
         else:
@@ -54,4 +66,4 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
         tokens.append(token)
         rows.append(probs)
     cache.commit(0)
-    return Draft(mx.concatenate(tokens), mx.concatenate(rows))
+    return Draft(mx.concatenate(tokens), mx.concatenate(rows), is_drawn)

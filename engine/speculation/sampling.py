@@ -1,30 +1,63 @@
 """The one place that turns logits into the distribution plain decoding draws from, and draws.
 
-Order of the transforms: temperature, top_k, top_p, min_p, then renormalised; all in float32.
-Where probabilities tie at the border of a truncation, the lower token id is kept. Knows no
-model, cache or text.
+Order of the transforms: grammar mask, logit bias, penalties (repetition, then presence and
+frequency), bans (min_tokens, banned runs), temperature, top_k, top_p, min_p, then renormalised;
+all in float32. Where probabilities tie at the border of a truncation, the lower token id is
+kept. Knows no model, cache or text.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import mlx.core as mx
 
 from engine.protocol import Sampling
 
-__all__ = ["draw", "draw_with_gumbel", "target_distribution"]
+__all__ = [
+    "RowRules",
+    "draw",
+    "draw_with_gumbel",
+    "likeliest",
+    "log_probabilities",
+    "target_distribution",
+]
 
 
-def target_distribution(logits: mx.array, sampling: Sampling) -> mx.array:
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What bends the logits of a window's rows, each by its own history; None changes nothing."""
+
+    allowed: mx.array | None = None
+    """bool [rows, vocabulary]: what the grammar lets through; some token in every row."""
+    bias: mx.array | None = None
+    """float32 [vocabulary]."""
+    repetition: float = 1.0
+    """Divides positive logits of `seen` tokens, multiplies negative ones."""
+    seen: mx.array | None = None
+    """bool [rows, vocabulary]."""
+    deduction: mx.array | None = None
+    """float32 [rows, vocabulary]: presence and frequency penalties, taken off."""
+    banned: mx.array | None = None
+    """bool [rows, vocabulary]; lifted in a row where it would leave nothing."""
+
+
+def target_distribution(
+    logits: mx.array, sampling: Sampling, rules: RowRules | None = None
+) -> mx.array:
     """Return what plain decoding would draw from, row by row.
 
     Args:
         logits: [rows, vocabulary], any float type.
         sampling: temperature 0 gives the one-hot distribution of the arg max.
+        rules: of these rows.
 
     Returns:
         float32 [rows, vocabulary]; every row sums to 1.
     """
     logits = logits.astype(mx.float32)
+    if rules is not None:
+        logits = _bent(logits, rules)
     if sampling.temperature == 0:
         return _scattered(logits.shape, mx.argmax(logits, axis=-1, keepdims=True), mx.ones(()))
     scaled = logits / sampling.temperature
@@ -34,7 +67,7 @@ def target_distribution(logits: mx.array, sampling: Sampling) -> mx.array:
             return probs
         least = sampling.min_p * mx.max(probs, axis=-1, keepdims=True)
         return _normalised(mx.where(probs >= least, probs, 0))
-    ids = _descending(scaled, sampling.top_k or scaled.shape[-1])
+    ids = likeliest(scaled, sampling.top_k or scaled.shape[-1])
     probs = mx.softmax(mx.take_along_axis(scaled, ids, axis=-1), axis=-1, precise=True)
     is_kept = probs >= sampling.min_p * probs[:, :1]
     if sampling.top_p < 1:
@@ -72,7 +105,20 @@ def draw_with_gumbel(probs: mx.array, noise: mx.array) -> mx.array:
     return mx.argmax(mx.where(probs > 0, mx.log(probs) + noise, -mx.inf), axis=-1)
 
 
-def _descending(scaled: mx.array, count: int) -> mx.array:
+def log_probabilities(logits: mx.array) -> mx.array:
+    """Return the log-softmax of raw logits, which is what is reported to people.
+
+    Args:
+        logits: [rows, vocabulary], any float type.
+
+    Returns:
+        float32 [rows, vocabulary].
+    """
+    logits = logits.astype(mx.float32)
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def likeliest(scaled: mx.array, count: int) -> mx.array:
     """Return the ids of the `count` largest entries a row, largest first, ties by lower id.
 
     Args:
@@ -88,6 +134,25 @@ def _descending(scaled: mx.array, count: int) -> mx.array:
         keys = -mx.partition(-keys, count - 1, axis=-1)[:, :count]
     keys = -mx.sort(-keys, axis=-1)
     return (vocabulary - 1 - (keys & 0xFFFFFFFF)).astype(mx.int32)
+
+
+def _bent(logits: mx.array, rules: RowRules) -> mx.array:
+    """Apply what comes before temperature, in the order the module names."""
+    if rules.allowed is not None:
+        logits = mx.where(rules.allowed, logits, -mx.inf)
+    if rules.bias is not None:
+        logits = logits + rules.bias
+    if rules.seen is not None:
+        factor = rules.repetition
+        repeated = mx.where(logits > 0, logits / factor, logits * factor)
+        logits = mx.where(rules.seen, repeated, logits)
+    if rules.deduction is not None:
+        logits = logits - rules.deduction
+    if rules.banned is not None:
+        left = mx.where(rules.banned, -mx.inf, logits)
+        is_empty = mx.max(left, axis=-1, keepdims=True) == -mx.inf
+        logits = mx.where(is_empty, logits, left)
+    return logits
 
 
 def _order_keys(scaled: mx.array) -> mx.array:

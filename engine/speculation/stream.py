@@ -7,12 +7,17 @@ always takes in true rows in the end; rows it recycled while drafting are rolled
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
+from engine.model.arrays import integers
 from engine.model.cache import Cache
 from engine.model.head import Head
+from engine.speculation.grammar import Grammar
+from engine.speculation.history import History
+from engine.speculation.sampling import RowRules
 
 __all__ = ["PENDING_LIMIT", "Stream"]
 
@@ -44,6 +49,12 @@ class Stream:
         self.head = head
         self.head_cache = head.make_cache() if head else None
         self.seed = seed
+        self.history: History | None = None
+        """Where penalties, biases or bans were asked for."""
+        self.grammar: Grammar | None = None
+        """Where a grammar was asked for."""
+        self.logprobs: int | None = None
+        """How many likeliest tokens to report beside each emitted one; None: report nothing."""
         self.cycle = 0
         self.last = -1
         """The token after what the trunk's cache holds; -1 before the prompt is read."""
@@ -88,6 +99,50 @@ class Stream:
         recycled = self.head.forward(hidden, tokens, self.head_cache)
         self.head_cache.commit(tokens.shape[0])
         return recycled[:, -1:]
+
+    def rules(self, drafted: mx.array) -> RowRules | None:
+        """Return what bends the logits of a window; waits for the drafts if there is a grammar.
+
+        Args:
+            drafted: integer [depth]; the window has depth + 1 rows.
+        """
+        rules = self.history.rules(drafted) if self.history else None
+        if self.grammar is None:
+            return rules
+        allowed = self.grammar.masks(integers(drafted))
+        return replace(rules or RowRules(), allowed=allowed)
+
+    def draft_rules(self, drafted: Sequence[mx.array]) -> RowRules | None:
+        """Return what bends the logits of the next draft; never waits.
+
+        The grammar is known for the first draft only: later ones would have to be waited for,
+        and a draft that breaks the grammar is rejected anyway.
+
+        Args:
+            drafted: integer [1] each.
+        """
+        tokens = mx.concatenate(list(drafted)) if drafted else mx.zeros((0,), mx.uint32)
+        rules = self.history.rules(tokens, len(drafted)) if self.history else None
+        if self.grammar is None or drafted:
+            return rules
+        return replace(rules or RowRules(), allowed=self.grammar.masks(()))
+
+    def commit(self, hidden: mx.array | None, kept: tuple[int, ...]) -> None:
+        """Make kept tokens part of the text, undo the rest of the window, end the cycle.
+
+        Args:
+            hidden: [1, n, hidden], of the window's rows; None for streams without a head.
+            kept: one or more of the window's emitted tokens, from its first on.
+        """
+        self.trunk_cache.commit(len(kept))
+        if hidden is not None:
+            self.add_pending(hidden[:, : len(kept)], mx.array(kept))
+        if self.history is not None:
+            self.history.commit(kept)
+        if self.grammar is not None:
+            self.grammar.commit(kept)
+        self.last = kept[-1]
+        self.cycle += 1
 
     def prime(self) -> None:
         """Let the head take in all pending rows but the last, which the next draft needs."""

@@ -25,6 +25,16 @@ LEGAL: dict[tuple[type, str], tuple[Any, ...]] = {
     (protocol.Generate, "max_tokens"): (None, 1, 512),
     (protocol.Generate, "stop"): ((), ("\n", "END")),
     (protocol.Generate, "raw"): (None,),
+    (protocol.Generate, "logprobs"): (None, 0, 5, protocol.MAX_LOGPROBS),
+    (protocol.Constraints, "repetition_penalty"): (1.0, 1.1),
+    (protocol.Constraints, "presence_penalty"): (-1.0, 0.0, 2.0),
+    (protocol.Constraints, "frequency_penalty"): (-1.0, 0.0, 2.0),
+    (protocol.Constraints, "logit_bias"): (
+        (),
+        (protocol.TokenBias(3, -2.5), protocol.TokenBias(0, 1.0)),
+    ),
+    (protocol.Constraints, "min_tokens"): (0, 1),
+    (protocol.TokenBias, "bias"): (-100.0, 0.5),
     (protocol.SetDepth, "depth"): tuple(range(protocol.MAX_DEPTH + 1)),
     (protocol.Sampling, "temperature"): (0.0, 0.6, 100.0),
     (protocol.Sampling, "top_p"): (0.1, 1.0),
@@ -109,6 +119,10 @@ SET_DEPTH = protocol.SetDepth("r", 3)
 GENERATE = protocol.Generate("r", (protocol.ChatMessage(protocol.Role.USER, "hi"),))
 
 
+def constrained(**fields: Any) -> dict[str, object]:
+    return {**wire.plain_fields(protocol.Constraints()), **fields}
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -143,6 +157,17 @@ GENERATE = protocol.Generate("r", (protocol.ChatMessage(protocol.Role.USER, "hi"
         changed(GENERATE, messages=[]),
         changed(GENERATE, messages=[{"role": "user"}]),
         changed(GENERATE, messages=[{"role": "nobody", "content": "hi"}]),
+        changed(GENERATE, logprobs=21),
+        changed(GENERATE, logprobs=-1),
+        changed(GENERATE, grammar=3),
+        changed(GENERATE, constraints={}),
+        changed(GENERATE, max_tokens=3, constraints=constrained(min_tokens=4)),
+        changed(GENERATE, constraints=constrained(repetition_penalty=0)),
+        changed(GENERATE, constraints=constrained(presence_penalty=math.nan)),
+        changed(GENERATE, constraints=constrained(min_tokens=-1)),
+        changed(GENERATE, constraints=constrained(banned=[[]])),
+        changed(GENERATE, constraints=constrained(logit_bias=[{"token": 1, "bias": math.inf}])),
+        changed(GENERATE, constraints=constrained(logit_bias=[{"token": 1, "bias": 1}] * 2)),
         changed(GENERATE, seed=-1),
         changed(GENERATE, seed=2**64),
         changed(GENERATE, max_tokens=0),
