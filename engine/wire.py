@@ -47,7 +47,7 @@ def decode(line: bytes) -> list[typing.Any]:
     """
     try:
         batch = json.loads(line.decode("utf-8", "surrogatepass"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"not a line of JSON: {error}") from error
     if not isinstance(batch, list):
         raise WireError("a line must hold an array of messages")

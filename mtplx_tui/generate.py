@@ -31,7 +31,8 @@ from engine.protocol import (
     Sampling,
     check_depth,
 )
-from mtplx_tui import config, link, requests
+from engine.wire import plain_fields
+from mtplx_tui import config, constraint_options, link, requests
 from mtplx_tui.cli import UsageError, parser
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.traces import TraceWriter
@@ -45,10 +46,12 @@ examples:
   mtplx-tui generate --model demo --prompt "Hi" --depth 3 --seed 7 --max-tokens 64 --json
   echo "Say hello in French" | mtplx-tui generate --model demo --prompt -
 
-The transforms are applied in this order, for plain decoding and verification alike:
-temperature, top_k, top_p, min_p, then renormalised in float32.
+The transforms are applied in this order, for plain decoding and verification alike: JSON schema,
+logit bias, penalties (repetition, then presence and frequency), min tokens, temperature, top_k,
+top_p, min_p, then renormalised in float32. Log-probabilities are the model's own, before all this.
 """
-_LATER = ("--repetition-penalty", "--logit-bias", "--json-schema")
+_IN_FLIGHT = 4
+"""Completions the engine works on at a time, so that it never waits for this process."""
 
 
 class _Failure(Exception):
@@ -90,7 +93,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add("--max-tokens", type=int, help="default: up to the end of the context")
     add("--stop", action="append", default=[], help="end before this text; may be given again")
     add("--depth", default="3", help="tokens drafted a cycle, 0 (plain decoding) to 8; default 3")
-    add("--mode", default="token", help="token (default) or seeded; both exact")
+    add("--mode", default="token", help=f"{', '.join(Mode)}; all exact; default token")
     add("--temperature", type=float, help="0 is greedy; default: the model's own, else 0.6")
     add("--top-p", type=float, help="default: the model's own, else 0.95")
     add("--top-k", type=int, help="0 is off; default: the model's own, else 20")
@@ -99,8 +102,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add("--n", type=int, default=1, help="completions; completion i uses seed + i")
     add("--trace", type=Path, help="write the engine's events to this .jsonl file")
     add("--json", action="store_true", help="print one JSON object a completion and nothing else")
-    for name in _LATER:
-        add(name, help=argparse.SUPPRESS)
+    constraint_options.add_options(chosen)
     options = chosen.parse_args(words)
     _check(options)
     return options
@@ -108,9 +110,6 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can be refused without a model. Raises UsageError."""
-    for name in _LATER:
-        if getattr(options, name[2:].replace("-", "_")) is not None:
-            raise UsageError(f"{name} is not supported by this version")
     if not options.depth.isdecimal():
         raise UsageError(f"--depth must be a number from 0 to 8, not {options.depth!r}")
     options.depth = int(options.depth)
@@ -125,6 +124,7 @@ def _check(options: argparse.Namespace) -> None:
     try:
         check_depth(options.depth)
         _sampling_given(options)
+        options.bending = constraint_options.read(options)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -169,16 +169,20 @@ async def _run(
     engine = _Engine()
     try:
         model = await engine.load(location)
-        command = _command(options, prompt, model)
-        for index in range(options.n):
-            numbered = replace(command, request=str(index), seed=(command.seed + index) % 2**64)
-            show = None if options.json else _write
-            view = await engine.complete(numbered, show)
-            if options.trace:
-                _keep_trace(options.trace, index, engine)
-            if options.json:
-                _write(json.dumps(_document(view, model), ensure_ascii=False))
-            _write("\n")
+        first = options.bending.put_on(_command(options, prompt, model))
+        ahead = _IN_FLIGHT if options.json else 1
+        for index in range(options.n + ahead - 1):
+            if index < options.n:
+                seed = (first.seed + index) % 2**64
+                engine.link.send(replace(first, request=str(index), seed=seed))
+            number = index - ahead + 1
+            if number >= 0:
+                view = await engine.complete(str(number), None if options.json else _write)
+                if options.trace:
+                    _keep_trace(options.trace, number, engine)
+                if options.json:
+                    _write(json.dumps(_document(view, model), ensure_ascii=False))
+                _write("\n")
     finally:
         await engine.link.close()
     return 0
@@ -224,7 +228,9 @@ class _Engine:
         self.preamble: list[Event] = []
         """What a trace begins with: the engine's and the model's own events."""
         self.answer: list[Event] = []
-        """The events of the newest completion."""
+        """The events of the completion that was waited for last."""
+        self._events_of: dict[str, list[Event]] = {}
+        self._ended: dict[str, RequestView] = {}
         self.link.open()
 
     def _take(self, events: list[Event]) -> None:
@@ -252,23 +258,21 @@ class _Engine:
         _tell(None)
         return self._view.model
 
-    async def complete(
-        self,
-        command: Generate,
-        show: Callable[[str], None] | None,
-    ) -> RequestView:
-        """Run one completion to its end."""
-        self.link.send(command)
-        self.answer = []
-        while True:
+    async def complete(self, request: str, show: Callable[[str], None] | None) -> RequestView:
+        """Wait for the end of a completion that was sent; others may be in flight."""
+        while request not in self._ended:
             event = await self._next()
-            self.answer.append(event)
             if isinstance(event, RequestFailed):
                 raise _Failure(event.error)
+            name = getattr(event, "request", "")
+            self._events_of.setdefault(name, []).append(event)
             if show and isinstance(event, (CycleDone, RequestDone)):
                 show("".join(run.text for run in event.runs))
-            if isinstance(event, RequestDone):
-                return self._view.requests[-1]
+            view = self._view.request(name)
+            if isinstance(event, RequestDone) and view is not None:
+                self._ended[name] = view
+        self.answer = self._events_of.pop(request)
+        return self._ended.pop(request)
 
 
 def _keep_trace(path: Path, number: int, engine: _Engine) -> None:
@@ -300,6 +304,7 @@ def _document(request: RequestView, model: ModelInfo) -> dict[str, object]:
         "token_ids": [token for cycle in request.cycles for token in cycle.emitted],
         "finish_reason": finish.value,
         "prompt_tokens": started.prompt_tokens if started else 0,
+        **_logprobs(request),
         "cycles": [_cycle(cycle) for cycle in request.cycles],
         "stats": {
             "ttft_s": done.first_token_s if done else None,
@@ -311,6 +316,12 @@ def _document(request: RequestView, model: ModelInfo) -> dict[str, object]:
         "model": model.name,
         "seed": started.seed if started else None,
     }
+
+
+def _logprobs(request: RequestView) -> dict[str, object]:
+    """Return the log-probabilities beside token_ids, where they were asked for."""
+    found = [plain_fields(each) for cycle in request.cycles for each in cycle.logprobs]
+    return {"logprobs": found} if found else {}
 
 
 def _cycle(cycle: CycleDone) -> dict[str, object]:
