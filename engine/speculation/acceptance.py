@@ -62,7 +62,7 @@ def token_rule(
     if depth == 0:
         return Verdict(mx.array(0, mx.int32), draw(target_probs, next_noise)[0])
     target_at, draft_at = _at(target_probs[:depth], drafted), _at(draft_probs, drafted)
-    accepted = _leading(accept_noise * draft_at < target_at)
+    accepted = _leading(_passes(accept_noise, target_at, draft_at))
     row = target_probs[accepted]
     excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)])
     next_probs = mx.where(accepted == depth, row, excess)
@@ -107,8 +107,7 @@ def block_rule(
     """
     depth = drafted.shape[0]
     chances = block_chances(target_probs, draft_probs, drafted)
-    runs = mx.arange(1, depth + 1, dtype=mx.int32)
-    accepted = mx.max(mx.where(accept_noise < chances.stop, runs, 0))
+    accepted = _longest(accept_noise < chances.stop)
     row = target_probs[accepted]
     reach = chances.reach[accepted]
     excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)], reach)
@@ -127,17 +126,10 @@ def block_chances(target_probs: mx.array, draft_probs: mx.array, drafted: mx.arr
     """
     depth = drafted.shape[0]
     target_at, draft_at = _at(target_probs[:depth], drafted), _at(draft_probs, drafted)
-    chances = [mx.ones((1,), target_probs.dtype)]
-    for index in range(depth):
-        here = slice(index, index + 1)
-        chances.append(mx.minimum(1, chances[-1] * target_at[here] / draft_at[here]))
-    reach = mx.concatenate(chances)
-    inner = reach[1:depth]
-    excess = mx.maximum(inner[:, None] * target_probs[1:depth] - draft_probs[1:], 0)
-    left = mx.sum(excess, axis=-1)
-    whole = left + 1 - inner
-    passing = mx.where(whole > 0, left / whole, 1)
-    return BlockChances(reach, mx.concatenate([passing, reach[depth:]]))
+    reach = _reach(target_at, draft_at)
+    inner = reach[1:depth, None]
+    left = mx.sum(mx.maximum(inner * target_probs[1:depth] - draft_probs[1:], 0), axis=-1)
+    return BlockChances(reach, _stop_chances(reach, left))
 
 
 def seeded_rule(target_probs: mx.array, drafted: mx.array, noise: mx.array) -> Verdict:
@@ -186,6 +178,34 @@ def residual(
 def _at(probs: mx.array, tokens: mx.array) -> mx.array:
     """Return each row's probability of its token; [n, vocabulary] and [n] to [n]."""
     return mx.take_along_axis(probs, tokens[:, None], axis=-1)[:, 0]
+
+
+def _passes(uniform: mx.array, target_at: mx.array, draft_at: mx.array) -> mx.array:
+    """Return whether each draft passes the ratio rule; all [depth]."""
+    return uniform * draft_at < target_at
+
+
+def _reach(target_at: mx.array, draft_at: mx.array) -> mx.array:
+    """Return the block rule's p_0 ... p_depth from the drafts' probabilities."""
+    chances = [mx.ones((1,), target_at.dtype)]
+    for index in range(target_at.shape[0]):
+        here = slice(index, index + 1)
+        chances.append(mx.minimum(1, chances[-1] * target_at[here] / draft_at[here]))
+    return mx.concatenate(chances)
+
+
+def _stop_chances(reach: mx.array, left: mx.array) -> mx.array:
+    """Return the block rule's h_1 ... h_depth from p [depth + 1] and Z [depth - 1]."""
+    depth = reach.shape[0] - 1
+    whole = left + 1 - reach[1:depth]
+    inner = mx.where(whole > 0, left / whole, 1)
+    return mx.concatenate([inner, reach[depth:]])
+
+
+def _longest(passed: mx.array) -> mx.array:
+    """Return the number of the last entry that passes, counting from 1; int32 []."""
+    runs = mx.arange(1, passed.shape[0] + 1, dtype=mx.int32)
+    return mx.max(mx.where(passed, runs, 0))
 
 
 def _leading(passed: mx.array) -> mx.array:

@@ -1,157 +1,159 @@
-"""The law through the engine itself: caches, rollback, noise keys and all, on a tiny model."""
+"""The law through the engine itself: caches, rollback, noise keys and all, on a tiny model.
+
+Run here at the size that a few minutes allow; `benchmarks/conformance_full.py` runs the same
+functions at full size.
+"""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.model.cache import Cache, LayerCache
-from engine.model.heads.demo import DemoHead
-from engine.model.trunk import Trunk
+from engine.certify.divergence import Kind, classify, excess_of_ties, noise_limit, row_noise
+from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
 from engine.protocol import Mode, Sampling
-from engine.speculation import acceptance, cycle
-from engine.speculation.cycle import read_prompt, run_cycle
-from engine.speculation.sampling import target_distribution
-from engine.speculation.stream import Stream
-from tests.conformance.toys import SUITE_P, Fit, fit
+from tests.conformance.checks import check
+from tests.conformance.decoding import (
+    DEPTHS,
+    LAST,
+    PROMPT,
+    SAMPLING,
+    VOCABULARY,
+    Model,
+    begun,
+    cycles,
+    decoded,
+    teacher_forced,
+)
+from tests.conformance.toys import Fit, fit
 from tests.fakes import tiny
 
-PROMPT, LAST = [1, 2, 3], 4
-VOCABULARY = 8
-SAMPLING = Sampling(temperature=0.8, top_p=1, top_k=0)
+LENGTH = 3
+GREEDY = Sampling(0)
 
 
 @pytest.fixture(scope="module")
-def model() -> tuple[Trunk, DemoHead]:
+def model() -> Model:
     return tiny.trunk_and_head(VOCABULARY)
 
 
-def decoded(
-    model: tuple[Trunk, DemoHead],
-    tokens: int,
-    depth: Callable[[int], int],
-    *,
-    seed: int = 0,
-    mode: Mode = Mode.TOKEN,
-    sampling: Sampling = SAMPLING,
-) -> list[int]:
-    trunk, head = model
-    stream = Stream(trunk.make_cache(), head, seed)
-    read_prompt(trunk, stream, PROMPT, LAST)
-    out: list[int] = []
-    while len(out) < tokens:
-        out += run_cycle(trunk, stream, depth(stream.cycle), sampling, mode).emitted
-        assert stream.position == len(PROMPT) + len(out)
-    return out[:tokens]
+def wandering(cycle: int) -> int:
+    """A controller: deep at first, then shallower, with plain cycles between."""
+    return (2, 3, 0, 1)[cycle % 4]
 
 
-def teacher_forced(trunk: Trunk, length: int) -> np.ndarray:
-    """Return the plain law of all sequences of a length, from one pass over each."""
-    cells = []
-    for sequence in itertools.product(range(VOCABULARY), repeat=length):
-        tokens = mx.array([*PROMPT, LAST, *sequence])
-        logits = trunk.forward(tokens, trunk.make_cache()).logits
-        rows = np.array(target_distribution(logits, SAMPLING), np.float64)[len(PROMPT) :]
-        cells.append(np.prod([rows[i, token] for i, token in enumerate(sequence)]))
-    return np.array(cells)
+def engine_fit(model: Model, mode: Mode, sequences: int, seed: int) -> Fit:
+    """Return how the first LENGTH tokens of many seeds fit the plain law."""
+    drawn = [
+        decoded(model, LENGTH, wandering, seed=seed * 2**20 + number, mode=mode)
+        for number in range(sequences)
+    ]
+    return fit(np.array(drawn), teacher_forced(model[0], LENGTH), VOCABULARY)
 
 
-def engine_fit(model: tuple[Trunk, DemoHead], mode: Mode, sequences: int) -> Fit:
-    drawn = [decoded(model, 2, lambda _: 2, seed=seed, mode=mode) for seed in range(sequences)]
-    probabilities = teacher_forced(model[0], 2)
-    return fit(np.array(drawn), probabilities / probabilities.sum(), VOCABULARY)
+SIZES = {Mode.TOKEN: 1500, Mode.BLOCK: 3000, Mode.SEEDED: 1000}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(Mode))
-def test_the_engine_draws_from_the_plain_law(model: tuple[Trunk, DemoHead], mode: Mode) -> None:
-    result = engine_fit(model, mode, 3000)
-    assert result.p > SUITE_P, str(result)
-
-
-def bonus_row_shifted(
-    probs: mx.array, drafts: mx.array, drafted: mx.array, u: mx.array, following: mx.array
-) -> acceptance.Verdict:
-    """Judge every row by the one before it, as a window off by one would."""
-    shifted = mx.concatenate([probs[:1], probs[:-1]])
-    return acceptance.token_rule(shifted, drafts, drafted, u, following)
-
-
-@pytest.mark.slow
-def test_a_window_off_by_one_is_seen(
-    model: tuple[Trunk, DemoHead], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cycle, "token_rule", bonus_row_shifted)
-    assert engine_fit(model, Mode.TOKEN, 1500).p < SUITE_P
-
-
-DEPTHS: dict[str, Callable[[int], int]] = {
-    **{str(depth): (lambda _, depth=depth: depth) for depth in (1, 2, 3, 4, 5, 6, 8)},
-    "changing": lambda number: number % 5,
-    "parked, then 3": lambda number: 3 if number > 20 else 0,
-}
+def test_the_engine_draws_from_the_plain_law(model: Model, mode: Mode) -> None:
+    check(
+        f"engine, {mode} mode, 3 tokens of 8, changing depth",
+        lambda seed: engine_fit(model, mode, SIZES[mode], seed),
+    )
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("sampling", [Sampling(1, 1, 0), Sampling(0.7, 0.9, 5), Sampling(0)])
+@pytest.mark.parametrize("sampling", [Sampling(1, 1, 0), Sampling(0.7, 0.9, 5), GREEDY])
 def test_seeded_text_depends_on_the_seed_alone(
-    model: tuple[Trunk, DemoHead], depth: str, sampling: Sampling
+    model: Model, depth: str, sampling: Sampling
 ) -> None:
     plain = decoded(model, 40, lambda _: 0, seed=7, mode=Mode.SEEDED, sampling=sampling)
     drafted = decoded(model, 40, DEPTHS[depth], seed=7, mode=Mode.SEEDED, sampling=sampling)
     assert drafted == plain
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-def test_greedy_text_is_plain_greedy_text(model: tuple[Trunk, DemoHead], depth: str) -> None:
-    plain = decoded(model, 40, lambda _: 0, sampling=Sampling(0))
-    assert decoded(model, 40, DEPTHS[depth], sampling=Sampling(0)) == plain
-
-
-def test_another_seed_gives_another_text(model: tuple[Trunk, DemoHead]) -> None:
+def test_another_seed_gives_another_text(model: Model) -> None:
     texts = {tuple(decoded(model, 20, lambda _: 3, seed=seed)) for seed in range(8)}
     assert len(texts) == 8
 
 
-def test_the_same_seed_and_depth_repeat(model: tuple[Trunk, DemoHead]) -> None:
-    first = decoded(model, 30, lambda _: 3, seed=9)
-    assert decoded(model, 30, lambda _: 3, seed=9) == first
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_same_seed_and_depth_repeat(model: Model, mode: Mode) -> None:
+    first = decoded(model, 30, lambda _: 3, seed=9, mode=mode)
+    assert decoded(model, 30, lambda _: 3, seed=9, mode=mode) == first
 
 
-def test_caches_after_cycles_equal_sequential_ones(model: tuple[Trunk, DemoHead]) -> None:
-    """Trunk and head hold what one pass over the emitted text would have put there."""
-    trunk, head = model
-    stream = Stream(trunk.make_cache(), head, 3)
-    read_prompt(trunk, stream, PROMPT, LAST)
-    out: list[int] = []
-    while len(out) < 30:
-        out += run_cycle(trunk, stream, 1 + stream.cycle % 4, SAMPLING, Mode.TOKEN).emitted
-    text = mx.array([*PROMPT, LAST, *out])
-    once = trunk.make_cache()
-    output = trunk.forward(text[:-1], once)
-    once.commit(text.shape[0] - 1)
-    assert_same_state(stream.trunk_cache, once)
+@pytest.mark.parametrize(
+    ("sampling", "is_soft"), [(SAMPLING, True), (Sampling(0.39), False), (GREEDY, False)]
+)
+def test_drafts_are_drawn_above_a_temperature_and_likeliest_below(
+    model: Model, sampling: Sampling, *, is_soft: bool
+) -> None:
+    from engine.speculation.draft import draft
+    from engine.speculation.noise import CycleNoise
 
-    stream.absorb()
-    head_once = head.make_cache()
-    assert output.hidden is not None
-    head.forward(output.hidden, text[1:], head_once)
-    head_once.commit(text.shape[0] - 1)
-    assert stream.head_cache is not None
-    assert_same_state(stream.head_cache, head_once)
+    stream = begun(model, 0)
+    made = draft(stream, 3, sampling, Mode.TOKEN, CycleNoise(0, 0, stream.position + 1))
+    assert made.is_drawn == is_soft
+    assert made.probs is not None
+    assert made.probs.dtype == mx.float32
+    rows = np.array(made.probs)
+    assert np.allclose(rows.sum(1), 1, atol=1e-6)
+    assert ((rows > 0).sum(1) == 1).all() == (not is_soft)
+    assert (rows[np.arange(3), np.array(made.tokens)] > 0).all()
 
 
-def assert_same_state(one: Cache, other: Cache) -> None:
-    assert one.length == other.length
-    for mine, theirs in zip(one.layers, other.layers, strict=True):
-        for a, b in zip(arrays(mine), arrays(theirs), strict=True):
-            assert np.abs(a[..., : one.length, :] - b[..., : one.length, :]).max() < 1e-5
+def windows_of(model: Model, tokens: int, seed: int, depth: str) -> tuple[list[Window], list[int]]:
+    """Return the windows of a greedy speculative text, and the text after LAST."""
+    results = cycles(model, begun(model, seed), tokens, DEPTHS[depth], sampling=GREEDY)
+    last, windows, text = LAST, [], []
+    for result in results:
+        windows.append(Window((last, *result.drafted), len(result.emitted)))
+        text += result.emitted
+        last = text[-1]
+    return windows, text
 
 
-def arrays(layer: LayerCache) -> list[np.ndarray]:
-    keys, values, *_ = layer.state
-    return [np.array(keys), np.array(values)]
+def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, float]:
+    """Return errors among greedy divergences, and the p-value of too many ties.
+
+    Speculative text is forced through the trunk row by row, in the windows used, and in windows
+    of the same widths filled with the text itself; a divergence is a place where row by row
+    another token would have been chosen.
+    """
+    noises: list[float] = []
+    places: list[tuple[np.ndarray, np.ndarray]] = []
+    ties = [0, 0]
+    total = [0, 0]
+    for depth in depths:
+        windows, text = windows_of(model, tokens, 0, depth)
+        fed = [LAST, *text[:-1]]
+        alone = replayed_rows(model[0], PROMPT, single_rows(fed))
+        used = replayed_rows(model[0], PROMPT, windows)
+        control = replayed_rows(model[0], PROMPT, regrouped(windows, fed))
+        assert used.argmax(1).tolist() == text
+        noises += [row_noise(a, c) for a, c in zip(alone, control, strict=False)]
+        parted = np.flatnonzero(alone.argmax(1) != used.argmax(1))
+        places += [(alone[at], used[at]) for at in parted]
+        ties[0] += len(parted)
+        ties[1] += int((alone[: len(control)].argmax(1) != control.argmax(1)).sum())
+        total[0] += len(alone)
+        total[1] += len(control)
+    limit = noise_limit(noises)
+    kinds = [classify(a, u, limit).kind for a, u in places]
+    return kinds.count(Kind.ERROR), excess_of_ties(ties[0], total[0], ties[1], total[1])
+
+
+@pytest.mark.slow
+def test_greedy_text_parts_from_plain_greedy_text_at_ties_alone(model: Model) -> None:
+    errors, p = greedy_audit(model, 120, ["1", "3", "6", "changing"])
+    assert errors == 0
+    assert p > 1e-6
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_greedy_text_is_plain_greedy_text(model: Model, depth: str) -> None:
+    plain = decoded(model, 40, lambda _: 0, sampling=GREEDY)
+    assert decoded(model, 40, DEPTHS[depth], sampling=GREEDY) == plain

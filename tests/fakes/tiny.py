@@ -11,7 +11,10 @@ from mlx_lm.models import llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from engine.model.heads.demo import DemoHead
+from engine.model.load import LoadedModel
+from engine.model.tokenizer import Tokenizer as ModelTokenizer
 from engine.model.trunk import Trunk
+from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.verdict.families import DEMO
 
 TEMPLATE = (
@@ -101,3 +104,33 @@ def write_checkpoint(folder: Path, **config: object) -> Path:
     settings = {"eos_token": "<|end|>", "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
     return folder
+
+
+def loaded(
+    vocabulary: Tokenizer, stops: frozenset[int] = frozenset(), seed: int = 1
+) -> LoadedModel:
+    """Return a tiny model with a head, as the loader would."""
+    trunk, head = trunk_and_head(vocabulary.get_vocab_size(), seed)
+    info = ModelInfo(
+        name="tiny",
+        path="/tiny",
+        model_type="llama",
+        parameters=0,
+        weights_bytes=0,
+        quantization="none",
+        vocabulary=vocabulary.get_vocab_size(),
+        context=512,
+        head=HeadInfo(DEMO.name, 0, 0),
+        head_note="",
+        sampling=Sampling(),
+        has_chat_template=True,
+        load_s=0.0,
+    )
+    return LoadedModel(trunk, head, ModelTokenizer(vocabulary, TEMPLATE, {}, stops), info)
+
+
+def vocabulary_of(letters: str) -> Tokenizer:
+    """Return a tokenizer with one token a letter."""
+    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer

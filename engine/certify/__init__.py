@@ -1,0 +1,1 @@
+"""Whether this engine keeps the law on this machine: what a certificate is made from."""

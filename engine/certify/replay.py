@@ -1,0 +1,69 @@
+"""Known text through the trunk in chosen windows, to see what windows alone do to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.model.trunk import Trunk
+
+__all__ = ["Window", "regrouped", "replayed_rows", "single_rows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One pass of the trunk."""
+
+    tokens: tuple[int, ...]
+    """The last token and the drafts."""
+    kept: int
+    """How many of its positions became part of the text."""
+
+
+def single_rows(tokens: Sequence[int]) -> list[Window]:
+    """Return the windows of plain decoding."""
+    return [Window((token,), 1) for token in tokens]
+
+
+def regrouped(windows: Sequence[Window], text: Sequence[int]) -> list[Window]:
+    """Return windows of the same widths that hold the text itself in place of drafts.
+
+    The last ones, which the text does not fill, are left out.
+    """
+    begin, found = 0, []
+    for window in windows:
+        tokens = tuple(text[begin : begin + len(window.tokens)])
+        if len(tokens) < len(window.tokens):
+            break
+        found.append(Window(tokens, window.kept))
+        begin += window.kept
+    return found
+
+
+def replayed_rows(
+    trunk: Trunk, prompt: Sequence[int], windows: Sequence[Window]
+) -> NDArray[np.float32]:
+    """Return the logits of every kept position.
+
+    Args:
+        trunk: the model.
+        prompt: all of it but its last token, which begins the first window.
+        windows: in order.
+
+    Returns:
+        float32 [sum of kept, vocabulary].
+    """
+    cache = trunk.make_cache()
+    if prompt:
+        mx.eval(trunk.forward(mx.array(list(prompt)), cache).logits)
+        cache.commit(len(prompt))
+    rows = []
+    for window in windows:
+        logits = trunk.forward(mx.array(window.tokens), cache).logits
+        rows.append(np.array(logits[: window.kept].astype(mx.float32)))
+        cache.commit(window.kept)
+    return np.concatenate(rows)
