@@ -54,8 +54,8 @@ class Process:
     """Claim the drawn token alone, which is exact for whatever law it was drawn from."""
     claimed: Sampling | None = None
     """Claim these transforms in place of the draft's own: a fault."""
-    scale: float = 1.0
-    """Claimed probabilities times this: a fault unless 1."""
+    forgets_to_normalise: bool = False
+    """Claim the untruncated probability of what survived truncation: a fault."""
     target: Sampling = PLAIN
     """The target's transforms; others than the law's are a fault."""
     submitted: Submitted = all_of_them
@@ -105,7 +105,9 @@ class _Batch:
         self.target = distribution(toy.target, process.target)
         self.draft = distribution(toy.draft, process.sampling, process.masked)
         claimed = process.sampling if process.claimed is None else process.claimed
-        self.claimed = process.scale * distribution(toy.draft, claimed, process.masked)
+        self.claimed = distribution(toy.draft, claimed, process.masked)
+        if process.forgets_to_normalise:
+            self.claimed = mx.where(self.claimed > 0, distribution(toy.draft, PLAIN), 0)
 
     def decoded(self, rng: np.random.Generator) -> Run:
         room = LENGTH + self.depth + 1

@@ -9,7 +9,6 @@ from scipy import stats
 
 from engine.protocol import Sampling
 from engine.speculation import noise
-from engine.speculation.noise import CycleNoise, Purpose
 from engine.speculation.sampling import draw, draw_with_gumbel, target_distribution
 
 
@@ -92,35 +91,3 @@ def test_gumbel_draws_follow_the_distribution() -> None:
     counts = np.bincount(tokens, minlength=5)
     assert counts[4] == 0
     assert stats.chisquare(counts[:4], np.array(probs[0, :4]) * 20_000).pvalue > 1e-6
-
-
-def test_noise_is_uniform_and_purposes_are_independent() -> None:
-    columns = np.array(
-        [
-            [noise.uniform(1, cycle, cycle + 7, purpose) for purpose in Purpose]
-            for cycle in range(5000)
-        ]
-    )
-    for column in columns.T:
-        assert stats.kstest(column, "uniform").pvalue > 1e-6
-    correlation = np.corrcoef(columns.T) - np.eye(len(Purpose))
-    assert np.abs(correlation).max() < 5 / np.sqrt(5000)
-
-
-def test_every_part_of_the_key_counts() -> None:
-    base = (3, 5, 7, Purpose.DRAFT)
-    others = [(4, 5, 7, Purpose.DRAFT), (3, 6, 7, Purpose.DRAFT), (3, 5, 8, Purpose.DRAFT)]
-    numbers = {noise.uniform(*key) for key in (base, *others, (3, 5, 7, Purpose.ACCEPT))}
-    assert len(numbers) == 5
-
-
-def test_a_cycle_uses_no_key_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys: list[tuple[int, ...]] = []
-    monkeypatch.setattr(noise, "uniform", lambda *key: keys.append(key) or 0.5)
-    for cycle in range(3):
-        numbers = CycleNoise(1, cycle, 10)
-        for index in range(4):
-            numbers.draft(index)
-        numbers.accept(4)
-        numbers.following(4)
-    assert len(keys) == len(set(keys)) == 3 * (4 + 4 + 5)

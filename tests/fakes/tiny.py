@@ -130,7 +130,9 @@ def loaded(
 
 
 def vocabulary_of(letters: str) -> Tokenizer:
-    """Return a tokenizer with one token a letter."""
-    tokenizer = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
-    tokenizer.decoder = decoders.Fuse()
+    """Return a tokenizer with one token a letter, of ASCII."""
+    tokens = {letter.replace(" ", "Ġ"): number for number, letter in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(tokens, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
