@@ -105,9 +105,9 @@ def test_drafts_are_drawn_above_a_temperature_and_likeliest_below(
     assert (rows[np.arange(3), np.array(made.tokens)] > 0).all()
 
 
-def windows_of(model: Model, tokens: int, seed: int, depth: str) -> tuple[list[Window], list[int]]:
+def windows_of(model: Model, tokens: int, depth: str) -> tuple[list[Window], list[int]]:
     """Return the windows of a greedy speculative text, and the text after LAST."""
-    results = cycles(model, begun(model, seed), tokens, DEPTHS[depth], sampling=GREEDY)
+    results = cycles(model, begun(model, 0), tokens, DEPTHS[depth], sampling=GREEDY)
     last, windows, text = LAST, [], []
     for result in results:
         windows.append(Window((last, *result.drafted), len(result.emitted)))
@@ -128,7 +128,7 @@ def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, flo
     ties = [0, 0]
     total = [0, 0]
     for depth in depths:
-        windows, text = windows_of(model, tokens, 0, depth)
+        windows, text = windows_of(model, tokens, depth)
         fed = [LAST, *text[:-1]]
         alone = replayed_rows(model[0], PROMPT, single_rows(fed))
         used = replayed_rows(model[0], PROMPT, windows)
