@@ -249,7 +249,9 @@ def app_in(folder: Path, *, has_engine: bool) -> MtplxApp:
     from mtplx_tui.files import Places
 
     places = Places(folder / "config", folder / "data", CACHE)
-    start = functools.partial(link.spawn, folder / "engine.log", places.cache, "auto")
+    start = functools.partial(
+        link.spawn, link.engine_command(places.cache, "auto"), folder / "engine.log"
+    )
     return MtplxApp(
         places=places,
         settings=Settings(),

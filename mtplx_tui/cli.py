@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
-__all__ = ["UsageError", "main"]
+__all__ = ["UsageError", "main", "parser", "tell"]
 
 _EXAMPLES = """\
 examples:
@@ -30,7 +31,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage."""
+    """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage.
+
+    Interrupted it is 130; 141 where whoever read the output went away.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     try:
         if words[:1] == ["generate"]:
@@ -39,10 +43,19 @@ def main(arguments: list[str] | None = None) -> int:
             return generate(words[1:])
         return _main(words)
     except UsageError as error:
-        sys.stderr.write(f"mtplx-tui: {error}\n")
+        tell(str(error))
         return 2
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # What is still held back for standard output has no reader; Python writes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+
+
+def tell(message: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -51,6 +64,7 @@ def parser(program: str, description: str, examples: str) -> argparse.ArgumentPa
         prog=program,
         description=description,
         epilog=examples,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
@@ -66,6 +80,7 @@ def _main(words: list[str]) -> int:
         from importlib.metadata import version
 
         sys.stdout.write(f"mtplx-tui {version('mtplx-tui')}\n")
+        sys.stdout.flush()
         return 0
     from mtplx_tui.opening import open_app
 

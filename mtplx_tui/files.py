@@ -1,4 +1,4 @@
-"""Where the app's files are, and the one way a whole file is written.
+"""Where the app's files are, and the one way a whole file is written or a log is opened.
 
 Knows no setting and reads no environment: `config.find_places` fills the folders in.
 """
@@ -9,7 +9,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Places", "write_atomically"]
+__all__ = ["Places", "open_log", "write_atomically"]
+
+LOG_BYTES = 1_000_000
+"""A longer log is put aside as `.1` before a new one begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,18 @@ class Places:
     def logs(self) -> Path:
         """Logs of the app and the engine."""
         return self.state / "logs"
+
+
+def open_log(path: Path) -> int:
+    """Return a descriptor that appends to a log; where it can't be written, one that drops all."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LOG_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
+        return os.open(path, flags, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def write_atomically(path: Path, text: str) -> None:

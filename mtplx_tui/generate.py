@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
+import io
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.protocol import (
@@ -18,7 +19,6 @@ from engine.protocol import (
     ErrorInfo,
     Event,
     Finish,
-    Generate,
     LoadFailed,
     LoadModel,
     LoadProgress,
@@ -28,14 +28,12 @@ from engine.protocol import (
     RequestDone,
     RequestFailed,
     Role,
-    Sampling,
-    check_depth,
 )
 from engine.wire import plain_fields
 from mtplx_tui import config, constraint_options, link, requests
-from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
-from mtplx_tui.traces import TraceWriter
+from mtplx_tui.traces import check_trace_path, write_trace
 from mtplx_tui.view import EngineView, RequestView, apply
 
 __all__ = ["main"]
@@ -65,21 +63,22 @@ class _Failure(Exception):
 def main(words: list[str]) -> int:
     """Run the command and return its exit code."""
     options = _parsed(words)
+    job = _job(options)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        prompt = _prompt(options)
-        location = resolve(options.model)
-        return asyncio.run(_run(options, prompt, location))
+        return asyncio.run(_run(job, resolve(options.model)))
     except ModelNotFound as error:
-        return _failed(f"{error.message}; {error.remedy}", 1)
+        tell(f"{error.message}; {error.remedy}")
+        return 1
     except _Failure as error:
-        return _failed(str(error), error.exit_code)
-    except (ValueError, OSError) as error:
-        return _failed(" ".join(str(error).split()), 2 if isinstance(error, ValueError) else 1)
-
-
-def _failed(line: str, exit_code: int) -> int:
-    sys.stderr.write(f"mtplx-tui: {line}\n")
-    return exit_code
+        tell(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        tell(str(error))
+        return 1
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
@@ -121,26 +120,56 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError("give either --prompt or --messages")
     if options.raw and (options.messages is not None or options.system is not None):
         raise UsageError("--raw takes --prompt alone")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is to be done, found to be possible as far as that needs no model."""
+
+    options: requests.Options
+    bending: constraint_options.Bending
+    messages: tuple[ChatMessage, ...]
+    raw: str | None
+    n: int
+    trace: Path | None
+    is_json: bool
+
+
+def _job(options: argparse.Namespace) -> _Job:
+    """Return what is wanted. Raises UsageError naming what can't be."""
+    wanted = requests.Options(
+        system=options.system,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        min_p=options.min_p,
+        seed=options.seed,
+        depth=options.depth,
+        mode=Mode(options.mode),
+        max_tokens=options.max_tokens,
+        stop=tuple(options.stop),
+    )
     try:
-        check_depth(options.depth)
-        _sampling_given(options)
-        options.bending = constraint_options.read(options)
+        bending = constraint_options.read(options)
+        messages, raw = _prompt(options)
+        requests.check(wanted, messages=messages, raw=raw)
+        if options.trace is not None:
+            check_trace_path(options.trace)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return _Job(wanted, bending, messages, raw, options.n, options.trace, options.json)
 
 
-def _sampling_given(options: argparse.Namespace) -> Sampling:
-    names = ("temperature", "top_p", "top_k", "min_p")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    return replace(Sampling(), **given)
-
-
-def _prompt(options: argparse.Namespace) -> tuple[ChatMessage, ...] | str:
-    """Return messages, or raw text. Raises ValueError naming what is wrong with a file."""
+def _prompt(options: argparse.Namespace) -> tuple[tuple[ChatMessage, ...], str | None]:
+    """Return messages, or raw text. Raises ValueError naming what is wrong with them."""
     if options.messages is not None:
-        return _messages(options.messages)
-    text: str = sys.stdin.read() if options.prompt == "-" else options.prompt
-    return text if options.raw else (ChatMessage(Role.USER, text),)
+        return _messages(options.messages), None
+    text: str = options.prompt
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    if not text or not (options.raw or text.strip()):
+        raise ValueError("the prompt is empty")
+    return ((), text) if options.raw else ((ChatMessage(Role.USER, text),), None)
 
 
 def _messages(path: Path) -> tuple[ChatMessage, ...]:
@@ -149,7 +178,7 @@ def _messages(path: Path) -> tuple[ChatMessage, ...]:
         content = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(content, list) or not content:
         raise ValueError(wanted)
@@ -163,49 +192,38 @@ def _messages(path: Path) -> tuple[ChatMessage, ...]:
     return tuple(messages)
 
 
-async def _run(
-    options: argparse.Namespace, prompt: tuple[ChatMessage, ...] | str, location: Location
-) -> int:
+async def _run(job: _Job, location: Location) -> int:
     engine = _Engine()
     try:
         model = await engine.load(location)
-        first = options.bending.put_on(_command(options, prompt, model))
-        ahead = _IN_FLIGHT if options.json else 1
-        for index in range(options.n + ahead - 1):
-            if index < options.n:
-                seed = (first.seed + index) % 2**64
-                engine.link.send(replace(first, request=str(index), seed=seed))
-            number = index - ahead + 1
-            if number >= 0:
-                view = await engine.complete(str(number), None if options.json else _write)
-                if options.trace:
-                    _keep_trace(options.trace, number, engine)
-                if options.json:
-                    _write(json.dumps(_document(view, model), ensure_ascii=False))
-                _write("\n")
+        for note in engine.notes(model, job.options.depth):
+            tell(note)
+        await _complete(engine, job, model)
     finally:
         await engine.link.close()
     return 0
 
 
-def _command(
-    options: argparse.Namespace, prompt: tuple[ChatMessage, ...] | str, model: ModelInfo
-) -> Generate:
-    wanted = requests.Options(
-        system=options.system,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        min_p=options.min_p,
-        seed=options.seed,
-        depth=options.depth,
-        mode=Mode(options.mode),
-        max_tokens=options.max_tokens,
-        stop=tuple(options.stop),
-    )
-    if isinstance(prompt, str):
-        return requests.build("0", model, wanted, raw=prompt)
-    return requests.build("0", model, wanted, messages=prompt)
+async def _complete(engine: _Engine, job: _Job, model: ModelInfo) -> None:
+    """Run all completions, and print and keep them in their order."""
+    built = requests.build("0", model, job.options, messages=job.messages, raw=job.raw)
+    first = job.bending.put_on(built)
+    ahead = _IN_FLIGHT if job.is_json else 1
+    for index in range(job.n + ahead - 1):
+        if index < job.n:
+            seed = (first.seed + index) % 2**64
+            engine.link.send(replace(first, request=str(index), seed=seed))
+        number = index - ahead + 1
+        if number >= 0:
+            view = await engine.complete(str(number), None if job.is_json else _write)
+            if job.trace is not None:
+                write_trace(_numbered(job.trace, number), [*engine.preamble, *engine.answer])
+            _write(f"{_json(_document(view, model))}\n" if job.is_json else "\n")
+
+
+def _numbered(path: Path, index: int) -> Path:
+    """Return the trace's path for a completion: the first has it as it was given."""
+    return path.with_name(f"{path.stem}-{index}{path.suffix}") if index else path
 
 
 def _write(text: str) -> None:
@@ -218,10 +236,11 @@ class _Engine:
 
     def __init__(self) -> None:
         places = config.find_places()
-        settings, _ = config.load_settings(places)
-        start = functools.partial(
-            link.spawn, places.logs / "engine.log", places.cache, settings.blas
-        )
+        settings, problems = config.load_settings(places)
+        for problem in problems:
+            tell(problem)
+        command = link.engine_command(places.cache, settings.blas)
+        start = functools.partial(link.spawn, command, places.logs / "engine.log")
         self._events: asyncio.Queue[Event | ErrorInfo] = asyncio.Queue()
         self.link = link.EngineLink(self._take, self._events.put_nowait, start)
         self._view = EngineView()
@@ -254,9 +273,18 @@ class _Engine:
             if isinstance(event, LoadFailed):
                 raise _Failure(event.error)
             if isinstance(event, LoadProgress):
-                _tell(event)
-        _tell(None)
+                _show_progress(event)
+        _show_progress(None)
         return self._view.model
+
+    def notes(self, model: ModelInfo, depth: int) -> list[str]:
+        """Return why this is slower than what was asked for."""
+        found = []
+        if self._view.engine is not None and self._view.engine.blas_note:
+            found.append(self._view.engine.blas_note)
+        if model.head is None and depth:
+            found.append(f"{model.name} is decoded plainly: {model.head_note}")
+        return found
 
     async def complete(self, request: str, show: Callable[[str], None] | None) -> RequestView:
         """Wait for the end of a completion that was sent; others may be in flight."""
@@ -275,14 +303,7 @@ class _Engine:
         return self._ended.pop(request)
 
 
-def _keep_trace(path: Path, number: int, engine: _Engine) -> None:
-    trace = TraceWriter(path, number, engine.preamble)
-    for event in engine.answer:
-        trace.put(event)
-    trace.close()
-
-
-def _tell(progress: LoadProgress | None) -> None:
+def _show_progress(progress: LoadProgress | None) -> None:
     """Show a load's progress on one line of a terminal, and take it away at the end."""
     if not sys.stderr.isatty():
         return
@@ -293,6 +314,11 @@ def _tell(progress: LoadProgress | None) -> None:
             line += f" {100 * progress.done // progress.total} %"
     sys.stderr.write(f"\r\x1b[K{line}")
     sys.stderr.flush()
+
+
+def _json(document: dict[str, object]) -> str:
+    """Return one line, which standard output can take whatever its encoding."""
+    return json.dumps(document, ensure_ascii=(sys.stdout.encoding or "utf-8").lower() != "utf-8")
 
 
 def _document(request: RequestView, model: ModelInfo) -> dict[str, object]:

@@ -7,9 +7,10 @@ loop; `spawn` needs none, so the engine can start while the front end is still i
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engine import wire
@@ -22,6 +23,7 @@ from engine.protocol import (
     Event,
     Shutdown,
 )
+from mtplx_tui.files import open_log
 
 LINE_LIMIT = 64 * 2**20
 """Bytes: longer than any batch the engine may write."""
@@ -35,17 +37,25 @@ class EngineGone(ConnectionError):
     """A command could not be sent: the engine process is not there."""
 
 
-def spawn(log: Path, cache: Path, blas: str) -> subprocess.Popen[bytes]:
-    """Start an engine process whose stderr, native output too, goes to a log file.
+def engine_command(cache: Path, blas: str) -> list[str]:
+    """Return the command line of the engine.
 
     Args:
-        log: appended to.
         cache: folder for what the engine makes once and keeps.
         blas: "auto" or "stock"; see `engine.blas`.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "engine", "--blas", blas, "--cache", str(cache)]
-    with log.open("ab") as output:
+    return [sys.executable, "-P", "-m", "engine", "--blas", blas, "--cache", str(cache)]
+
+
+def spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start an engine process whose stderr, native output too, goes to a log file.
+
+    Args:
+        command: a command line that speaks `engine.wire`, such as `engine_command` gives.
+        log: appended to; where it can't be written, what would go there is dropped.
+    """
+    output = open_log(log)
+    try:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -53,6 +63,8 @@ def spawn(log: Path, cache: Path, blas: str) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
         )
+    finally:
+        os.close(output)
 
 
 class EngineLink:
@@ -72,6 +84,7 @@ class EngineLink:
         self._on_gone = on_gone
         self._start = start
         self._process: subprocess.Popen[bytes] | None = None
+        self._pipe: _CommandPipe | None = None
         self._reading: asyncio.Task[None] | None = None
         self._is_closing = False
 
@@ -86,20 +99,22 @@ class EngineLink:
             raise RuntimeError("an engine process is there already")
         self._is_closing = False
         self._process = process or self._start()
-        self._reading = asyncio.get_running_loop().create_task(self._read(self._process))
+        self._pipe = _CommandPipe(self._process)
+        self._reading = asyncio.get_running_loop().create_task(
+            self._read(self._process, self._pipe)
+        )
 
     def send(self, command: Command) -> None:
-        """Write a command to the engine.
+        """Write a command to the engine; never waits for it.
 
         Raises:
             EngineGone: there is no engine process to take it.
         """
-        if self._process is None or self._process.stdin is None:
+        if self._pipe is None:
             raise EngineGone("the engine is not running")
         try:
-            self._process.stdin.write(wire.encode([command]))
-            self._process.stdin.flush()
-        except OSError as error:
+            self._pipe.write(wire.encode([command]))
+        except BrokenPipeError as error:
             raise EngineGone("the engine is not running") from error
 
     async def close(self) -> None:
@@ -114,14 +129,15 @@ class EngineLink:
             process.terminate()
         await asyncio.to_thread(_wait_or_kill, process)
         if reading is not None:
-            await reading
+            # Whoever stops waiting here must not stop the reading, which lets go of the process.
+            await asyncio.shield(reading)
 
     async def restart(self) -> None:
         """End the engine, whatever it is doing, and start another."""
         await self.close()
         self.open()
 
-    async def _read(self, process: subprocess.Popen[bytes]) -> None:
+    async def _read(self, process: subprocess.Popen[bytes], pipe: _CommandPipe) -> None:
         reader = asyncio.StreamReader(limit=LINE_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()
@@ -130,19 +146,24 @@ class EngineLink:
             reason = await self._pump(reader)
         finally:
             transport.close()
+        # An engine whose command pipe closes leaves, also one that was given up.
+        pipe.close()
+        self._pipe = None
         await asyncio.to_thread(_wait_or_kill, process)
-        if process.stdin is not None:
-            _close_quietly(process)
         self._process = None
         if not self._is_closing:
             self._on_gone(reason or _obituary(process.returncode))
 
     async def _pump(self, reader: asyncio.StreamReader) -> ErrorInfo | None:
         """Hand batches on until the pipe ends; return why it was given up, if it was."""
-        while line := await reader.readline():
+        while True:
             try:
+                line = await reader.readline()
+                # A line without an end is what a process that was killed was writing.
+                if not line.endswith(b"\n"):
+                    return None
                 events = wire.decode(line)
-            except wire.WireError as error:
+            except ValueError as error:  # no message, or a line beyond LINE_LIMIT
                 return ErrorInfo(f"the engine sent something unreadable: {error}", RESTART)
             first = events[0] if events else None
             if isinstance(first, EngineStarted) and first.protocol != PROTOCOL_VERSION:
@@ -154,7 +175,6 @@ class EngineLink:
             if isinstance(first, EngineFailed):
                 return first.error
             self._on_events(events)
-        return None
 
 
 RESTART = "restart the engine; its log tells more"
@@ -166,13 +186,38 @@ def _obituary(returncode: int) -> ErrorInfo:
     return ErrorInfo(f"the engine ended with exit code {returncode}", RESTART)
 
 
-def _close_quietly(process: subprocess.Popen[bytes]) -> None:
-    """Close the command pipe; unsent bytes have no reader any more."""
-    try:
-        if process.stdin is not None:
-            process.stdin.close()
-    except BrokenPipeError:
-        process.stdin = None
+class _CommandPipe:
+    """The way to a process's standard input. What the process is slow to take waits here."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is None:
+            raise ValueError("the process has no command pipe")
+        self._file = process.stdin
+        self._loop = asyncio.get_running_loop()
+        self._waiting = bytearray()
+        os.set_blocking(self._file.fileno(), False)
+
+    def write(self, data: bytes) -> None:
+        """Take data. Raises BrokenPipeError where nobody will read it."""
+        self._waiting += data
+        try:
+            while self._waiting:
+                del self._waiting[: os.write(self._file.fileno(), self._waiting)]
+        except BlockingIOError:
+            self._loop.add_writer(self._file.fileno(), self._go_on)
+
+    def _go_on(self) -> None:
+        self._loop.remove_writer(self._file.fileno())
+        try:
+            self.write(b"")
+        except BrokenPipeError:
+            # The process is gone, which its reader notices and tells.
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """End the pipe; what waits has no reader any more."""
+        self._loop.remove_writer(self._file.fileno())
+        self._file.close()
 
 
 def _wait_or_kill(process: subprocess.Popen[bytes]) -> None:

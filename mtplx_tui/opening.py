@@ -6,9 +6,9 @@ The engine process starts before Textual is imported, so both come up at the sam
 from __future__ import annotations
 
 import functools
-import sys
 
 from mtplx_tui import config, link
+from mtplx_tui.cli import tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.term import TerminalRefused, check_terminal
 
@@ -30,15 +30,19 @@ def open_app(model: str | None) -> int:
         if model is not None:
             resolve(model)
     except TerminalRefused as error:
-        sys.stderr.write(f"mtplx-tui: {error}\n")
+        tell(str(error))
         return 2
     except ModelNotFound as error:
-        sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
+        tell(f"{error.message}; {error.remedy}")
         return 1
     places = config.find_places()
     settings, problems = config.load_settings(places)
-    start = functools.partial(link.spawn, places.logs / "engine.log", places.cache, settings.blas)
-    process = start()
+    command = link.engine_command(places.cache, settings.blas)
+    start = functools.partial(link.spawn, command, places.logs / "engine.log")
+    try:
+        process = start()
+    except OSError:
+        process = None  # the app tries again, and tells
     from mtplx_tui.app import run
 
     return run(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from engine.protocol import ChatMessage, Generate, Mode, ModelInfo, Role, Sampling
 
-__all__ = ["Options", "build", "resolved"]
+__all__ = ["Options", "build", "check", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,23 @@ def build(
     Raises:
         ValueError: one line that names what does not fit.
     """
-    conversation = tuple(messages)
+    return _built(request, model.sampling, options, tuple(messages), raw)
+
+
+def check(
+    options: Options, *, messages: Sequence[ChatMessage] = (), raw: str | None = None
+) -> None:
+    """Raise ValueError where `build` would, whatever the model."""
+    _built("", Sampling(), options, tuple(messages), raw)
+
+
+def _built(
+    request: str,
+    own: Sampling,
+    options: Options,
+    conversation: tuple[ChatMessage, ...],
+    raw: str | None,
+) -> Generate:
     if options.system is not None:
         if raw is not None:
             raise ValueError("a raw prompt takes no system text")
@@ -67,7 +83,7 @@ def build(
         request=request,
         messages=conversation,
         raw=raw,
-        sampling=_sampling(model.sampling, options),
+        sampling=_sampling(own, options),
         seed=secrets.randbits(63) if options.seed is None else options.seed,
         depth=options.depth,
         mode=options.mode,

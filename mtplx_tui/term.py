@@ -7,21 +7,22 @@ where libraries and child processes write, lead into a log.
 
 from __future__ import annotations
 
+import codecs
 import faulthandler
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mtplx_tui.config import Terminal
+from mtplx_tui.files import open_log
 
 __all__ = ["TerminalRefused", "check_terminal", "private_terminal"]
 
 HINT = "`mtplx-tui generate --help` shows how to work without it"
-LOG_BYTES = 1_000_000
-"""A longer log is put aside as `.1` before a new one begins."""
 
 
 class TerminalRefused(Exception):
@@ -39,17 +40,18 @@ def check_terminal(terminal: Terminal) -> None:
 
 
 @contextmanager
-def private_terminal(log: Path) -> Generator[None]:
+def private_terminal(log: Path, *, is_utf8: bool = True) -> Generator[None]:
     """Keep the terminal for Textual alone; what else is written goes to a log.
 
     Args:
         log: appended to; where it can't be written, what would go there is dropped.
+        is_utf8: whether the terminal takes UTF-8; what another can't show is shown plainer.
     """
     kept_out, kept_err = sys.__stdout__, sys.__stderr__
     _flush()
     saved = [os.dup(1), os.dup(2)]
-    handle = _open_handle(saved[1])
-    descriptor = _open_log(log)
+    handle = _open_handle(saved[1], is_utf8=is_utf8)
+    descriptor = open_log(log)
     sys.__stdout__ = sys.__stderr__ = handle
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -67,26 +69,42 @@ def private_terminal(log: Path) -> Generator[None]:
         _close(handle)
 
 
-def _open_handle(descriptor: int) -> io.TextIOWrapper:
+def _open_handle(descriptor: int, *, is_utf8: bool) -> io.TextIOWrapper:
     """Return a handle of its own on a terminal, which no child process inherits."""
     kept = sys.__stderr__
-    return open(
-        os.dup(descriptor),
-        "w",
-        encoding=(kept.encoding if kept is not None else None) or "utf-8",
-        errors="replace",
-    )
+    encoding = (kept.encoding if kept is not None else None) or "utf-8"
+    if not is_utf8 and encoding.lower() == "utf-8":
+        encoding = "ascii"  # Python writes UTF-8 in the C locale, which promises no more than this
+    codecs.register_error(_PLAINER, _plainer)
+    return open(os.dup(descriptor), "w", encoding=encoding, errors=_PLAINER)
 
 
-def _open_log(path: Path) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > LOG_BYTES:
-            path.replace(path.with_name(f"{path.name}.1"))
-        return os.open(path, flags, 0o600)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+_PLAINER = "mtplx-tui-plainer"
+_LIKENESS = {
+    "·": "-",
+    "…": ".",
+    "×": "x",
+    "–": "-",
+    "’": "'",
+    "▕": "|",
+    "▏": "|",
+    "│": "|",
+    "─": "-",
+}
+
+
+def _plainer(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding lacks by something like it, of the same width."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_LIKENESS.get(sign) or "?" * _cells(sign) for sign in lacking), error.end
+
+
+def _cells(sign: str) -> int:
+    if unicodedata.category(sign) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in ("W", "F") else 1
 
 
 def _flush() -> None:

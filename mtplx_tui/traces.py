@@ -7,61 +7,61 @@ from __future__ import annotations
 
 import json
 import platform
+import tempfile
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TextIO
 
 from engine import wire
 from engine.protocol import PROTOCOL_VERSION, Event
+from mtplx_tui.files import write_atomically
 
-__all__ = ["TraceWriter", "read_trace"]
+__all__ = ["check_trace_path", "read_trace", "write_trace"]
 
 
-class TraceWriter:
-    """Writes one request's events.
+def check_trace_path(path: Path) -> None:
+    """Raise ValueError, one line, unless a trace can be written there."""
+    if not path.name or (path.exists() and not path.is_file()):
+        raise ValueError(f"{path} can't be a trace: it is no ordinary file")
+    try:
+        with tempfile.TemporaryFile(dir=path.resolve().parent) as trial:
+            trial.write(b"\n")
+    except OSError as error:
+        raise ValueError(f"{path} can't be written: {error.strerror}") from error
+
+
+def write_trace(path: Path, events: Iterable[Event]) -> None:
+    """Write a trace whole: until then, what was there stays.
 
     Args:
-        path: of the file, which is replaced; completion 1 and later add their number to it.
-        number: of the completion.
-        before: what led here, the engine's and the model's own events.
+        path: of the file, which is replaced.
+        events: of one request, behind the engine's and the model's own.
+
+    Raises:
+        OSError: it could not be written.
     """
-
-    def __init__(self, path: Path, number: int, before: Iterable[Event]) -> None:
-        name = f"{path.stem}-{number}{path.suffix}" if number else path.name
-        self._file: TextIO = path.with_name(name).open("w", encoding="utf-8")
-        self._line(
-            {
-                "trace": PROTOCOL_VERSION,
-                "mtplx_tui": version("mtplx-tui"),
-                "machine": f"{platform.system()} {platform.machine()}",
-                "python": platform.python_version(),
-            }
-        )
-        for event in before:
-            self.put(event)
-
-    def put(self, event: Event) -> None:
-        """Write an event."""
-        self._line(wire.to_plain(event))
-
-    def close(self) -> None:
-        """End the file."""
-        self._file.close()
-
-    def _line(self, content: dict[str, object]) -> None:
-        self._file.write(json.dumps(content, ensure_ascii=False) + "\n")
+    header = {
+        "trace": PROTOCOL_VERSION,
+        "mtplx_tui": version("mtplx-tui"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    lines = [header, *(wire.to_plain(event) for event in events)]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_trace(path: Path) -> list[Event]:
-    """Return the events of a trace; the header's lines are left out.
+    """Return the events of a trace; its header is left out.
 
     Raises:
-        wire.WireError: a line that is no event of this version.
+        wire.WireError: it is no trace, or one of another version.
+        OSError: it can't be read.
     """
-    events: list[Event] = []
-    for line in path.read_text("utf-8").splitlines():
-        content = json.loads(line)
-        if "is" in content:
-            events.append(wire.from_plain(content))
-    return events
+    try:
+        header, *events = (json.loads(line) for line in path.read_bytes().splitlines())
+    except ValueError as error:
+        raise wire.WireError(f"{path} is no trace: {error}") from error
+    made_by = header.get("trace") if isinstance(header, dict) else None
+    if made_by != PROTOCOL_VERSION:
+        raise wire.WireError(f"{path} is no trace of version {PROTOCOL_VERSION}")
+    return [wire.from_plain(event) for event in events]

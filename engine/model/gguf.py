@@ -7,6 +7,7 @@ since MLX multiplies packed weights slowly there; on a GPU they stay packed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable
@@ -202,7 +203,9 @@ def _keep(weights: dict[str, mx.array], cached: Path, progress: Progress) -> Non
             "the unpacked weights could not be kept, so they are unpacked each time: %s", error
         )
     finally:
-        partial.unlink(missing_ok=True)
+        # A folder that can't be written to refuses this too, whether or not there is a file.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _load_packed(model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs) -> None:

@@ -133,7 +133,7 @@ def test_seeded_text_is_the_same_for_every_depth_on_the_stock_library(
         assert engine.started.blas == "stock"
         engine.load("demo", Path(resolve("demo").path))
         texts = {}
-        for depth in (0, 1, 3, 6):
+        for depth in (0, 1, 2, 3, 6):
             cycles, _ = engine.complete(
                 question("Hi!", seed=7, depth=depth, mode=Mode.SEEDED, max_tokens=16)
             )

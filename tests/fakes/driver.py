@@ -34,9 +34,12 @@ class EngineProcess:
 
     def __init__(self, cache: Path, blas: str = "auto") -> None:
         self.log = cache / "engine.log"
-        self.process: subprocess.Popen[bytes] = link.spawn(self.log, cache, blas)
+        self.process: subprocess.Popen[bytes] = link.spawn(
+            link.engine_command(cache, blas), self.log
+        )
         self._buffer = b""
         self._events: list[Event] = []
+        self.model: ModelInfo | None = None
         started = self.wait_for(EngineStarted)
         assert isinstance(started, EngineStarted)
         self.started = started
@@ -63,6 +66,7 @@ class EngineProcess:
         self.send(LoadModel("load", name, str(path)))
         event = self.wait_for(ModelLoaded, LoadFailed)
         assert isinstance(event, ModelLoaded), event
+        self.model = event.model
         return event.model
 
     def complete(

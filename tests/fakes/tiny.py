@@ -136,3 +136,10 @@ def vocabulary_of(letters: str) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def write_endless(folder: Path) -> Path:
+    """Write a checkpoint whose answers never end by themselves: it knows no end token."""
+    write_checkpoint(folder, max_position_embeddings=1_000_000)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}), "utf-8")
+    return folder

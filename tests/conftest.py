@@ -25,6 +25,22 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def endless_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose answers never end."""
+    return tiny.write_endless(tmp_path_factory.mktemp("models") / "endless")
+
+
+@pytest.fixture
+def home(tmp_path: Path, engine_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person's own folder, empty but for the cache that all tests share."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "cache").symlink_to(engine_cache)
+    monkeypatch.setenv("MTPLX_TUI_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_engine(engine_cache: Path) -> Iterator[EngineProcess]:
     """An engine with the demo model."""
     engine = EngineProcess(engine_cache)
