@@ -154,7 +154,7 @@ class MtplxApp(App[int]):
         if self._link is None:
             return
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, 128 + number)
         self._open_engine()
 
@@ -193,8 +193,7 @@ class MtplxApp(App[int]):
         """Do what an event asks of the app itself."""
         match event:
             case EngineStarted(blas_note=note):
-                if note:
-                    self._show_note(note)
+                self._show_note(note)
                 self._load_wanted()
             case ModelLoaded(model=model):
                 self._load = None
@@ -338,9 +337,10 @@ class MtplxApp(App[int]):
 
     def _show_note(self, note: str) -> None:
         """Show something in the status bar for a while, once."""
-        if note != self._note:
+        if note and note != self._note:
             self._note = note
             self.set_timer(NOTE_S, self._drop_note)
+            self._show_status_soon()
 
     def _drop_note(self) -> None:
         self._note = ""
@@ -374,7 +374,10 @@ class MtplxApp(App[int]):
     # Actions
 
     def on_resize(self, event: Resize) -> None:
-        """Cover a screen that can't be read."""
+        """Cover a screen that can't be read, and tell where one is tight."""
+        from mtplx_tui.screens.too_small import why_tight
+
+        self._show_note(why_tight(event.size))
         self._cover(event.size)
 
     def _cover(self, size: Size) -> None:
@@ -466,7 +469,7 @@ def run(  # noqa: PLR0913 - all that opening found out
         The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
     """
     log = places.logs / "app.log"
-    with private_terminal(log):
+    with private_terminal(log, is_utf8=terminal.is_utf8):
         app = MtplxApp(
             places=places,
             settings=settings,

@@ -11,11 +11,19 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 LEAST_COLUMNS, LEAST_ROWS = 60, 16
+GOOD_COLUMNS, GOOD_ROWS = 80, 24
 
 
 def is_too_small(size: Size) -> bool:
     """Whether nothing useful can be shown in a terminal of this size."""
     return size.width < LEAST_COLUMNS or size.height < LEAST_ROWS
+
+
+def why_tight(size: Size) -> str:
+    """Return what to tell where there is less room than the app is made for; else nothing."""
+    if size.width >= GOOD_COLUMNS and size.height >= GOOD_ROWS:
+        return ""
+    return f"{size.width} × {size.height} is tight; {GOOD_COLUMNS} × {GOOD_ROWS} is comfortable"
 
 
 class TooSmall(ModalScreen[None]):
@@ -35,12 +43,15 @@ class TooSmall(ModalScreen[None]):
     def _fit(self) -> None:
         size = self.app.size
         if not is_too_small(size):
-            self.dismiss()
+            # A second look can come before the first one's leave is through.
+            if self.is_current:
+                self.dismiss()
             return
         self.query_one(Static).update(
             Content(
                 f"{size.width} × {size.height} is too small\n"
-                f"{LEAST_COLUMNS} × {LEAST_ROWS} will do, 80 × 24 is comfortable\n"
+                f"{LEAST_COLUMNS} × {LEAST_ROWS} will do, "
+                f"{GOOD_COLUMNS} × {GOOD_ROWS} is comfortable\n"
                 "everything goes on; ctrl+q leaves"
             )
         )

@@ -1,0 +1,274 @@
+"""The app's life as a process: a real terminal, a real engine, and what may happen to both."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from engine.protocol import Role
+from mtplx_tui.chats.model import Turn, TurnStatus
+from mtplx_tui.chats.store import Store
+from tests.fakes.processes import children, comes_true, is_gone
+from tests.fakes.terminal import Terminal
+
+PROGRAM = Path(sys.executable).with_name("mtplx-tui")
+CTRL_L, CTRL_Q, CTRL_R, ENTER = "\x0c", "\x11", "\x12", "\r"
+READY = "Type a question below"
+LIMITED = 'ulimit -f 4; exec "$0" "$@"'
+"""A shell's line: no file may grow past two kilobytes, as on a full disk."""
+
+
+class Start(Protocol):
+    """Starts the app in a terminal."""
+
+    def __call__(
+        self,
+        *words: str | Path,
+        size: tuple[int, int] = (100, 30),
+        shell: str = "",
+        **environment: str,
+    ) -> Terminal: ...
+
+
+@pytest.fixture
+def start(home: Path) -> Iterator[Start]:
+    assert home.is_dir()
+    started: list[Terminal] = []
+
+    def run(
+        *words: str | Path,
+        size: tuple[int, int] = (100, 30),
+        shell: str = "",
+        **environment: str,
+    ) -> Terminal:
+        plain = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+        command = [PROGRAM, *words]
+        if shell:
+            command = ["/bin/sh", "-c", shell, *command]
+        started.append(Terminal(command, {**os.environ, **plain, **environment}, size))
+        return started[-1]
+
+    yield run
+    for terminal in started:
+        terminal.close()
+
+
+@pytest.fixture
+def answering(start: Start, endless_folder: Path) -> Terminal:
+    """The app, in the midst of an answer."""
+    terminal = start(endless_folder)
+    ask(terminal, "Hello")
+    return terminal
+
+
+def ask(terminal: Terminal, question: str) -> None:
+    """Ask, and wait until the answer is under way."""
+    terminal.shows(READY)
+    terminal.press(question + ENTER)
+    terminal.shows("generating", "tok/s")
+
+
+def the_engine(terminal: Terminal) -> int:
+    (engine,) = children(terminal.process.pid)
+    return engine
+
+
+def the_answer(home: Path) -> Turn:
+    """Return the one answer on disk."""
+    store = Store(home / "chats")
+    (summary,) = store.summaries()
+    turns = store.read(summary.id).turns.values()
+    (answer,) = [turn for turn in turns if turn.role is Role.ASSISTANT]
+    return answer
+
+
+@pytest.mark.slow
+def test_the_demo_is_asked_and_answers(start: Start, home: Path) -> None:
+    terminal = start("demo")
+    ask(terminal, "Why is the sky blue?")
+    terminal.press("\x1b")
+    terminal.shows("ready")
+    assert "demo" in terminal.text
+    assert "depth 3" in terminal.text
+    terminal.press(CTRL_Q)
+    assert terminal.end() == 0
+    answer = the_answer(home)
+    assert answer.status in (TurnStatus.STOPPED, TurnStatus.DONE)
+    assert answer.text.split()[0] in terminal.text or answer.text.split()[0].encode() in (
+        terminal.written
+    )
+
+
+class TestTheEngineDies:
+    def test_in_mid_answer_and_is_started_again(
+        self, answering: Terminal, home: Path, endless_folder: Path
+    ) -> None:
+        first = the_engine(answering)
+        os.kill(first, signal.SIGKILL)
+        seconds = answering.shows("the engine was ended by signal 9", "stopped", within_s=2)
+        assert seconds < 2
+        answering.shows("cut: the engine ended")
+        answer = the_answer(home)
+        assert answer.status is TurnStatus.CUT
+        assert answer.text
+        answering.press(CTRL_R)
+        answering.shows("Ask something", "ready")
+        assert str(endless_folder)[-12:] in answering.text
+        assert the_engine(answering) != first
+        answering.press("Again" + ENTER)
+        answering.shows("generating")
+
+
+class TestTheAppIsKilled:
+    def test_the_last_second_is_all_that_is_lost(
+        self, answering: Terminal, start: Start, home: Path, endless_folder: Path
+    ) -> None:
+        engine = the_engine(answering)
+        (file,) = (home / "chats").glob("*.jsonl")
+        size = file.stat().st_size
+        answering.until(lambda: file.stat().st_size > size, "more of the answer on disk")
+        answering.process.kill()
+        at = time.time()
+        answering.end()
+        assert comes_true(lambda: is_gone(engine), within_s=5)
+        assert file.stat().st_mtime > at - 1.0
+        answer = the_answer(home)
+        assert answer.status is TurnStatus.CUT
+        assert len(answer.text) > 20
+        again = start(endless_folder, size=(120, 40))
+        again.shows(READY, "Hello")
+        again.press(CTRL_L)
+        again.shows("esc back to the prompt")
+        again.press(ENTER)
+        again.shows("cut: the app ended")
+
+
+class TestSignals:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+    def test_the_terminal_is_as_it_was(
+        self, start: Start, endless_folder: Path, number: signal.Signals
+    ) -> None:
+        terminal = start(endless_folder)
+        before = terminal.modes
+        terminal.shows(READY)
+        assert terminal.modes != before
+        engine = the_engine(terminal)
+        os.kill(terminal.process.pid, number)
+        assert terminal.end() == 128 + number
+        assert terminal.modes == before
+        for mode in (b"1049", b"1000", b"1003", b"1006", b"2004"):
+            assert terminal.written.rfind(b"\x1b[?%bl" % mode) > terminal.written.rfind(
+                b"\x1b[?%bh" % mode
+            )
+        assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
+        assert comes_true(lambda: is_gone(engine), within_s=5)
+
+    def test_a_terminal_that_is_taken_away_leaves_nothing_behind(
+        self, answering: Terminal, home: Path
+    ) -> None:
+        engine = the_engine(answering)
+        answering.hang_up()
+        assert answering.process.wait(15) == 128 + signal.SIGHUP
+        assert is_gone(engine)
+        assert the_answer(home).text
+
+
+class TestSize:
+    def test_too_small_is_told_and_gets_well(self, start: Start, endless_folder: Path) -> None:
+        terminal = start(endless_folder, size=(50, 12))
+        terminal.shows("50 × 12 is too small")
+        terminal.resize(100, 30)
+        terminal.shows(READY, "mtplx-tui")
+        terminal.resize(20, 5)
+        terminal.shows("too small")
+        terminal.resize(79, 23)
+        terminal.shows(READY)
+        terminal.press(CTRL_Q)
+        assert terminal.end() == 0
+
+    def test_less_than_80_by_24_is_told_and_works(self, start: Start, endless_folder: Path) -> None:
+        terminal = start(endless_folder, size=(79, 23))
+        terminal.shows("79 × 23 is tight; 80 × 24 is comfortable")
+        ask(terminal, "Hello")
+
+
+class TestRefused:
+    @pytest.mark.parametrize("name", ["dumb", ""])
+    def test_a_dumb_terminal(self, start: Start, name: str) -> None:
+        terminal = start("demo", TERM=name)
+        assert terminal.end() == 2
+        assert terminal.written.count(b"\n") == 1
+        assert b"\x1b" not in terminal.written
+        assert b"mtplx-tui generate" in terminal.written
+
+    def test_no_terminal(self) -> None:
+        done = subprocess.run(
+            [PROGRAM],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TERM": "xterm"},
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.count("\n") == 1
+        assert "mtplx-tui generate" in done.stderr
+
+    def test_an_unknown_model(self, start: Start) -> None:
+        terminal = start("nowhere")
+        assert terminal.end() == 1
+        assert b"there is no folder nowhere" in terminal.written
+        assert b"\x1b" not in terminal.written
+
+
+class TestDisk:
+    def test_a_home_that_cannot_be_written_leaves_the_chat_in_memory(
+        self, start: Start, tmp_path: Path, endless_folder: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        terminal = start(endless_folder, MTPLX_TUI_HOME=str(tmp_path / "file"))
+        ask(terminal, "Hello")
+        terminal.shows("kept in memory only")
+        terminal.press(CTRL_Q)
+        assert terminal.end() == 0
+
+    def test_a_full_disk_leaves_the_chat_in_memory(
+        self, start: Start, home: Path, endless_folder: Path
+    ) -> None:
+        terminal = start(endless_folder, shell=LIMITED)
+        ask(terminal, "Hello")
+        terminal.shows("kept in memory only: File too large", "generating")
+        terminal.press(CTRL_Q)
+        assert terminal.end() == 0
+        assert the_answer(home).status is TurnStatus.CUT
+
+
+COLOR = re.compile(rb"\x1b\[(?:[\d;]*;)?(?:[34][0-7]|[34]8|9[0-7]|10[0-7])(?:;[\d;]*)?m")
+
+
+class TestPlainTerminals:
+    def test_no_color(self, start: Start, endless_folder: Path) -> None:
+        terminal = start(endless_folder, NO_COLOR="1")
+        ask(terminal, "Hello")
+        assert b"\x1b[1;" in terminal.written
+        assert not COLOR.search(terminal.written), COLOR.search(terminal.written)
+
+    def test_color(self, start: Start, endless_folder: Path) -> None:
+        terminal = start(endless_folder)
+        terminal.shows(READY)
+        assert COLOR.search(terminal.written)
+
+    def test_a_locale_without_unicode_gets_ascii(self, start: Start, endless_folder: Path) -> None:
+        terminal = start(endless_folder, LC_ALL="en_US.ISO-8859-1")
+        ask(terminal, "Hello")
+        odd = sorted(set(terminal.written.decode("utf-8", "replace")) - set(map(chr, range(128))))
+        assert odd == []
