@@ -129,11 +129,16 @@ def likeliest(scaled: mx.array, count: int) -> mx.array:
         int32 [rows, count].
     """
     vocabulary = scaled.shape[-1]
-    keys = _order_keys(scaled)
-    if count < vocabulary:
-        keys = -mx.partition(-keys, count - 1, axis=-1)[:, :count]
-    keys = -mx.sort(-keys, axis=-1)
-    return (vocabulary - 1 - (keys & 0xFFFFFFFF)).astype(mx.int32)
+    if count * _BLOCK * 8 > vocabulary:
+        return _sorted_ids(scaled, mx.arange(vocabulary, dtype=mx.int32), count)
+    spare = -vocabulary % _BLOCK
+    padded = mx.pad(scaled, [(0, 0), (0, spare)], constant_values=-mx.inf) if spare else scaled
+    blocks = padded.reshape(len(scaled), -1, _BLOCK)
+    numbers = mx.arange(blocks.shape[1], dtype=mx.int32)
+    best = _sorted_ids(mx.max(blocks, axis=-1), numbers, count)
+    ids = best[..., None] * _BLOCK + mx.arange(_BLOCK, dtype=mx.int32)
+    kept = mx.take_along_axis(blocks, best[..., None], axis=1)
+    return _sorted_ids(kept.reshape(len(scaled), -1), ids.reshape(len(scaled), -1), count)
 
 
 def _bent(logits: mx.array, rules: RowRules) -> mx.array:
@@ -155,16 +160,37 @@ def _bent(logits: mx.array, rules: RowRules) -> mx.array:
     return logits
 
 
-def _order_keys(scaled: mx.array) -> mx.array:
+_BLOCK = 64
+"""Entries whose largest is looked at first. Each of the `count` largest entries is in one of the
+`count` blocks whose largest come first: any other block has that many entries before its own."""
+
+
+def _sorted_ids(values: mx.array, ids: mx.array, count: int) -> mx.array:
+    """Return the ids of the `count` largest values, largest first, ties by lower id.
+
+    Args:
+        values: float32 [rows, n].
+        ids: int32 [rows, n] or [n], each not negative.
+        count: clipped to n.
+    """
+    keys = -_order_keys(values, ids)
+    if count < keys.shape[-1]:
+        keys = mx.partition(keys, count - 1, axis=-1)[:, :count]
+    return (_LAST - (-mx.sort(keys, axis=-1) & 0xFFFFFFFF)).astype(mx.int32)
+
+
+def _order_keys(values: mx.array, ids: mx.array) -> mx.array:
     """Return int64 keys that order entries by value, then by lower id.
 
     The bits of a float32, its negative half turned round, order as the numbers do.
     """
-    vocabulary = scaled.shape[-1]
-    bits = (scaled + 0.0).view(mx.int32)
+    bits = (values + 0.0).view(mx.int32)
     rank = mx.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).astype(mx.int64)
-    ids = mx.arange(vocabulary - 1, -1, -1, dtype=mx.int64)
-    return mx.left_shift(rank, mx.array(32, dtype=mx.int64)) | ids
+    return mx.left_shift(rank, mx.array(32, dtype=mx.int64)) | (_LAST - ids).astype(mx.int64)
+
+
+_LAST = 2**31 - 1
+"""Greatest id there can be."""
 
 
 def _normalised(probs: mx.array) -> mx.array:

@@ -62,6 +62,21 @@ def test_ties_at_the_border_keep_the_lower_token() -> None:
         assert np.flatnonzero(np.array(probs[0])).tolist() == kept
 
 
+@pytest.mark.parametrize("size", [10_240, 12_001, 49_152])
+def test_a_large_vocabulary_is_cut_as_a_small_one_with_many_ties(size: int) -> None:
+    """Blocks that tie, a last block that is not full, entries that are masked out."""
+    rng = np.random.default_rng(size)
+    for top_k in (1, 2, 5, 19, 20):
+        logits = rng.integers(0, 40, (3, size)).astype(np.float32) / 8
+        logits[1] = np.where(rng.random(size) < 0.9, -np.inf, logits[1])
+        logits[2, size - 3 :] = 9
+        sampling = Sampling(0.7, 0.9, top_k)
+        got = np.array(target_distribution(mx.array(logits), sampling))
+        wanted = np.stack([reference(row, sampling) for row in logits])
+        assert np.array_equal(got > 0, wanted > 0), top_k
+        assert np.abs(got - wanted).max() < 1e-6
+
+
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16, mx.float32])
 def test_probabilities_are_float32_whatever_the_logits(dtype: mx.Dtype) -> None:
     probs = target_distribution(mx.zeros((2, 10), dtype), Sampling())
