@@ -7,12 +7,16 @@ from typing import Protocol
 import mlx.core as mx
 
 from engine.model.cache import Cache
+from engine.model.draft_head import DraftHead
 
 __all__ = ["Head"]
 
 
 class Head(Protocol):
     """A head drafts the token two places after a hidden row, given the token one place after."""
+
+    draft_head: DraftHead
+    """Which tokens the columns of `logits` stand for."""
 
     def make_cache(self) -> Cache:
         """Return an empty cache for one request."""
@@ -30,4 +34,4 @@ class Head(Protocol):
         """
 
     def logits(self, recycled: mx.array) -> mx.array:
-        """Return the draft logits of rows that `forward` gave; [1, n, hidden] to [n, vocab]."""
+        """Return draft logits of rows that `forward` gave; [1, n, hidden] to [n, columns]."""

@@ -98,8 +98,10 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     head: Head | None = None
     note = ""
     try:
-        with as_file(files("engine") / "data" / "demo" / "mtp.safetensors") as weights:
-            head = load_demo_head(weights, gguf.args, trunk, DEMO)
+        with as_file(files("engine") / "data" / "demo") as data:
+            words = (data / "frequent_tokens.txt").read_text("utf-8").split()
+            tokens = [int(word) for word in words]
+            head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, DEMO, tokens)
         trunk.tap()
     except HeadError as error:
         note = error.message

@@ -83,3 +83,28 @@ class Trunk:
         """Return the logits of normed hidden rows; [..., hidden] to [..., vocabulary]."""
         lm_head = getattr(self.model, "lm_head", None)
         return lm_head(hidden) if lm_head else self.model.model.embed_tokens.as_linear(hidden)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many columns the logits have."""
+        return self._lm_head().weight.shape[0]
+
+    def lm_head_rows(self, tokens: mx.array) -> mx.array:
+        """Return rows of the LM head, unpacked; integer [n] to [n, hidden]."""
+        layer = self._lm_head()
+        weight = layer.weight[tokens]
+        if not isinstance(layer, (nn.QuantizedLinear, nn.QuantizedEmbedding)):
+            return weight
+        biases = None if layer.biases is None else layer.biases[tokens]
+        return mx.dequantize(
+            weight,
+            layer.scales[tokens],
+            biases,
+            group_size=layer.group_size,
+            bits=layer.bits,
+            mode=layer.mode,
+        )
+
+    def _lm_head(self) -> nn.Module:
+        """Return the module that holds the LM head's weights, tied to the embedding or not."""
+        return getattr(self.model, "lm_head", None) or self.model.model.embed_tokens

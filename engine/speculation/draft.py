@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
+from engine.model.draft_head import DraftHead
 from engine.protocol import Mode, Sampling
 from engine.speculation.noise import CycleNoise
-from engine.speculation.sampling import draw, draw_with_gumbel, target_distribution
+from engine.speculation.sampling import RowRules, draw, draw_with_gumbel, target_distribution
 from engine.speculation.stream import Stream
 
 __all__ = ["GREEDY_BELOW", "Draft", "draft"]
@@ -52,18 +53,37 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
         return Draft(mx.zeros((0,), mx.uint32), None)
     is_drawn = mode is Mode.SEEDED or sampling.temperature >= GREEDY_BELOW
     own = sampling if is_drawn else replace(sampling, temperature=0.0)
+    draft_head = head.draft_head
     recycled = stream.absorb()
     tokens: list[mx.array] = []
     rows: list[mx.array] = []
     for index in range(depth):
         if index:
             recycled = head.forward(recycled, tokens[-1], cache)
-        probs = target_distribution(head.logits(recycled), own, stream.draft_rules(tokens))
+        rules = _narrowed(stream.draft_rules(tokens), draft_head)
+        probs = target_distribution(head.logits(recycled), own, rules)
         if mode is Mode.SEEDED:
-            token = draw_with_gumbel(probs, noise.gumbel(index, probs.shape[-1]))
+            gumbel = noise.gumbel(index, draft_head.vocabulary)
+            column = draw_with_gumbel(probs, draft_head.narrowed(gumbel))
         else:
-            token = draw(probs, noise.draft(index))
-        tokens.append(token)
+            column = draw(probs, noise.draft(index))
+        tokens.append(draft_head.tokens_at(column))
         rows.append(probs)
     cache.commit(0)
-    return Draft(mx.concatenate(tokens), mx.concatenate(rows), is_drawn)
+    return Draft(mx.concatenate(tokens), draft_head.widened(mx.concatenate(rows)), is_drawn)
+
+
+def _narrowed(rules: RowRules | None, draft_head: DraftHead) -> RowRules | None:
+    """Return rules for the tokens that can be drafted.
+
+    A grammar that lets none of them through is left out: the draft will be rejected.
+    """
+    if rules is None:
+        return None
+    allowed, bias, seen, deduction, banned = (
+        None if rows is None else draft_head.narrowed(rows)
+        for rows in (rules.allowed, rules.bias, rules.seen, rules.deduction, rules.banned)
+    )
+    if allowed is not None:
+        allowed = allowed | ~mx.any(allowed, axis=-1, keepdims=True)
+    return RowRules(allowed, bias, rules.repetition, seen, deduction, banned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -10,6 +11,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models import llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from engine.model.draft_head import trimmed_head
 from engine.model.heads.demo import DemoHead
 from engine.model.load import LoadedModel
 from engine.model.tokenizer import Tokenizer as ModelTokenizer
@@ -50,14 +52,16 @@ def randomise(module: llama.Model | DemoHead, seed: int) -> None:
     mx.eval(module.parameters())
 
 
-def trunk_and_head(vocabulary: int = 64, seed: int = 1) -> tuple[Trunk, DemoHead]:
-    """Return a tiny tapped trunk and a head for it."""
+def trunk_and_head(
+    vocabulary: int = 64, seed: int = 1, draftable: Sequence[int] = ()
+) -> tuple[Trunk, DemoHead]:
+    """Return a tiny tapped trunk and a head for it that drafts all tokens, or these alone."""
     args = arguments(vocabulary)
     model = llama.Model(args)
     randomise(model, seed)
     trunk = Trunk(model)
     trunk.tap()
-    head = DemoHead(args, trunk, DEMO)
+    head = DemoHead(args, trunk, DEMO, trimmed_head(trunk, draftable) if draftable else None)
     randomise(head, seed + 1)
     return trunk, head
 

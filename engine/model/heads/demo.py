@@ -7,7 +7,7 @@ logits = LM head(rmsnorm(g)),  and g, before that norm, is recycled for the next
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -18,6 +18,7 @@ from mlx_lm.models.base import create_attention_mask
 from engine.errors import HeadError
 from engine.model.arrays import read_arrays
 from engine.model.cache import Cache, kv_cache
+from engine.model.draft_head import DraftHead, full_head, trimmed_head
 from engine.model.trunk import Trunk
 from engine.verdict.families import Family
 
@@ -25,9 +26,18 @@ __all__ = ["DemoHead", "load_demo_head"]
 
 
 class DemoHead(nn.Module):
-    """See the module; its cache holds one entry a trunk position."""
+    """See the module; its cache holds one entry a trunk position.
 
-    def __init__(self, args: llama.ModelArgs, trunk: Trunk, family: Family) -> None:
+    Without a `draft_head` drafts are drawn through the trunk's own LM head.
+    """
+
+    def __init__(
+        self,
+        args: llama.ModelArgs,
+        trunk: Trunk,
+        family: Family,
+        draft_head: DraftHead | None = None,
+    ) -> None:
         super().__init__()
         self.pre_fc_norm_embedding = nn.RMSNorm(args.hidden_size, args.rms_norm_eps)
         self.pre_fc_norm_hidden = nn.RMSNorm(args.hidden_size, args.rms_norm_eps)
@@ -36,7 +46,7 @@ class DemoHead(nn.Module):
         self.norm = nn.RMSNorm(args.hidden_size, args.rms_norm_eps)
         self._is_embedding_first = family.concat == "embedding,hidden"
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
-        self._unembed: Callable[[mx.array], mx.array] = trunk.unembed
+        self.draft_head = draft_head or full_head(trunk)
 
     def make_cache(self) -> Cache:
         """Return an empty cache for one request."""
@@ -56,18 +66,30 @@ class DemoHead(nn.Module):
 
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
-        return self._unembed(self.norm(recycled))[0]
+        return self.draft_head.logits(self.norm(recycled))[0]
 
 
-def load_demo_head(path: Path, args: llama.ModelArgs, trunk: Trunk, family: Family) -> DemoHead:
+def load_demo_head(
+    path: Path, args: llama.ModelArgs, trunk: Trunk, family: Family, tokens: Sequence[int]
+) -> DemoHead:
     """Return the head with the weights of a safetensors file, in the trunk's precision.
+
+    Args:
+        path: of the file.
+        args: the trunk's shape.
+        trunk: that the head belongs to.
+        family: its contract.
+        tokens: that can be drafted. On a GPU, where a draft reads most of all its LM head, their
+            rows are packed in 4 bits; a CPU multiplies floats faster.
 
     Raises:
         HeadError: a tensor is missing, too many or of the wrong shape.
     """
-    head = DemoHead(args, trunk, family)
+    is_cpu = mx.default_device() == mx.cpu
+    draft_head = trimmed_head(trunk, tokens, None if is_cpu else 4)
+    head = DemoHead(args, trunk, family, draft_head)
     weights = read_arrays(path)
-    dtype = mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16
+    dtype = mx.float32 if is_cpu else mx.bfloat16
     try:
         head.load_weights(
             [(name.removeprefix(family.prefix), w.astype(dtype)) for name, w in weights.items()]
