@@ -75,7 +75,8 @@ class Counts:
 
     def numbers(self) -> list[float]:
         """Return `expected` as plain numbers."""
-        return [float(value) for value in memoryview(self.expected)]
+        numbers: list[float] = self.expected.tolist()  # ty: ignore[invalid-assignment]  # 1-D
+        return numbers
 
 
 def main() -> None:

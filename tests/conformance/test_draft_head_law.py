@@ -38,9 +38,7 @@ def test_a_draft_law_of_the_wrong_tokens_is_seen(
 ) -> None:
     """Claims the same probabilities for the tokens next to those that were drafted."""
     true = DraftHead.widened
-    monkeypatch.setattr(
-        DraftHead, "widened", lambda self, probs: mx.roll(true(self, probs), 1, axis=-1)
-    )
+    monkeypatch.setattr(DraftHead, "widened", lambda self, probs: mx.roll(true(self, probs), 1, -1))
     assert engine_fit(model, Mode.TOKEN, 2000).p < SUITE_P
 
 
