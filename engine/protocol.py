@@ -197,9 +197,9 @@ class Constraints:
             raise ValueError("logit_bias names a token twice")
 
 
-def check_depth(depth: int) -> None:
-    """Raise ValueError unless depth is one the engine can draft to."""
-    if not 0 <= depth <= MAX_DEPTH:
+def check_depth(depth: int | None) -> None:
+    """Raise ValueError unless depth is automatic (None) or one the engine can draft to."""
+    if depth is not None and not 0 <= depth <= MAX_DEPTH:
         raise ValueError(f"depth must be between 0 and {MAX_DEPTH}, not {depth}")
 
 
@@ -233,7 +233,8 @@ class Generate:
     sampling: Sampling = Sampling()
     seed: int = 0
     """0 to 2**64 - 1."""
-    depth: int = 3
+    depth: int | None = None
+    """None: chosen cycle by cycle from what past cycles cost and gave."""
     mode: Mode = Mode.TOKEN
     max_tokens: int | None = None
     """None: up to the end of the context."""
@@ -267,7 +268,8 @@ class SetDepth:
     """Draft to another depth from the request's next cycle on; answered by DepthSet."""
 
     request: str
-    depth: int
+    depth: int | None
+    """None: automatic from now on."""
 
     def __post_init__(self) -> None:
         check_depth(self.depth)
@@ -399,8 +401,8 @@ class RequestStarted:
     prompt_tokens: int
     sampling: Sampling
     seed: int
-    depth: int
-    """0 where the model has no head, whatever was asked for."""
+    depth: int | None
+    """None: automatic; 0 where the model has no head, whatever was asked for."""
     mode: Mode
     max_tokens: int
     """The limit in force, the context's end counted in."""
@@ -417,10 +419,10 @@ class PrefillProgress:
 
 @dataclass(frozen=True, slots=True)
 class DepthSet:
-    """SetDepth took effect: the depth of the next cycle."""
+    """SetDepth took effect: the depth of the next cycle, None where it is automatic."""
 
     request: str
-    depth: int
+    depth: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ from engine.protocol import (
     PrefillProgress,
     RequestDone,
     RequestStarted,
+    Sampling,
     TextRun,
     TokenLogprob,
 )
 from engine.speculation.cycle import CycleResult, RowLogprobs, read_prompt, run_cycle
-from engine.speculation.depth import next_depth
+from engine.speculation.depth import DepthPolicy, DepthProfile, next_depth
 from engine.speculation.grammar import json_schema
 from engine.speculation.history import History
 from engine.speculation.stream import Stream
@@ -45,13 +46,16 @@ class Request:
     Args:
         command: what was asked for.
         model: what it runs on.
+        profile: what is known beforehand of the model's costs and acceptance.
 
     Raises:
         RequestError: the prompt is empty, too long, or refused by the chat template; a token
             that does not exist is biased or banned; the grammar can't be compiled.
     """
 
-    def __init__(self, command: Generate, model: LoadedModel) -> None:
+    def __init__(
+        self, command: Generate, model: LoadedModel, profile: DepthProfile | None = None
+    ) -> None:
         self._begin = time.perf_counter()
         self.name = command.request
         self._command = command
@@ -60,6 +64,7 @@ class Request:
         self._prompt = model.tokenizer.encode(prompt, is_rendered=command.raw is None)
         self._most = _most_tokens(command, model, len(self._prompt))
         self._depth = command.depth if model.head else 0
+        self._policy = DepthPolicy(profile)
         self._stream = _stream(command, model, self._prompt)
         self._detokenizer = Detokenizer(model.tokenizer.decode)
         self._stops = StopStrings(command.stop)
@@ -86,7 +91,21 @@ class Request:
             max_tokens=self._most,
         )
 
-    def set_depth(self, depth: int) -> DepthSet:
+    @property
+    def cycles(self) -> int:
+        """How many cycles there were."""
+        return self._stream.cycle
+
+    @property
+    def sampling(self) -> Sampling:
+        """What is drawn from."""
+        return self._command.sampling
+
+    def learnt(self) -> DepthProfile:
+        """Return what is known now of the model's costs and acceptance."""
+        return self._policy.profile()
+
+    def set_depth(self, depth: int | None) -> DepthSet:
         """Draft to another depth from the next cycle on; without a head it stays 0."""
         self._depth = depth if self._model.head else 0
         return DepthSet(self.name, self._depth)
@@ -100,7 +119,8 @@ class Request:
         if self._stream.last < 0:
             return [self._read_chunk()]
         limit = len(self._prompt) + self._most - self._stream.position - 1
-        depth = next_depth(self._depth, self._most - self._count, max(1, limit))
+        chosen = self._policy.depth if self._depth is None else self._depth
+        depth = next_depth(chosen, self._most - self._count, max(1, limit))
         self._shown = []
         result = run_cycle(
             self._model.trunk,
@@ -109,6 +129,13 @@ class Request:
             self._command.sampling,
             self._command.mode,
             self._keep,
+        )
+        self._policy.learn(
+            result.depth,
+            result.accepted,
+            len(result.emitted),
+            result.total_s,
+            caught_up=result.caught_up,
         )
         events: list[Event] = [self._cycle_done(result)]
         if self._finish is not None:

@@ -5,15 +5,20 @@ Decides whose turn it is: requests take turns, one chunk of prompt or one cycle 
 
 from __future__ import annotations
 
+import logging
+import os
+import platform
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
 
 from engine.errors import EngineError, RequestError
-from engine.model.load import LoadedModel, load
+from engine.model.load import LoadedModel, Progress, load
+from engine.profiles import Profiles, kind_of
 from engine.protocol import (
     Cancel,
     ErrorInfo,
@@ -28,9 +33,12 @@ from engine.protocol import (
     SetDepth,
 )
 from engine.request import Request
+from engine.speculation.depth import DepthProfile
+from engine.speculation.warm_up import measured_ratios
 
 __all__ = ["Session"]
 
+_log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.1
 """Between two reports of a load's progress."""
@@ -59,6 +67,7 @@ class Session:
         self._cache_folder = cache_folder
         self._is_load_cancelled = is_load_cancelled
         self._model: LoadedModel | None = None
+        self._profiles: Profiles | None = None
         self._requests: deque[Request] = deque()
 
     @property
@@ -78,7 +87,9 @@ class Session:
         try:
             progress("starting", 0, 0)
             path = Path(command.path)
-            self._model = load(command.name, path, self._cache_folder, progress)
+            model = load(command.name, path, self._cache_folder, progress)
+            self._profiles = _profiles(model, self._cache_folder, progress)
+            self._model = model
         except _LoadStoppedError:
             self._emit(LoadCancelled(command.request))
         except EngineError as error:
@@ -95,7 +106,7 @@ class Session:
                 raise RequestError("no model is loaded", "open one first")
             if any(request.name == command.request for request in self._requests):
                 raise RequestError(f"request {command.request} is in flight already")
-            request = Request(command, self._model)
+            request = Request(command, self._model, self._known(command))
         except EngineError as error:
             self._emit(RequestFailed(command.request, error.info()))
             return
@@ -114,6 +125,7 @@ class Session:
             if request.name == command.request:
                 self._requests.remove(request)
                 self._emit(request.cancel())
+                self._keep(request)
 
     def step(self) -> None:
         """Give the next request its turn."""
@@ -128,8 +140,41 @@ class Session:
             return
         for event in events:
             self._emit(event)
-        if not request.is_over:
+        if request.is_over:
+            self._keep(request)
+        else:
             self._requests.append(request)
+
+    def _known(self, command: Generate) -> DepthProfile:
+        """Return what is known of depth for a request."""
+        if self._profiles is None:
+            return DepthProfile()
+        return self._profiles.of(kind_of(command.sampling))
+
+    def _keep(self, request: Request) -> None:
+        """Keep what a request learnt of depth for those to come."""
+        if self._profiles is None or not request.cycles:
+            return
+        try:
+            self._profiles.keep(kind_of(request.sampling), request.learnt(), request.cycles)
+        except OSError as error:
+            _log.warning("what was learnt of depth can't be kept: %s", error)
+
+
+def _profiles(model: LoadedModel, cache_folder: Path, progress: Progress) -> Profiles | None:
+    """Return the depth profiles of a model with a head, its costs measured if they never were."""
+    head = model.head
+    if head is None:
+        return None
+    device, mlx = mx.default_device(), version("mlx")
+    machine = f"{device}|{os.cpu_count()}|{platform.node()}|{mlx}"
+    profiles = Profiles(cache_folder, model.info, machine)
+    if not profiles.is_measured:
+        ratios = measured_ratios(
+            model.trunk, head, lambda done, total: progress("measuring depths", done, total)
+        )
+        profiles.measured(ratios)
+    return profiles
 
 
 class _LoadWatch:

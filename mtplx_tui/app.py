@@ -298,9 +298,13 @@ class MtplxApp(App[int]):
 
     # Depth
 
-    def set_depth(self, depth: int) -> None:
-        """Draft to this depth from the next cycle on, in the running answer and the next ones."""
-        depth = min(max(depth, 0), MAX_DEPTH)
+    def set_depth(self, depth: int | None) -> None:
+        """Draft to this depth from the next cycle on, in the running answer and the next ones.
+
+        Args:
+            depth: brought within 0 and the deepest there is; None: automatic.
+        """
+        depth = None if depth is None else min(max(depth, 0), MAX_DEPTH)
         if depth != self.desk.chat.options.depth:
             self.desk.set_options(replace(self.desk.chat.options, depth=depth))
         for request in self.view.requests:
@@ -434,7 +438,14 @@ class MtplxApp(App[int]):
         model = self.view.model
         if model is not None and model.head is None:
             self.notify("this model has no head: it decodes plainly", severity="warning")
-        self.set_depth(self.desk.chat.options.depth + by)
+        depth, newest = self.desk.chat.options.depth, self.view.newest
+        if depth is None:
+            depth = newest.depth_now if newest is not None else 0
+        self.set_depth(depth + by)
+
+    def action_auto_depth(self) -> None:
+        """Let the engine choose the depth."""
+        self.set_depth(None)
 
     def action_show_keys(self) -> None:
         """Show all keys."""

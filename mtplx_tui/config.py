@@ -34,7 +34,8 @@ class Settings:
     blas: str = "auto"
     """The engine's matrix library on a Linux CPU: auto or stock."""
     theme: str = "auto"
-    depth: int = 3
+    depth: int | None = None
+    """None: automatic, in the file "auto" or left out."""
     mode: Mode = Mode.TOKEN
     last_model: str | None = None
     """Opened when none is named."""
@@ -134,6 +135,10 @@ def _whole(least: int, most: int) -> _Check:
     return check
 
 
+def _depth(value: object) -> object:
+    return None if value == "auto" else _whole(0, MAX_DEPTH)(value)
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a text in quotes")
@@ -143,7 +148,7 @@ def _text(value: object) -> object:
 _CHECKS: dict[str, _Check] = {
     "blas": _one_of("auto", "stock"),
     "theme": _text,
-    "depth": _whole(0, MAX_DEPTH),
+    "depth": _depth,
     "mode": lambda value: Mode(str(_one_of(*Mode)(value))),
     "last_model": _text,
     "feed_hz": _whole(1, 20),

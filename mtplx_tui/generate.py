@@ -47,6 +47,9 @@ examples:
 The transforms are applied in this order, for plain decoding and verification alike: JSON schema,
 logit bias, penalties (repetition, then presence and frequency), min tokens, temperature, top_k,
 top_p, min_p, then renormalised in float32. Log-probabilities are the model's own, before all this.
+
+An automatic depth follows the clock, and so do the draws of --mode token and block: to repeat a
+completion give --seed with a fixed --depth, or --mode seeded, whose text is the same at every depth.
 """
 _IN_FLIGHT = 4
 """Completions the engine works on at a time, so that it never waits for this process."""
@@ -91,7 +94,7 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add("--raw", action="store_true", help="--prompt is the whole prompt; no chat template")
     add("--max-tokens", type=int, help="default: up to the end of the context")
     add("--stop", action="append", default=[], help="end before this text; may be given again")
-    add("--depth", default="3", help="tokens drafted a cycle, 0 (plain decoding) to 8; default 3")
+    add("--depth", default="auto", help="tokens drafted a cycle: auto (default), or 0 (plain) to 8")
     add("--mode", default="token", help=f"{', '.join(Mode)}; all exact; default token")
     add("--temperature", type=float, help="0 is greedy; default: the model's own, else 0.6")
     add("--top-p", type=float, help="default: the model's own, else 0.95")
@@ -109,9 +112,9 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can be refused without a model. Raises UsageError."""
-    if not options.depth.isdecimal():
-        raise UsageError(f"--depth must be a number from 0 to 8, not {options.depth!r}")
-    options.depth = int(options.depth)
+    if options.depth != "auto" and not options.depth.isdecimal():
+        raise UsageError(f"--depth must be auto or a number from 0 to 8, not {options.depth!r}")
+    options.depth = None if options.depth == "auto" else int(options.depth)
     if options.mode not in list(Mode):
         raise UsageError(f"--mode must be one of {', '.join(Mode)}, not {options.mode!r}")
     if options.n < 1:

@@ -33,6 +33,7 @@ EVERYWHERE = (
     Key("app.restart", "ctrl+r", "restart_engine", "start the engine again", is_priority=True),
     Key("app.deeper", "alt+up,plus", "change_depth(1)", "draft one deeper"),
     Key("app.shallower", "alt+down,minus", "change_depth(-1)", "draft one less deep"),
+    Key("app.auto_depth", "alt+a", "auto_depth", "let the engine choose the depth"),
     Key("app.quit", "ctrl+q", "quit", "leave", is_priority=True),
 )
 CHAT = (

@@ -27,7 +27,8 @@ class Options:
     min_p: float | None = None
     seed: int | None = None
     """None: drawn anew for each request."""
-    depth: int = 3
+    depth: int | None = None
+    """None: automatic."""
     mode: Mode = Mode.TOKEN
     max_tokens: int | None = None
     """None: up to the end of the context."""

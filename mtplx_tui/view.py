@@ -89,8 +89,8 @@ class RequestView:
 
     request: str
     started: RequestStarted | None = None
-    depth: int = 0
-    """Of the next cycle."""
+    depth: int | None = 0
+    """Of the next cycle; None: automatic."""
     prefilled: int = 0
     cycles: Log[CycleDone] = field(default_factory=Log)
     reached_at: tuple[int, ...] = (0,) * MAX_DEPTH
@@ -113,6 +113,13 @@ class RequestView:
     def is_running(self) -> bool:
         """Whether more cycles may come."""
         return self.done is None and self.error is None and not self.was_cut
+
+    @property
+    def depth_now(self) -> int:
+        """The depth of the next cycle as far as it is known: where automatic, the newest one's."""
+        if self.depth is not None:
+            return self.depth
+        return self.cycles[-1].depth if len(self.cycles) else 0
 
     @property
     def tokens_per_s(self) -> float | None:
@@ -182,6 +189,15 @@ def wilson_interval(accepted: int, reached: int, z: float = 1.96) -> tuple[float
     middle = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / reached + spread / (4 * reached))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def depth_words(depth: int | None, request: RequestView | None = None) -> str:
+    """Return a depth as a person reads it: 3, or auto, or auto (3) once a request drafts so."""
+    if depth is not None:
+        return str(depth)
+    if request is None or request.depth is not None or not len(request.cycles):
+        return "auto"
+    return f"auto ({request.depth_now})"
 
 
 def text_of(runs: tuple[TextRun, ...], channel: Channel) -> str:

@@ -17,7 +17,7 @@ import mlx.core as mx
 from engine.model.arrays import integers, reals
 from engine.model.cache import evaluate
 from engine.model.trunk import Trunk, TrunkOutput
-from engine.protocol import Ended, Mode, Sampling
+from engine.protocol import MAX_DEPTH, Ended, Mode, Sampling
 from engine.speculation.acceptance import Verdict, block_rule, seeded_rule, token_rule
 from engine.speculation.draft import Draft, draft
 from engine.speculation.noise import CycleNoise
@@ -57,6 +57,8 @@ class CycleResult:
     total_s: float
     logprobs: tuple[RowLogprobs, ...]
     """Beside `emitted`; empty unless the stream asks for them."""
+    caught_up: int
+    """Rows the head took in, where they are more than one cycle leaves; else 0."""
 
 
 def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int) -> None:
@@ -97,6 +99,7 @@ def run_cycle(
     """
     begin = time.perf_counter()
     depth = depth if stream.can_draft else 0
+    waiting = stream.pending_rows
     noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1)
     drafted = draft(stream, depth, sampling, mode, noise)
     mx.async_eval(drafted.tokens)
@@ -122,6 +125,7 @@ def run_cycle(
     number = stream.cycle
     stream.commit(output.hidden, emitted)
     _bound_pending(stream)
+    taken = waiting + len(emitted) - stream.pending_rows if stream.head else 0
     return CycleResult(
         cycle=number,
         depth=depth,
@@ -134,6 +138,7 @@ def run_cycle(
         accept_s=after_accept - after_verify,
         total_s=time.perf_counter() - begin,
         logprobs=report.rows(len(emitted)),
+        caught_up=taken if taken > MAX_DEPTH + 1 else 0,
     )
 
 

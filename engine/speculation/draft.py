@@ -16,7 +16,7 @@ from engine.speculation.noise import CycleNoise
 from engine.speculation.sampling import RowRules, draw, draw_with_gumbel, target_distribution
 from engine.speculation.stream import Stream
 
-__all__ = ["GREEDY_BELOW", "Draft", "draft"]
+__all__ = ["GREEDY_BELOW", "Draft", "draft", "narrowed"]
 
 GREEDY_BELOW = 0.4
 """Measured for MTP heads in llama.cpp #27694: drawn drafts gain from about 0.4 on."""
@@ -60,7 +60,7 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
     for index in range(depth):
         if index:
             recycled = head.forward(recycled, tokens[-1], cache)
-        rules = _narrowed(stream.draft_rules(tokens), draft_head)
+        rules = narrowed(stream.draft_rules(tokens), draft_head)
         probs = target_distribution(head.logits(recycled), own, rules)
         if mode is Mode.SEEDED:
             gumbel = noise.gumbel(index, draft_head.vocabulary)
@@ -73,7 +73,7 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
     return Draft(mx.concatenate(tokens), draft_head.widened(mx.concatenate(rows)), is_drawn)
 
 
-def _narrowed(rules: RowRules | None, draft_head: DraftHead) -> RowRules | None:
+def narrowed(rules: RowRules | None, draft_head: DraftHead) -> RowRules | None:
     """Return rules for the tokens that can be drafted.
 
     A grammar that lets none of them through is left out: the draft will be rejected.

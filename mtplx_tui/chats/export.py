@@ -12,6 +12,7 @@ from engine import wire
 from engine.protocol import Role
 from mtplx_tui.chats.model import Chat, Turn, TurnStatus
 from mtplx_tui.files import write_atomically
+from mtplx_tui.view import depth_words
 
 __all__ = ["as_json", "as_markdown", "export", "file_name", "write_free"]
 
@@ -124,7 +125,7 @@ def _facts(turn: Turn) -> str:
         said.append(f"{facts.tokens} tokens")
         if facts.tokens_per_s is not None and facts.tokens_per_cycle is not None:
             said += [f"{facts.tokens_per_s:.1f}/s", f"{facts.tokens_per_cycle:.2f} a cycle"]
-        said.append(f"depth {facts.depth}")
+        said.append(f"depth {depth_words(facts.depth)}")
     if turn.options is not None:
         said.append(f"seed {turn.options.seed}")
     return " · ".join(said)

@@ -38,8 +38,8 @@ class AnswerFacts:
     model: str
     tokens: int
     cycles: int
-    depth: int
-    """In force at the end."""
+    depth: int | None
+    """In force at the end; None: automatic."""
     tokens_per_s: float | None
     """Over the time of the cycles; None before the first."""
     tokens_per_cycle: float | None

@@ -147,8 +147,8 @@ class SpeculationScreen(Screen[None]):
         )
         self.query_one(Heading).show(ends)
 
-    def _depth_to_come(self, view: EngineView) -> int:
-        """Return the depth that an answer would begin with."""
+    def _depth_to_come(self, view: EngineView) -> int | None:
+        """Return the depth that an answer would begin with; None where it is automatic."""
         is_headless = view.model is not None and view.model.head is None
         return 0 if is_headless else self.mtplx.desk.chat.options.depth
 

@@ -65,7 +65,7 @@ def _title(width: int) -> Content:
 def depths_of(request: RequestView) -> int:
     """Return how many depths are worth a row: those drafted to now, or judged before."""
     judged = sum(count > 0 for count in request.reached_at)
-    return max(request.depth, judged)
+    return max(request.depth_now, judged)
 
 
 def _row(request: RequestView, depth: int, width: int, marks: Marks) -> Content:

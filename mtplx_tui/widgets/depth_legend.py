@@ -49,18 +49,18 @@ class DepthLegend(Static):
         self._tally = Tally()
         self._depth = 0
 
-    def show(self, request: RequestView | None, depth: int) -> None:
+    def show(self, request: RequestView | None, depth: int | None) -> None:
         """Count an answer's tokens.
 
         Args:
             request: the answer, if there is one.
-            depth: that would be drafted to without one.
+            depth: that would be drafted to without one; None: automatic.
         """
         if request is None:
-            self._tally, self._depth = Tally(), depth
+            self._tally, self._depth = Tally(), depth or 0
         else:
             self._tally.follow(request)
-            self._depth = request.depth
+            self._depth = request.depth_now
         self._draw()
 
     def on_resize(self) -> None:

@@ -42,7 +42,9 @@ def _seed(text: str) -> int:
     return seed
 
 
-def _depth(text: str) -> int:
+def _depth(text: str) -> int | None:
+    if text == "auto":
+        return None
     depth = _whole(text)
     check_depth(depth)
     return depth
@@ -78,7 +80,7 @@ class Field:
 
     name: str
     label: str
-    parse: Callable[[str], float]
+    parse: Callable[[str], float | None]
     when_empty: str
 
 
@@ -88,7 +90,7 @@ FIELDS = (
     Field("top_k", "top_k", _top_k, "the model's"),
     Field("min_p", "min_p", _min_p, "the model's"),
     Field("seed", "seed", _seed, "random"),
-    Field("depth", "depth", _depth, f"0 to {MAX_DEPTH}"),
+    Field("depth", "depth", _depth, f"auto, or 0 to {MAX_DEPTH}"),
     Field("max_tokens", "max tokens", _max_tokens, "no limit"),
 )
 

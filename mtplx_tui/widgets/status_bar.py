@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from mtplx_tui.theming import UNICODE, Marks
-from mtplx_tui.view import EngineState, EngineView, RequestView
+from mtplx_tui.view import EngineState, EngineView, RequestView, depth_words
 
 COLORS = {
     EngineState.STARTING: "$text-warning",
@@ -29,8 +29,8 @@ class Status:
     """What the line tells."""
 
     view: EngineView
-    depth: int
-    """That the next cycle or the next answer drafts to."""
+    depth: int | None
+    """That the next cycle or the next answer drafts to; None: automatic."""
     note: str = ""
     """Something to be read once, in place of the rest."""
     marks: Marks = UNICODE
@@ -114,7 +114,7 @@ def _figures(status: Status) -> list[Content]:
     if view.model.head is None:
         depth = Content("no head: plain decoding")
     else:
-        depth = Content(f"depth {status.depth}")
+        depth = Content(f"depth {depth_words(status.depth, view.newest)}")
     request = view.newest
     if request is None or request.tokens_per_s is None or request.tokens_per_cycle is None:
         return [depth]

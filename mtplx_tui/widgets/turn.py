@@ -17,7 +17,7 @@ from textual.widgets import Static
 
 from engine.protocol import Role
 from mtplx_tui.chats.model import Turn, TurnStatus
-from mtplx_tui.view import RequestView
+from mtplx_tui.view import RequestView, depth_words
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.markdown_sections import showable
 
@@ -189,7 +189,8 @@ def facts_line(turn: Turn, request: RequestView | None) -> str:
 def _figures(turn: Turn, request: RequestView | None) -> list[str]:
     if turn.facts is not None:
         facts = turn.facts
-        return _counted(facts.tokens_per_s, facts.tokens_per_cycle, facts.depth, facts.tokens)
+        depth = depth_words(facts.depth)
+        return _counted(facts.tokens_per_s, facts.tokens_per_cycle, depth, facts.tokens)
     if turn.status is not TurnStatus.STREAMING:
         return []
     if request is None or request.started is None:
@@ -198,10 +199,11 @@ def _figures(turn: Turn, request: RequestView | None) -> list[str]:
         total = request.started.prompt_tokens
         return [f"reading the prompt · {request.prefilled:,} of {total:,} tokens"]
     per_s, per_cycle = request.tokens_per_s, request.tokens_per_cycle
-    return [*_counted(per_s, per_cycle, request.depth, request.emitted)]
+    depth = depth_words(request.depth, request)
+    return _counted(per_s, per_cycle, depth, request.emitted)
 
 
-def _counted(per_s: float | None, per_cycle: float | None, depth: int, tokens: int) -> list[str]:
+def _counted(per_s: float | None, per_cycle: float | None, depth: str, tokens: int) -> list[str]:
     parts = [] if per_s is None else [f"{per_s:.1f} tok/s"]
     if per_cycle is not None:
         parts.append(f"{per_cycle:.1f} tokens/cycle")

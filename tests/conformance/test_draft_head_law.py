@@ -9,9 +9,12 @@ from engine.model.draft_head import DraftHead
 from engine.model.heads.demo import DemoHead
 from engine.model.trunk import Trunk
 from engine.protocol import Mode, Sampling
+from engine.speculation import draft
 from engine.speculation.cycle import read_prompt, run_cycle
+from engine.speculation.sampling import RowRules, target_distribution
 from engine.speculation.stream import Stream
-from tests.conformance.test_engine_law import SAMPLING, VOCABULARY, decoded, engine_fit
+from tests.conformance.decoding import SAMPLING, VOCABULARY, decoded
+from tests.conformance.test_engine_law import engine_fit
 from tests.conformance.toys import SUITE_P
 from tests.fakes import tiny
 
@@ -24,11 +27,11 @@ def model() -> tuple[Trunk, DemoHead]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [Mode.TOKEN, Mode.SEEDED])
+@pytest.mark.parametrize("mode", list(Mode))
 def test_a_trimmed_draft_head_leaves_the_plain_law(
     model: tuple[Trunk, DemoHead], mode: Mode
 ) -> None:
-    result = engine_fit(model, mode, 2000)
+    result = engine_fit(model, mode, 1500, 7)
     assert result.p > SUITE_P, str(result)
 
 
@@ -39,7 +42,7 @@ def test_a_draft_law_of_the_wrong_tokens_is_seen(
     """Claims the same probabilities for the tokens next to those that were drafted."""
     true = DraftHead.widened
     monkeypatch.setattr(DraftHead, "widened", lambda self, probs: mx.roll(true(self, probs), 1, -1))
-    assert engine_fit(model, Mode.TOKEN, 2000).p < SUITE_P
+    assert engine_fit(model, Mode.TOKEN, 1500, 8).p < SUITE_P
 
 
 @pytest.mark.parametrize("sampling", [SAMPLING, Sampling(0.7, 0.9, 5), Sampling(0)])
@@ -61,3 +64,17 @@ def test_only_kept_tokens_are_drafted(model: tuple[Trunk, DemoHead], mode: Mode)
     cycles = [run_cycle(trunk, stream, 4, SAMPLING, mode) for _ in range(20)]
     assert {token for cycle in cycles for token in cycle.drafted} == set(DRAFTABLE)
     assert {token for cycle in cycles for token in cycle.emitted} - set(DRAFTABLE)
+
+
+def test_a_grammar_that_no_drafted_token_fits_leaves_a_law_to_draft_from(
+    model: tuple[Trunk, DemoHead],
+) -> None:
+    draft_head = model[1].draft_head
+    allowed = mx.array([[token == 0 for token in range(VOCABULARY)]])
+    rules = draft.narrowed(RowRules(allowed=allowed), draft_head)
+    probs = target_distribution(mx.zeros((1, len(DRAFTABLE))), SAMPLING, rules)
+    assert mx.allclose(probs, mx.full((1, 4), 0.25)).item()
+    some = mx.array([[token in (0, 2) for token in range(VOCABULARY)]])
+    rules = draft.narrowed(RowRules(allowed=some), draft_head)
+    probs = target_distribution(mx.zeros((1, len(DRAFTABLE))), SAMPLING, rules)
+    assert mx.allclose(probs, mx.array([[0, 1.0, 0, 0]])).item()

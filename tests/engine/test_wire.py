@@ -20,7 +20,7 @@ TEXTS = ("", "plain", "é 日本 🙂", 'quote " back \\ slash', "line\nline\r\x
 NUMBERS = (0, 1, -1, 2**31, 2**64 - 1)
 REALS = (0.0, 0.1, 1.0, 1e-300, 12345.678)
 LEGAL: dict[tuple[type, str], tuple[Any, ...]] = {
-    (protocol.Generate, "depth"): tuple(range(protocol.MAX_DEPTH + 1)),
+    (protocol.Generate, "depth"): (None, *range(protocol.MAX_DEPTH + 1)),
     (protocol.Generate, "seed"): (0, 7, 2**64 - 1),
     (protocol.Generate, "max_tokens"): (None, 1, 512),
     (protocol.Generate, "stop"): ((), ("\n", "END")),
@@ -35,7 +35,7 @@ LEGAL: dict[tuple[type, str], tuple[Any, ...]] = {
     ),
     (protocol.Constraints, "min_tokens"): (0, 1),
     (protocol.TokenBias, "bias"): (-100.0, 0.5),
-    (protocol.SetDepth, "depth"): tuple(range(protocol.MAX_DEPTH + 1)),
+    (protocol.SetDepth, "depth"): (None, *range(protocol.MAX_DEPTH + 1)),
     (protocol.Sampling, "temperature"): (0.0, 0.6, 100.0),
     (protocol.Sampling, "top_p"): (0.1, 1.0),
     (protocol.Sampling, "top_k"): (0, 20),
@@ -146,7 +146,6 @@ def constrained(**fields: Any) -> dict[str, object]:
         changed(SET_DEPTH, depth="3"),
         changed(SET_DEPTH, depth=3.0),
         changed(SET_DEPTH, depth=True),
-        changed(SET_DEPTH, depth=None),
         changed(SET_DEPTH, depth=9),
         changed(SET_DEPTH, depth=-1),
         changed(SET_DEPTH, request=3),

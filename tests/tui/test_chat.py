@@ -40,7 +40,7 @@ class TestAsking:
             await talk.ask("Why?")
             talk.starts()
             await talk.says("Because **it** is.", tokens=3)
-            assert "85.7 tok/s · 3.0 tokens/cycle · depth 3 · 3 tokens" in talk.shown()[-1]
+            assert "85.7 tok/s · 3.0 tokens/cycle · depth auto (3) · 3 tokens" in talk.shown()[-1]
             await talk.ends(tokens=3)
             assert talk.shown()[-1].startswith("demo\nBecause it is.\n85.7 tok/s")
             assert talk.answers()[-1].status is TurnStatus.DONE
@@ -356,9 +356,13 @@ class TestTypingAhead:
 
     async def test_a_key_after_a_tab_key_is_the_new_tabs(self, talk: Talk) -> None:
         async with talk.at(120, 40):
-            depth = talk.chat.options.depth
+            assert talk.chat.options.depth is None
             await talk.type_ahead("f3", "plus")
-            assert talk.chat.options.depth == depth + 1
+            assert talk.chat.options.depth == 1
+            await talk.type_ahead("plus")
+            assert talk.chat.options.depth == 2
+            await talk.type_ahead("alt+a")
+            assert talk.chat.options.depth is None
             await talk.type_ahead("f2", "h")
             assert talk.prompt.text == "h"
 
