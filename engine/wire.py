@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable
 
 from engine import protocol
 
-__all__ = ["WireError", "decode", "encode", "from_plain", "plain_fields", "to_plain"]
+__all__ = ["WireError", "decode", "encode", "from_fields", "from_plain", "plain_fields", "to_plain"]
 
 
 class WireError(ValueError):
     """A line that is no batch of messages of this protocol version."""
 
 
+T = typing.TypeVar("T")
 _MESSAGES = {kind.__name__: kind for kind in (*protocol.COMMANDS, *protocol.EVENTS)}
 
 
@@ -75,6 +76,12 @@ def from_plain(plain: object) -> typing.Any:
 def plain_fields(instance: object) -> dict[str, object]:
     """Return the fields of a frozen dataclass as what JSON can hold."""
     return {name: _plain_value(getattr(instance, name)) for name in _field_names(type(instance))}
+
+
+def from_fields(kind: type[T], fields: object) -> T:
+    """Return the frozen dataclass that `plain_fields` was given. Raises WireError."""
+    rebuilt: typing.Any = _reader(kind)(fields)
+    return rebuilt
 
 
 @functools.cache

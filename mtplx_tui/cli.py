@@ -16,6 +16,8 @@ examples:
   mtplx-tui ~/models/my-model     a folder with an MLX or safetensors checkpoint
   mtplx-tui owner/name            a repository in the hub cache
   mtplx-tui generate --help       one completion without the app
+  mtplx-tui bench --help          depths measured against plain decoding
+  mtplx-tui tune --help           where an automatic depth starts, measured
 """
 
 
@@ -41,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
             from mtplx_tui.generate import main as generate
 
             return generate(words[1:])
+        if words[:1] in (["bench"], ["tune"]):
+            from mtplx_tui.bench import command
+
+            return (command.bench if words[0] == "bench" else command.tune)(words[1:])
         return _main(words)
     except UsageError as error:
         tell(str(error))

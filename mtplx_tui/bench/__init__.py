@@ -1,0 +1,3 @@
+"""Measures depths against plain decoding, in one run, and tells what is noise."""
+
+from __future__ import annotations

@@ -1,0 +1,232 @@
+"""`mtplx-tui bench`: depths against plain decoding; and `mtplx-tui tune`, which keeps what it saw."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import statistics
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from engine.protocol import (
+    MAX_DEPTH,
+    ChatMessage,
+    CycleDone,
+    LoadProgress,
+    Mode,
+    ModelInfo,
+    Role,
+    Sampling,
+    SetDepth,
+)
+from mtplx_tui import requests
+from mtplx_tui.bench import report, suite
+from mtplx_tui.bench.driver import EngineTrouble, OwnEngine
+from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.files import write_atomically
+from mtplx_tui.library.disk import ModelNotFound, resolve
+
+__all__ = ["bench", "tune"]
+
+_BENCH_EXAMPLES = """\
+examples:
+  mtplx-tui bench demo
+  mtplx-tui bench demo --kinds all --depths 0-4,auto --json --out result.json
+  mtplx-tui bench --compare before.json after.json
+
+All depths answer each prompt side by side, one cycle in turn, so the machine's drift hits all
+alike. Figures are medians over prompts with their 95 % intervals.
+"""
+_TUNE_EXAMPLES = """\
+examples:
+  mtplx-tui tune demo
+
+Walks up and down the depths while answering, and keeps what each costs and how often drafts are
+accepted: where an automatic depth starts from on this machine.
+"""
+
+
+def bench(words: list[str]) -> int:
+    """Run `bench` and return its exit code."""
+    options = _bench_options(words)
+    try:
+        if options.compare:
+            old, new = (report.read(path) for path in options.compare)
+            sys.stdout.write(report.compared(old, new) + "\n")
+            return 0
+    except ValueError as error:
+        return _failed(error, 1)
+    return _run(options.model, lambda engine, model: _bench(engine, model, options))
+
+
+def tune(words: list[str]) -> int:
+    """Run `tune` and return its exit code."""
+    chosen = parser("mtplx-tui tune", "Measure where an automatic depth starts.", _TUNE_EXAMPLES)
+    _add_model(chosen)
+    chosen.add_argument("--tokens", type=int, default=150, help="an answer, of eight; default 150")
+    chosen.add_argument("--json", action="store_true", help="print one JSON document")
+    options = _with_model(chosen.parse_args(words))
+    if options.tokens < 20:
+        raise UsageError(f"--tokens must be 20 or more, not {options.tokens}")
+    return _run(options.model, lambda engine, model: _tune(engine, model, options))
+
+
+def _add_model(chosen: argparse.ArgumentParser) -> None:
+    help_text = "a folder, owner/name in the hub cache, or demo (default)"
+    chosen.add_argument("named", nargs="?", metavar="MODEL", help=help_text)
+    chosen.add_argument("--model", help="the same")
+
+
+def _with_model(options: argparse.Namespace) -> argparse.Namespace:
+    if options.named is not None and options.model is not None:
+        raise UsageError("the model is named twice")
+    options.model = options.named or options.model or "demo"
+    return options
+
+
+def _bench_options(words: list[str]) -> argparse.Namespace:
+    chosen = parser("mtplx-tui bench", "Measure depths against plain decoding.", _BENCH_EXAMPLES)
+    add = chosen.add_argument
+    _add_model(chosen)
+    add("--kinds", default="chat", help=f"{','.join(suite.KINDS)} or all; default chat")
+    add("--depths", default="0-4,auto", help="default 0-4,auto; 0 is always among them")
+    add("--prompts", type=int, default=8, help="of each kind, 1 to 8; default 8")
+    add("--max-tokens", type=int, default=200, help="of an answer; default 200")
+    add("--temperature", type=float, help="default: the model's own")
+    add("--mode", default="token", help=f"one of {', '.join(Mode)}; default token")
+    add("--seed", type=int, default=0, help="of the first prompt; default 0")
+    add("--json", action="store_true", help="print one JSON document and nothing else")
+    add("--markdown", action="store_true", help="print a Markdown table")
+    add("--out", type=Path, help="write the JSON document to this file too")
+    add("--compare", type=Path, nargs=2, metavar="FILE", help="tell what changed between two")
+    options = _with_model(chosen.parse_args(words))
+    try:
+        options.plan = suite.Plan(
+            kinds=suite.kinds_of(options.kinds),
+            depths=suite.depths_of(options.depths),
+            prompts=options.prompts,
+            max_tokens=options.max_tokens,
+            temperature=options.temperature,
+            mode=Mode(options.mode),
+            seed=options.seed,
+        )
+        Sampling(temperature=0.6 if options.temperature is None else options.temperature)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if options.prompts < 1 or options.max_tokens < 1:
+        raise UsageError("--prompts and --max-tokens must be 1 or more")
+    return options
+
+
+def _failed(error: Exception, exit_code: int) -> int:
+    sys.stderr.write(f"mtplx-tui: {' '.join(str(error).split())}\n")
+    return exit_code
+
+
+def _run(name: str, work: Callable[[OwnEngine, ModelInfo], Awaitable[None]]) -> int:
+    """Run work on a model in an engine of its own, and tell what went wrong in one line."""
+
+    async def ran() -> None:
+        location = resolve(name)
+        async with OwnEngine() as engine:
+            model = await engine.load(location, _tell_load)
+            _tell("")
+            await work(engine, model)
+
+    try:
+        asyncio.run(ran())
+    except ModelNotFound as error:
+        return _failed(ValueError(f"{error.message}; {error.remedy}"), 1)
+    except (EngineTrouble, OSError, ValueError) as error:
+        _tell("")
+        return _failed(error, 1)
+    return 0
+
+
+def _tell(line: str) -> None:
+    """Show one passing line to a person who watches."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()
+
+
+def _tell_load(progress: LoadProgress) -> None:
+    share = f" {100 * progress.done // progress.total} %" if progress.total else ""
+    _tell(f"{progress.stage}{share}")
+
+
+async def _bench(engine: OwnEngine, model: ModelInfo, options: argparse.Namespace) -> None:
+    plan: suite.Plan = options.plan
+    answers = await suite.run(engine, model, plan, lambda a: _tell(f"{a.kind} {a.prompt + 1}"))
+    _tell("")
+    about: dict[str, object] = {
+        "model": model.name,
+        "weights_bytes": model.weights_bytes,
+        "memory_bytes": engine.memory_bytes(),
+        "machine": suite.machine(engine),
+        "mode": plan.mode.value,
+        "temperature": plan.temperature,
+        "max_tokens": plan.max_tokens,
+        "seed": plan.seed,
+    }
+    text = json.dumps(report.document(answers, about), indent=1)
+    if options.out:
+        write_atomically(options.out, text + "\n")
+    found = report.rows(answers)
+    shown = report.markdown(found) if options.markdown else report.table(found)
+    sys.stdout.write((text if options.json else shown) + "\n")
+
+
+async def _tune(engine: OwnEngine, model: ModelInfo, options: argparse.Namespace) -> None:
+    """Answer while walking the depths up and down; the engine itself keeps what it learns."""
+    if model.head is None:
+        raise ValueError(f"{model.name} has no head, so there is nothing to tune")
+    walk = itertools.cycle([*range(MAX_DEPTH + 1), *range(MAX_DEPTH - 1, 0, -1)])
+    cycles: list[CycleDone] = []
+
+    def step(cycle: CycleDone) -> None:
+        cycles.append(cycle)
+        engine.send(SetDepth(cycle.request, next(walk)))
+
+    for number, text in enumerate(suite.prompts_of("chat")[:4] + suite.prompts_of("code")[:4]):
+        _tell(f"answer {number + 1} of 8")
+        wanted = requests.Options(depth=0, max_tokens=options.tokens, seed=number)
+        message = ChatMessage(Role.USER, text)
+        await engine.answer([requests.build(str(number), model, wanted, messages=(message,))], step)
+    _tell("")
+    found = _tuned(cycles)
+    lines = [
+        f"depth {at['depth']}: {at['ms_per_cycle']:.1f} ms a cycle, "
+        f"{at['tokens_per_cycle']:.2f} tokens, {at['against_plain']:.2f} x plain"
+        for at in found
+    ]
+    best = max(found, key=lambda at: at["against_plain"])
+    lines.append(f"best: depth {best['depth']:.0f}; kept as the start of an automatic depth")
+    text = json.dumps({"model": model.name, "depths": found, "best": best["depth"]})
+    sys.stdout.write((text if options.json else "\n".join(lines)) + "\n")
+
+
+def _tuned(cycles: list[CycleDone]) -> list[dict[str, float]]:
+    """Return what each depth cost and gave; depths that never came are left out."""
+    found: list[dict[str, float]] = []
+    plain = 0.0
+    for depth in range(MAX_DEPTH + 1):
+        of_depth = [cycle for cycle in cycles if cycle.depth == depth]
+        if not of_depth:
+            continue
+        ms = 1e3 * statistics.median(cycle.total_s for cycle in of_depth)
+        tokens = statistics.mean(cycle.accepted + 1 for cycle in of_depth)
+        plain = plain or tokens / ms
+        found.append(
+            {
+                "depth": depth,
+                "cycles": len(of_depth),
+                "ms_per_cycle": ms,
+                "tokens_per_cycle": tokens,
+                "against_plain": tokens / ms / plain,
+            }
+        )
+    return found

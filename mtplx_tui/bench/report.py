@@ -1,0 +1,198 @@
+"""From answers to figures with their spread: a table, Markdown, JSON, and two results compared.
+
+Intervals are percentile bootstraps of medians with a fixed seed, so a file gives one report.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine import wire
+from mtplx_tui.bench.suite import Answer
+
+__all__ = ["Figure", "Row", "compared", "document", "markdown", "read", "rows", "table"]
+
+FORMAT = 1
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A median and its 95 % interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One depth on one kind of prompt."""
+
+    kind: str
+    depth: int | None
+    answers: int
+    tokens_per_s: Figure
+    against_plain: Figure
+    """Ratios of tokens a second, answer by answer of the same prompt."""
+    tokens_per_cycle: float
+    accepted: tuple[float, ...]
+    """Share of the drafts reached, by depth from 1, as far as any were."""
+    ms_per_cycle: float
+    draft_ms: float
+    verify_ms: float
+    accept_ms: float
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """Return the median of some numbers; one alone is its own interval."""
+    numbers = random.Random(0)
+    medians = sorted(
+        statistics.median(numbers.choices(values, k=len(values))) for _ in range(_RESAMPLES)
+    )
+    low, high = medians[_RESAMPLES // 40], medians[-_RESAMPLES // 40 - 1]
+    return Figure(statistics.median(values), low, high)
+
+
+def rows(answers: Sequence[Answer]) -> list[Row]:
+    """Return a row for each kind and depth, in the order they were measured in."""
+    plain = {(a.kind, a.prompt): a.tokens_per_s for a in answers if a.depth == 0}
+    groups: dict[tuple[str, int | None], list[Answer]] = {}
+    for answer in answers:
+        groups.setdefault((answer.kind, answer.depth), []).append(answer)
+    order = sorted(groups, key=lambda group: (group[1] is None, group[1] or 0))
+    kinds = list(dict.fromkeys(answer.kind for answer in answers))
+    return [_row(groups[group], plain) for kind in kinds for group in order if group[0] == kind]
+
+
+def _row(answers: Sequence[Answer], plain: dict[tuple[str, int], float]) -> Row:
+    cycles = sum(answer.cycles for answer in answers)
+    reached = [sum(at) for at in zip(*(a.reached_at for a in answers), strict=True)]
+    accepted = [sum(at) for at in zip(*(a.accepted_at for a in answers), strict=True)]
+    return Row(
+        kind=answers[0].kind,
+        depth=answers[0].depth,
+        answers=len(answers),
+        tokens_per_s=figure([a.tokens_per_s for a in answers]),
+        against_plain=figure([a.tokens_per_s / plain[a.kind, a.prompt] for a in answers]),
+        tokens_per_cycle=sum(a.tokens for a in answers) / cycles,
+        accepted=tuple(a / r for a, r in zip(accepted, reached, strict=True) if r),
+        ms_per_cycle=1e3 * sum(a.seconds for a in answers) / cycles,
+        draft_ms=1e3 * sum(a.draft_s for a in answers) / cycles,
+        verify_ms=1e3 * sum(a.verify_s for a in answers) / cycles,
+        accept_ms=1e3 * sum(a.accept_s for a in answers) / cycles,
+    )
+
+
+_HEADS = (
+    *("kind", "depth", "tokens/s", "against plain", "tokens/cycle", "accepted at 1, 2, ..."),
+    *("ms/cycle", "draft", "verify", "accept", "host"),
+)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    host = row.ms_per_cycle - row.draft_ms - row.verify_ms - row.accept_ms
+    return (
+        row.kind,
+        "auto" if row.depth is None else str(row.depth),
+        str(row.tokens_per_s),
+        str(row.against_plain),
+        f"{row.tokens_per_cycle:.2f}",
+        " ".join(f"{share:.2f}"[1:] if share < 1 else "1" for share in row.accepted),
+        *(f"{ms:.1f}" for ms in (row.ms_per_cycle, row.draft_ms, row.verify_ms, row.accept_ms)),
+        f"{host:.2f}",
+    )
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return rows as a table for a terminal."""
+    lines = [_HEADS, *(_cells(row) for row in found)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(_HEADS))]
+    laid = (
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        for line in lines
+    )
+    return "\n".join(line.rstrip() for line in laid)
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """Return rows as a Markdown table."""
+    lines = [_HEADS, ("---",) * len(_HEADS), *(_cells(row) for row in found)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def document(answers: Sequence[Answer], about: dict[str, object]) -> dict[str, object]:
+    """Return what a result file holds: what was measured on, the figures, each answer."""
+    return {
+        "bench": FORMAT,
+        **about,
+        "rows": [asdict(row) for row in rows(answers)],
+        "answers": [asdict(answer) for answer in answers],
+    }
+
+
+def read(path: Path) -> list[Answer]:
+    """Return the answers of a result file. Raises ValueError where it is none."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["bench"] != FORMAT:
+            raise ValueError(f"made by another version ({content['bench']})")
+        return [wire.from_fields(Answer, fields) for fields in content["answers"]]
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no result of this bench: {error}") from error
+
+
+def compared(before: Sequence[Answer], after: Sequence[Answer]) -> str:
+    """Return a table of changes, each with its interval and whether it is more than noise.
+
+    What is compared is the ratio against plain decoding, which the machine's speed leaves alone,
+    prompt by prompt where both have it; and for plain decoding itself its tokens a second.
+    """
+    old, new = _measures(before), _measures(after)
+    lines = [("kind", "depth", "change", "95 % interval", "verdict")]
+    for group in old:
+        if group in new:
+            lines.append(_change(group, old[group], new[group]))
+    widths = [max(len(line[at]) for line in lines) for at in range(5)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+_Group = tuple[str, int | None]
+
+
+def _measures(answers: Sequence[Answer]) -> dict[_Group, dict[int, float]]:
+    plain = {(a.kind, a.prompt): a.tokens_per_s for a in answers if a.depth == 0}
+    found: dict[_Group, dict[int, float]] = {}
+    for a in answers:
+        unit = 1.0 if a.depth == 0 else plain[a.kind, a.prompt]
+        found.setdefault((a.kind, a.depth), {})[a.prompt] = a.tokens_per_s / unit
+    return found
+
+
+def _change(group: _Group, old: dict[int, float], new: dict[int, float]) -> tuple[str, ...]:
+    kind, depth = group
+    name = "auto" if depth is None else "0 (tokens/s)" if depth == 0 else str(depth)
+    common = old.keys() & new.keys()
+    if len(common) < 3:
+        return kind, name, "", "", "too few prompts in common"
+    change = figure([new[prompt] / old[prompt] for prompt in sorted(common)])
+    verdict = "noise"
+    if change.low > 1:
+        verdict = "faster"
+    elif change.high < 1:
+        verdict = "slower"
+    interval = f"{change.low - 1:+.1%} to {change.high - 1:+.1%}"
+    return kind, name, f"{change.median - 1:+.1%}", interval, verdict

@@ -1,0 +1,75 @@
+"""What was learnt of depth is kept per model and machine, and warms the next request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.profiles import Profiles, kind_of
+from engine.protocol import HeadInfo, ModelInfo, Sampling
+from engine.speculation.depth import DepthProfile
+
+RATIOS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)
+LEARNT = DepthProfile(RATIOS, (0.7,) * 8)
+MODEL = ModelInfo(
+    *("demo", "/models/demo", "llama", 1, 1, "none", 64, 512),
+    *(HeadInfo("demo", 1, 1), "", Sampling(), True, 0.1),
+)
+
+
+def test_a_kept_profile_is_there_for_the_next_engine(tmp_path: Path) -> None:
+    Profiles(tmp_path, MODEL, "cpu").keep("warm", LEARNT, 50)
+    again = Profiles(tmp_path, MODEL, "cpu")
+    assert again.is_measured
+    assert again.of("warm") == LEARNT
+    assert again.of("greedy") == LEARNT
+    assert [path.name for path in again.path.parent.iterdir()] == [again.path.name]
+
+
+def test_another_machine_knows_nothing(tmp_path: Path) -> None:
+    Profiles(tmp_path, MODEL, "cpu").keep("warm", LEARNT, 50)
+    other = Profiles(tmp_path, MODEL, "gpu")
+    assert not other.is_measured
+    assert other.of("warm") == DepthProfile()
+
+
+def test_one_request_moves_acceptance_by_its_length(tmp_path: Path) -> None:
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    profiles.keep("warm", LEARNT, 50)
+    profiles.keep("warm", DepthProfile(RATIOS, (0.1,) * 8), 100)
+    assert profiles.of("warm").accepted[0] == pytest.approx(0.4)
+
+
+def test_kinds_are_kept_apart(tmp_path: Path) -> None:
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    profiles.keep(kind_of(Sampling(0)), LEARNT, 50)
+    profiles.keep(kind_of(Sampling(0.6)), DepthProfile(RATIOS, (0.2,) * 8), 50)
+    assert profiles.of("greedy").accepted[0] == 0.7
+    assert profiles.of("warm").accepted[0] == 0.2
+    assert kind_of(Sampling(0.5)) == "cool"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"ratios": [1], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,NaN], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,"x"], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,1], "accepted": {"warm": 1}}',
+    ],
+)
+def test_a_broken_file_counts_as_nothing_known_and_is_written_anew(
+    tmp_path: Path, content: bytes
+) -> None:
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    profiles.path.parent.mkdir()
+    profiles.path.write_bytes(content)
+    broken = Profiles(tmp_path, MODEL, "cpu")
+    assert not broken.is_measured
+    broken.keep("warm", LEARNT, 1)
+    assert Profiles(tmp_path, MODEL, "cpu").of("warm") == LEARNT
