@@ -280,12 +280,12 @@ class _Engine:
         _show_progress(None)
         return self._view.model
 
-    def notes(self, model: ModelInfo, depth: int) -> list[str]:
+    def notes(self, model: ModelInfo, depth: int | None) -> list[str]:
         """Return why this is slower than what was asked for."""
         found = []
         if self._view.engine is not None and self._view.engine.blas_note:
             found.append(self._view.engine.blas_note)
-        if model.head is None and depth:
+        if model.head is None and depth != 0:
             found.append(f"{model.name} is decoded plainly: {model.head_note}")
         return found
 

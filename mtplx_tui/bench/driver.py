@@ -40,9 +40,8 @@ class OwnEngine:
     def __init__(self) -> None:
         places = config.find_places()
         settings, _ = config.load_settings(places)
-        start = functools.partial(
-            link.spawn, places.logs / "engine.log", places.cache, settings.blas
-        )
+        command = link.engine_command(places.cache, settings.blas)
+        start = functools.partial(link.spawn, command, places.logs / "engine.log")
         self._events: asyncio.Queue[Event | ErrorInfo] = asyncio.Queue()
         self._link = link.EngineLink(self._take, self._events.put_nowait, start)
         self._view = EngineView()
