@@ -1,15 +1,21 @@
 """The caches of one request behind one interface: what was written can be made final or undone.
 
 A pass over a window writes positions that are open until `commit` says how many of them stay.
+Where they go back to is the snapshot that the last commit left: a length for KV caches, the
+state itself, kept by reference, for recurrent ones.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import cache as mlx_lm_cache
+
+from engine.model.recurrent import RecurrentCache, RecurrentTap
+from engine.model.sliding import SlidingCache
 
 __all__ = ["Cache", "LayerCache", "evaluate", "kv_cache", "trunk_cache"]
 
@@ -29,22 +35,33 @@ class LayerCache(Protocol):
 
 
 class Cache:
-    """Caches of all layers of a trunk or head, with the window still open at their end."""
+    """Caches of all layers of a trunk or head, with the window still open at their end.
 
-    def __init__(self, layers: list[LayerCache]) -> None:
+    Args:
+        layers: as the model takes them.
+        taps: of its recurrent layers, in the order of their caches.
+    """
+
+    def __init__(self, layers: list[LayerCache], taps: Sequence[RecurrentTap] = ()) -> None:
         self.layers = layers
         self.length = 0
         """Committed positions."""
         self._open = 0
+        self._taps = taps
+        leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+        self._recurrent = [leaf for leaf in leaves if isinstance(leaf, RecurrentCache)]
+        self._obstinate = {type(leaf).__name__ for leaf in leaves if not _can_roll_back(leaf)}
 
     @property
     def can_roll_back(self) -> bool:
         """Whether part of a window can be undone."""
-        return all(layer.is_trimmable() for layer in self.layers)
+        return not self._obstinate
 
     def wrote(self, positions: int) -> None:
         """Note that a pass wrote this many positions, open until the next commit."""
         self._open += positions
+        for tap, layer in zip(self._taps, self._recurrent, strict=True):
+            layer.record(positions, tap.take())
 
     def commit(self, kept: int) -> None:
         """Make the first `kept` open positions final and roll back the rest.
@@ -57,6 +74,8 @@ class Cache:
             raise ValueError(f"can't commit {kept} of {self._open} open positions")
         if surplus:
             self._roll_back(surplus)
+        for layer in self._recurrent:
+            layer.settle()
         self.length += kept
         self._open = 0
 
@@ -66,15 +85,25 @@ class Cache:
 
     def _roll_back(self, positions: int) -> None:
         if not self.can_roll_back:
-            kinds = sorted({type(layer).__name__ for layer in self.layers})
-            raise ValueError(f"these caches can't roll back: {', '.join(kinds)}")
+            raise ValueError(f"these caches can't roll back: {', '.join(sorted(self._obstinate))}")
         for layer in self.layers:
             layer.trim(positions)
 
 
-def trunk_cache(model: nn.Module) -> Cache:
-    """Return empty caches for an mlx-lm model."""
-    return Cache(mlx_lm_cache.make_prompt_cache(model))
+def trunk_cache(model: nn.Module, taps: Sequence[RecurrentTap] = ()) -> Cache:
+    """Return empty caches for an mlx-lm model, each of the kind that can roll back.
+
+    Args:
+        model: the trunk.
+        taps: of its recurrent layers; where there are others too, none can be rolled back.
+    """
+    layers: list[LayerCache] = mlx_lm_cache.make_prompt_cache(model)
+    leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+    recurrent = sum(isinstance(leaf, mlx_lm_cache.ArraysCache) for leaf in leaves)
+    is_tapped = recurrent == len(taps)
+    return Cache(
+        [_replaced(layer, is_tapped=is_tapped) for layer in layers], taps if is_tapped else ()
+    )
 
 
 def kv_cache(layers: int) -> Cache:
@@ -85,3 +114,27 @@ def kv_cache(layers: int) -> Cache:
 def evaluate(*caches: Cache) -> None:
     """Wait until all that was written to the caches is in memory."""
     mx.eval([cache.arrays() for cache in caches])
+
+
+def _replaced(layer: LayerCache, *, is_tapped: bool) -> LayerCache:
+    """Return our cache in place of one of mlx-lm's that can't roll back."""
+    if isinstance(layer, mlx_lm_cache.RotatingKVCache) and not layer.keep:
+        return SlidingCache(layer.max_size)
+    if isinstance(layer, mlx_lm_cache.ArraysCache) and is_tapped:
+        return RecurrentCache(len(layer.cache))
+    if isinstance(layer, mlx_lm_cache.CacheList):
+        return mlx_lm_cache.CacheList(
+            *(_replaced(part, is_tapped=is_tapped) for part in layer.caches)
+        )
+    return layer
+
+
+def _leaves(layer: LayerCache) -> list[LayerCache]:
+    if isinstance(layer, mlx_lm_cache.CacheList):
+        return [leaf for part in layer.caches for leaf in _leaves(cast("LayerCache", part))]
+    return [layer]
+
+
+def _can_roll_back(layer: LayerCache) -> bool:
+    is_ring = isinstance(layer, mlx_lm_cache.RotatingKVCache)
+    return layer.is_trimmable() and not is_ring

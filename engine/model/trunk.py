@@ -1,16 +1,26 @@
-"""An mlx-lm model with the hidden state before its last norm tapped. Copies none of its code."""
+"""An mlx-lm model with its last hidden state and its recurrent layers tapped.
+
+Copies none of its code: mlx-lm's model is built and run as it is.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from engine.errors import HeadError
 from engine.model.cache import Cache, trunk_cache
+from engine.model.recurrent import tap_recurrent_layers
 
 __all__ = ["Trunk", "TrunkOutput"]
+
+_NORMS = ("norm", "norm_f", "final_layernorm", "ln_f")
+_EMBEDDINGS = ("embed_tokens", "word_embeddings", "embeddings", "wte")
+_BODIES = ("model", "backbone", "transformer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,49 +30,58 @@ class TrunkOutput:
     logits: mx.array
     """[n, vocabulary]."""
     hidden: mx.array | None
-    """[1, n, hidden], before the final norm; None where the trunk isn't tapped."""
+    """[1, n, hidden], before or after the final norm; None where the trunk isn't tapped."""
 
 
 class _NormTap(nn.Module):
-    """The trunk's final norm, which also keeps what went into it."""
+    """The trunk's final norm, which also keeps what went into it or came out of it."""
 
-    def __init__(self, norm: nn.Module) -> None:
+    def __init__(self, norm: nn.Module, side: Literal["pre", "post"]) -> None:
         super().__init__()
         self.norm = norm
+        self._side = side
         self._seen: list[mx.array] = []
 
     def __call__(self, x: mx.array) -> mx.array:
-        self._seen[:] = [x]
-        return self.norm(x)
+        normed = self.norm(x)
+        self._seen[:] = [x if self._side == "pre" else normed]
+        return normed
 
     def take(self) -> mx.array:
-        """Return the newest input, and let go of it."""
+        """Return the newest hidden rows, and let go of them."""
         return self._seen.pop()
 
 
 class Trunk:
-    """The model proper."""
+    """The model proper; of a multimodal one, its text part."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._tap: _NormTap | None = None
+        self._taps = tap_recurrent_layers(model)
 
-    def tap(self) -> None:
-        """Keep the hidden rows from now on.
+    @property
+    def can_roll_back(self) -> bool:
+        """Whether part of a window can be undone in all its caches."""
+        return self.make_cache().can_roll_back
+
+    def tap(self, side: Literal["pre", "post"] = "pre") -> None:
+        """Keep the hidden rows from now on, from before or after the final norm.
 
         Raises:
             HeadError: the model has no final norm where mlx-lm's text models have it.
         """
-        inner = getattr(self.model, "model", None)
-        norm = getattr(inner, "norm", None)
-        if inner is None or norm is None:
+        body = _body(self.model)
+        name = _first(body, _NORMS)
+        if name is None:
             raise HeadError("the trunk's last norm was not found, so its head can't be fed")
-        self._tap = _NormTap(norm)
-        inner.norm = self._tap
+        norm = body[name]
+        self._tap = _NormTap(norm.norm if isinstance(norm, _NormTap) else norm, side)
+        body[name] = self._tap
 
     def make_cache(self) -> Cache:
         """Return empty caches for one request."""
-        return trunk_cache(self.model)
+        return trunk_cache(self.model, self._taps)
 
     def forward(self, tokens: mx.array, cache: Cache) -> TrunkOutput:
         """Run the model over the next positions; the cache's window grows by them.
@@ -77,12 +96,28 @@ class Trunk:
 
     def embed(self, tokens: mx.array) -> mx.array:
         """Return the input embeddings of tokens; integer [..., n] to [..., n, hidden]."""
-        return self.model.model.embed_tokens(tokens)
+        return self.embedding(tokens)
 
     def unembed(self, hidden: mx.array) -> mx.array:
         """Return the logits of normed hidden rows; [..., hidden] to [..., vocabulary]."""
-        lm_head = getattr(self.model, "lm_head", None)
-        return lm_head(hidden) if lm_head else self.model.model.embed_tokens.as_linear(hidden)
+        lm_head = getattr(_text_model(self.model), "lm_head", None)
+        if lm_head is not None:
+            return lm_head(hidden)
+        as_linear: Callable[[mx.array], mx.array] = self.embedding.as_linear
+        return as_linear(hidden)
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The module that embeds tokens.
+
+        Raises:
+            HeadError: it was not found where mlx-lm's text models have it.
+        """
+        body = _body(self.model)
+        name = _first(body, _EMBEDDINGS)
+        if name is None:
+            raise HeadError("the trunk's embedding was not found, so its head can't be fed")
+        return cast("nn.Embedding", body[name])
 
     @property
     def vocabulary(self) -> int:
@@ -107,4 +142,21 @@ class Trunk:
 
     def _lm_head(self) -> nn.Module:
         """Return the module that holds the LM head's weights, tied to the embedding or not."""
-        return getattr(self.model, "lm_head", None) or self.model.model.embed_tokens
+        lm_head = _text_model(self.model).get("lm_head")
+        return lm_head if isinstance(lm_head, nn.Module) else self.embedding
+
+
+def _text_model(model: nn.Module) -> nn.Module:
+    inner = model.get("language_model")
+    return _text_model(inner) if isinstance(inner, nn.Module) else model
+
+
+def _body(model: nn.Module) -> nn.Module:
+    """Return the module that holds embedding, layers and final norm."""
+    text = _text_model(model)
+    name = _first(text, _BODIES)
+    return text if name is None else _text_model(text[name])
+
+
+def _first(module: nn.Module, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if isinstance(module.get(name), nn.Module)), None)

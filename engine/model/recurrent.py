@@ -1,0 +1,179 @@
+"""Rollback of recurrent layers by innovation tape: no copy of the state for each position.
+
+A tap sits in a recurrent layer of mlx-lm's and keeps, of each pass, the rows that went into
+its convolutions and the tape of its recurrence. The cache of the layer remembers the state
+before the window; rolling back takes the convolutions' rows and replays the tape.
+
+mlx-lm's code is neither copied nor changed: within the one layer its own methods run with one
+name bound to ours, the recurrence.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from types import FunctionType
+from typing import cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import ArraysCache
+
+from engine.model.recurrences import RECURRENCES, Recurrence, Tape
+
+__all__ = ["RecurrentCache", "RecurrentTap", "tap_recurrent_layers"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTape:
+    """What a layer's pass over a window leaves to roll it back."""
+
+    inputs: tuple[mx.array, ...]
+    """Of each convolution: [B, kept + rows, channels], the kept rows of before in front."""
+    recurrence: Tape
+
+
+class _SeenConv(nn.Conv1d):
+    """A convolution that keeps its newest input."""
+
+    _seen: list[mx.array]
+
+    def __call__(self, x: mx.array) -> mx.array:
+        self._seen = [x]
+        return super().__call__(x)
+
+    def take(self) -> mx.array | None:
+        """Return the newest input, and let go of it."""
+        seen, self._seen = self._seen, []
+        return seen[0] if seen else None
+
+
+def _watch(conv: nn.Conv1d) -> _SeenConv:
+    """Make an mlx-lm layer's convolution, in its place, one that keeps its input."""
+    conv.__class__ = _SeenConv
+    seen = cast("_SeenConv", conv)
+    seen._seen = []
+    return seen
+
+
+class RecurrentTap:
+    """See the module.
+
+    Args:
+        layer: of mlx-lm's; from now on its recurrence is ours.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        name, original = _recurrence_of(layer)
+        self._recurrence: Recurrence = RECURRENCES[name](original)
+        self._convs = [_watch(conv) for conv in _convolutions(layer)]
+        layer.__class__ = _rebound(type(layer), name, self._recurrence)
+
+    def take(self) -> WindowTape | None:
+        """Return the newest pass's tape, and let go of it; None where none was kept."""
+        seen = [conv.take() for conv in self._convs]
+        inputs = tuple(rows for rows in seen if rows is not None)
+        tape, self._recurrence.tape = self._recurrence.tape, None
+        return None if tape is None else WindowTape(inputs, tape)
+
+
+class RecurrentCache(ArraysCache):
+    """Convolution windows and, in the last slot, the state of a tapped layer."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size=size)
+        self._begin: list[mx.array | None] = list(self.cache)
+        self._rows = 0
+        self._tape: WindowTape | None = None
+
+    def record(self, rows: int, tape: WindowTape | None) -> None:
+        """Note a pass over the next rows; several passes in a window can only be undone whole."""
+        self._tape = tape if self._rows == 0 else None
+        self._rows += rows
+
+    def settle(self) -> None:
+        """Make what the slots hold the state that a rollback goes back to."""
+        self._begin = list(self.cache)
+        self._rows = 0
+        self._tape = None
+
+    def is_trimmable(self) -> bool:
+        """Return True: what is open can be undone."""
+        return True
+
+    def trim(self, n: int) -> int:
+        """Undo the last n of the open rows.
+
+        Raises:
+            ValueError: the open rows are fewer, or were too many to keep a tape of.
+        """
+        kept = self._rows - n
+        if kept < 0 or (kept and n and self._tape is None):
+            raise ValueError(f"can't undo {n} of {self._rows} rows of a recurrent state")
+        if n and kept:
+            self._replay(kept)
+        elif n:
+            self.cache = list(self._begin)
+        self._rows = kept
+        self._tape = None
+        return n
+
+    def _replay(self, kept: int) -> None:
+        if self._tape is None:
+            raise ValueError("there is no tape to replay")
+        windows = []
+        for rows, newest in zip(self._tape.inputs, self.cache[:-1], strict=True):
+            if newest is not None:
+                windows.append(mx.contiguous(rows[:, kept : kept + newest.shape[1]]))
+        state = self._tape.recurrence.state_after(kept, self._begin[-1])
+        self.cache = [*windows, state]
+
+
+def tap_recurrent_layers(model: nn.Module) -> list[RecurrentTap]:
+    """Tap every layer whose recurrence is known here, in the order of their caches."""
+    return [RecurrentTap(module) for module in _modules(model) if _is_recurrent(module)]
+
+
+def _modules(module: nn.Module) -> list[nn.Module]:
+    """Return all modules, in the order in which they were declared."""
+    found = [module]
+    for child in module.children().values():
+        for item in child if isinstance(child, list) else [child]:
+            if isinstance(item, nn.Module):
+                found += _modules(item)
+    return found
+
+
+def _convolutions(layer: nn.Module) -> list[nn.Conv1d]:
+    return [module for module in _modules(layer) if isinstance(module, nn.Conv1d)]
+
+
+def _methods(kind: type, name: str) -> dict[str, FunctionType]:
+    """Return the methods that call the function of that name."""
+    methods = inspect.getmembers(kind, inspect.isfunction)
+    return {key: method for key, method in methods if name in method.__code__.co_names}
+
+
+def _is_recurrent(module: nn.Module) -> bool:
+    kind = type(module)
+    if not kind.__module__.startswith("mlx_lm.models."):
+        return False
+    return any(_methods(kind, name) for name in RECURRENCES)
+
+
+def _recurrence_of(layer: nn.Module) -> tuple[str, FunctionType]:
+    for name in RECURRENCES:
+        for method in _methods(type(layer), name).values():
+            return name, method.__globals__[name]
+    raise ValueError(f"{type(layer).__name__} has no recurrence known here")
+
+
+def _rebound(kind: type, name: str, recurrence: Recurrence) -> type:
+    """Return the class with its own methods, in which one name means our recurrence."""
+    methods: dict[str, FunctionType] = {}
+    for key, method in _methods(kind, name).items():
+        names = {**method.__globals__, name: recurrence}
+        copy = FunctionType(method.__code__, names, key, method.__defaults__, method.__closure__)
+        copy.__kwdefaults__ = method.__kwdefaults__
+        methods[key] = copy
+    return type(kind)(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})
