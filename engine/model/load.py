@@ -13,18 +13,19 @@ from pathlib import Path
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from mlx_lm.utils import get_total_parameters, load_model
+from mlx_lm.utils import _get_classes, get_total_parameters, load_model
 
 from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
+from engine.model.heads.load import load_head
 from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.verdict.checkpoint import CheckpointFacts, check_folder
-from engine.verdict.families import DEMO
+from engine.verdict.family_table import DEMO
 
 __all__ = ["LoadedModel", "Progress", "load"]
 
@@ -65,6 +66,8 @@ class _Parts:
     model: nn.Module
     trunk: Trunk
     head: Head | None
+    family: str
+    """Of the head; empty where there is none."""
     head_note: str
     tokenizer: Tokenizer
     config: dict[str, object]
@@ -82,7 +85,7 @@ def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedMod
         quantization=_quantization(config),
         vocabulary=_number(config, "vocab_size", 0),
         context=_number(config, "max_position_embeddings", 4096),
-        head=_head_info(parts.head),
+        head=_head_info(parts.head, parts.family),
         head_note=parts.head_note,
         sampling=parts.sampling,
         has_chat_template=parts.tokenizer.has_chat_template,
@@ -111,7 +114,7 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         "max_position_embeddings": gguf.args.max_position_embeddings,
         "quantization": None if gguf.is_unpacked else {"bits": 4, "group_size": 32},
     }
-    return _Parts(gguf.model, trunk, head, note, gguf.tokenizer, config, Sampling())
+    return _Parts(gguf.model, trunk, head, DEMO.name, note, gguf.tokenizer, config, Sampling())
 
 
 def _load_folder(path: Path, progress: Progress) -> _Parts:
@@ -121,15 +124,37 @@ def _load_folder(path: Path, progress: Progress) -> _Parts:
     progress("building the model", 0, 0)
     model = _built(path, facts)
     _read_weights(model, facts.weights_bytes, progress)
+    trunk = Trunk(model)
+    head, note = _head(facts, trunk, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
-    return _Parts(model, Trunk(model), None, facts.head_note, tokenizer, config, sampling)
+    family = facts.head.family.name if facts.head else ""
+    return _Parts(model, trunk, head, family, note, tokenizer, config, sampling)
+
+
+def _head(facts: CheckpointFacts, trunk: Trunk, progress: Progress) -> tuple[Head | None, str]:
+    """Return the checkpoint's own head, or why there is none that can draft."""
+    if facts.head is None:
+        return None, facts.head_note
+    progress("reading the head", 0, 0)
+    try:
+        if not trunk.can_roll_back:
+            raise HeadError("its trunk keeps a state that can't be rolled back here")
+        head = load_head(facts.head, facts.config, facts.contract, trunk)
+        _read_weights(
+            head, sum(t.header.end - t.header.begin for t in facts.head.tensors.values()), progress
+        )
+        trunk.tap(facts.contract.hidden or facts.head.family.hidden)
+    except HeadError as error:
+        return None, error.message
+    return head, ""
 
 
 def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
     """Let mlx-lm build the model; its weights stay on the disk until they are read."""
     try:
-        model, _ = load_model(path, lazy=True)
+        dropped = {tensor.name for tensor in facts.head.tensors.values()} if facts.head else set()
+        model, _ = load_model(path, lazy=True, get_model_classes=_without(dropped))
     except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
@@ -137,6 +162,23 @@ def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
             "see which model types mlx-lm supports",
         ) from error
     return model
+
+
+def _without(dropped: set[str]) -> Callable[[dict[str, object]], tuple[type[nn.Module], type]]:
+    """Return mlx-lm's choice of a model class, one that never sees the tensors of a head."""
+
+    def classes(config: dict[str, object]) -> tuple[type[nn.Module], type]:
+        model_class, args_class = _get_classes(config)
+
+        def sanitize(self: nn.Module, weights: dict[str, mx.array]) -> dict[str, mx.array]:
+            kept = {name: value for name, value in weights.items() if name not in dropped}
+            own = getattr(super(headless, self), "sanitize", None)
+            return kept if own is None else own(kept)
+
+        headless = type(model_class)(model_class.__name__, (model_class,), {"sanitize": sanitize})
+        return headless, args_class
+
+    return classes
 
 
 def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
@@ -167,10 +209,10 @@ def _weights(model: nn.Module) -> list[tuple[str, mx.array]]:
     return [(name, leaf) for name, leaf in leaves if isinstance(leaf, mx.array)]
 
 
-def _head_info(head: Head | None) -> HeadInfo | None:
+def _head_info(head: Head | None, family: str) -> HeadInfo | None:
     if not isinstance(head, nn.Module):
         return None
-    return HeadInfo(DEMO.name, get_total_parameters(head), _bytes(head))
+    return HeadInfo(family, get_total_parameters(head), _bytes(head))
 
 
 def _text_config(config: dict[str, object]) -> dict[str, object]:

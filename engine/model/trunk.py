@@ -5,9 +5,8 @@ Copies none of its code: mlx-lm's model is built and run as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,8 +14,9 @@ import mlx.nn as nn
 from engine.errors import HeadError
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
+from engine.verdict.families import Side
 
-__all__ = ["Trunk", "TrunkOutput"]
+__all__ = ["NormTap", "Trunk", "TrunkOutput", "body_of", "embedding_name", "norm_name"]
 
 _NORMS = ("norm", "norm_f", "final_layernorm", "ln_f")
 _EMBEDDINGS = ("embed_tokens", "word_embeddings", "embeddings", "wte")
@@ -33,16 +33,17 @@ class TrunkOutput:
     """[1, n, hidden], before or after the final norm; None where the trunk isn't tapped."""
 
 
-class _NormTap(nn.Module):
+class NormTap(nn.Module):
     """The trunk's final norm, which also keeps what went into it or came out of it."""
 
-    def __init__(self, norm: nn.Module, side: Literal["pre", "post"]) -> None:
+    def __init__(self, norm: nn.Module, side: Side) -> None:
         super().__init__()
         self.norm = norm
         self._side = side
         self._seen: list[mx.array] = []
 
     def __call__(self, x: mx.array) -> mx.array:
+        """Return the normed rows."""
         normed = self.norm(x)
         self._seen[:] = [x if self._side == "pre" else normed]
         return normed
@@ -57,7 +58,7 @@ class Trunk:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self._tap: _NormTap | None = None
+        self._tap: NormTap | None = None
         self._taps = tap_recurrent_layers(model)
 
     @property
@@ -65,18 +66,16 @@ class Trunk:
         """Whether part of a window can be undone in all its caches."""
         return self.make_cache().can_roll_back
 
-    def tap(self, side: Literal["pre", "post"] = "pre") -> None:
+    def tap(self, side: Side = "pre") -> None:
         """Keep the hidden rows from now on, from before or after the final norm.
 
         Raises:
             HeadError: the model has no final norm where mlx-lm's text models have it.
         """
-        body = _body(self.model)
-        name = _first(body, _NORMS)
-        if name is None:
-            raise HeadError("the trunk's last norm was not found, so its head can't be fed")
+        body = body_of(self.model)
+        name = norm_name(body)
         norm = body[name]
-        self._tap = _NormTap(norm.norm if isinstance(norm, _NormTap) else norm, side)
+        self._tap = NormTap(norm.norm if isinstance(norm, NormTap) else norm, side)
         body[name] = self._tap
 
     def make_cache(self) -> Cache:
@@ -100,11 +99,16 @@ class Trunk:
 
     def unembed(self, hidden: mx.array) -> mx.array:
         """Return the logits of normed hidden rows; [..., hidden] to [..., vocabulary]."""
-        lm_head = getattr(_text_model(self.model), "lm_head", None)
-        if lm_head is not None:
-            return lm_head(hidden)
-        as_linear: Callable[[mx.array], mx.array] = self.embedding.as_linear
-        return as_linear(hidden)
+        lm_head = self.lm_head
+        if isinstance(lm_head, (nn.Embedding, nn.QuantizedEmbedding)):
+            return lm_head.as_linear(hidden)
+        return lm_head(hidden)
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The module that unembeds: the LM head, or the embedding tied to it."""
+        lm_head = _text_model(self.model).get("lm_head")
+        return lm_head if isinstance(lm_head, nn.Module) else self.embedding
 
     @property
     def embedding(self) -> nn.Embedding:
@@ -113,11 +117,8 @@ class Trunk:
         Raises:
             HeadError: it was not found where mlx-lm's text models have it.
         """
-        body = _body(self.model)
-        name = _first(body, _EMBEDDINGS)
-        if name is None:
-            raise HeadError("the trunk's embedding was not found, so its head can't be fed")
-        return cast("nn.Embedding", body[name])
+        body = body_of(self.model)
+        return cast("nn.Embedding", body[embedding_name(body)])
 
     @property
     def vocabulary(self) -> int:
@@ -151,11 +152,35 @@ def _text_model(model: nn.Module) -> nn.Module:
     return _text_model(inner) if isinstance(inner, nn.Module) else model
 
 
-def _body(model: nn.Module) -> nn.Module:
-    """Return the module that holds embedding, layers and final norm."""
+def body_of(model: nn.Module) -> nn.Module:
+    """Return the module of an mlx-lm model that holds embedding, layers and final norm."""
     text = _text_model(model)
     name = _first(text, _BODIES)
     return text if name is None else _text_model(text[name])
+
+
+def embedding_name(body: nn.Module) -> str:
+    """Return the name of a body's embedding.
+
+    Raises:
+        HeadError: it was not found where mlx-lm's text models have it.
+    """
+    name = _first(body, _EMBEDDINGS)
+    if name is None:
+        raise HeadError("the trunk's embedding was not found, so its head can't be fed")
+    return name
+
+
+def norm_name(body: nn.Module) -> str:
+    """Return the name of a body's final norm.
+
+    Raises:
+        HeadError: it was not found where mlx-lm's text models have it.
+    """
+    name = _first(body, _NORMS)
+    if name is None:
+        raise HeadError("the trunk's last norm was not found, so its head can't be fed")
+    return name
 
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> str | None:

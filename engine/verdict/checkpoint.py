@@ -7,10 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import ModelFileError
+from engine.errors import HeadError, ModelFileError
 from engine.verdict.bounded_json import check_cost
-from engine.verdict.families import head_note
-from engine.verdict.headers import check_safetensors
+from engine.verdict.contract import CONTRACT_FILE, Contract, read_contract
+from engine.verdict.family_table import family_of
+from engine.verdict.head_files import SIDECARS, HeadFiles, find_head
+from engine.verdict.headers import SafetensorsHeader, check_safetensors
 
 __all__ = ["CheckpointFacts", "check_folder"]
 
@@ -41,8 +43,12 @@ class CheckpointFacts:
     model_type: str
     tensor_names: frozenset[str]
     weights_bytes: int
+    head: HeadFiles | None
+    """Where its MTP head lies, if it has one of a family that runs here."""
     head_note: str
-    """Why it has no head that runs here."""
+    """Why it has none; empty where it has one."""
+    contract: Contract
+    """What is declared of its head beside the weights."""
 
 
 def check_folder(path: Path) -> CheckpointFacts:
@@ -55,18 +61,45 @@ def check_folder(path: Path) -> CheckpointFacts:
         ModelFileError: a file is missing, malformed, or links to somewhere else.
     """
     config = _config(path)
-    shards = _shards(path)
+    headers = {shard: check_safetensors(shard) for shard in _shards(path)}
+    names = _names(path, headers)
+    size = sum(shard.stat().st_size - header.data_start for shard, header in headers.items())
+    head, note, contract = _head(path, config, headers)
+    return CheckpointFacts(config, str(config["model_type"]), names, size, head, note, contract)
+
+
+def _names(folder: Path, headers: dict[Path, SafetensorsHeader]) -> frozenset[str]:
     names: set[str] = set()
-    size = 0
-    for shard in shards:
-        header = check_safetensors(shard)
+    for header in headers.values():
         found = {tensor.name for tensor in header.tensors}
         if names & found:
-            raise ModelFileError(f"tensor {min(names & found)} is in two files of {path}")
+            raise ModelFileError(f"tensor {min(names & found)} is in two files of {folder}")
         names |= found
-        size += shard.stat().st_size - header.data_start
-    model_type = str(config["model_type"])
-    return CheckpointFacts(config, model_type, frozenset(names), size, head_note(config, names))
+    return frozenset(names)
+
+
+def _sidecars(folder: Path) -> dict[Path, SafetensorsHeader]:
+    """Return the headers of files that hold a head apart from the model."""
+    found = [folder / name for name in SIDECARS if (folder / name).exists()]
+    for path in found:
+        _check_place(folder, path)
+    return {path: check_safetensors(path) for path in found}
+
+
+def _head(
+    folder: Path, config: dict[str, object], headers: dict[Path, SafetensorsHeader]
+) -> tuple[HeadFiles | None, str, Contract]:
+    try:
+        head = find_head(family_of(config), config, headers, _sidecars(folder))
+        return head, "", _contract(folder)
+    except HeadError as error:
+        return None, error.message, Contract()
+
+
+def _contract(folder: Path) -> Contract:
+    if not (folder / CONTRACT_FILE).exists():
+        return Contract()
+    return read_contract(_read_json(folder, CONTRACT_FILE, _MAX_CONFIG))
 
 
 def _config(folder: Path) -> dict[str, object]:

@@ -1,59 +1,89 @@
 """What is known of each MTP family: how its head is fed, and how its tensors are named.
 
-The one place that knows families. Data only; what runs a head is `engine.model.heads`.
+The one place that knows families, as data; `family_table` holds it, and what runs a head is
+`engine.model.heads`. A family is found by the config's model_type alone, never by a name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["DEMO", "FAMILIES", "HEAD_MARKERS", "Family", "HeadMarkers", "head_note"]
+__all__ = [
+    "HEAD_MARKERS",
+    "Concat",
+    "Family",
+    "HeadMarkers",
+    "Parts",
+    "Side",
+    "has_head_names",
+    "head_layers",
+    "levels",
+    "promises_head",
+]
+
+Concat = Literal["embedding,hidden", "hidden,embedding", "separate"]
+"""Order of the two inputs of the head's projection; "separate" where each has its own."""
+Side = Literal["pre", "post", "lanes"]
+"""Before or after a final norm; "lanes" for several residual streams."""
+NormWeights = Literal["plain", "one_plus"]
+"""Whether a published norm multiplies by its weight w, or by 1 + w."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Names of a head's own modules behind its prefix; what is left belongs to its layers."""
+
+    embedding_norm: str
+    hidden_norm: str
+    projection: str
+    final_norm: str
+    """Empty where there is none."""
+    layer: str
+    """Prefix of the tensors of layer {j}; {last} in another part is the last j."""
+    embedding: str = ""
+    """The head's own copy of the embedding; empty where it has none."""
+    lm_head: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The contract of a family's head."""
+    """The contract of a family's head, and what its trunk keeps."""
 
     name: str
     model_types: tuple[str, ...]
     """Of config.json; empty where the family is not found by a model type."""
-    concat: Literal["embedding,hidden", "hidden,embedding"]
-    hidden: Literal["pre", "post"]
+    concat: Concat
+    hidden: Side
     """The trunk's hidden row fed in: before or after the trunk's final norm."""
-    recycle: Literal["pre", "post"]
+    recycle: Side
     """What the next depth is fed: the head's output before or after the head's own norm."""
-    norm: Literal["plain", "one_plus"]
-    """Whether a norm multiplies by its weight w, or by 1 + w."""
+    norm: NormWeights
+    prefixes: tuple[str, ...]
+    """What the names of the head's tensors begin with; {N} is the trunk's number of layers."""
     block: str
-    """The decoder block inside the head, by mlx-lm's name of its model."""
-    rope_traditional: bool
-    prefix: str
-    """What the names of the head's tensors begin with."""
-    distinct_heads: int
-    """How many heads there are; 1 is recycled for every depth."""
-    own_embedding: bool
-    own_lm_head: bool
-
-
-DEMO = Family(
-    name="smollm2-demo",
-    model_types=(),
-    concat="embedding,hidden",
-    hidden="pre",
-    recycle="pre",
-    norm="plain",
-    block="llama",
-    rope_traditional=False,
-    prefix="mtp.",
-    distinct_heads=1,
-    own_embedding=False,
-    own_lm_head=False,
-)
-"""The head trained for the demo model and shipped with the engine."""
-
-FAMILIES: tuple[Family, ...] = (DEMO,)
+    """What the head's layers are."""
+    parts: Parts | None = None
+    """None where the head can't be built here anyway."""
+    config_keys: tuple[str, ...] = ("num_nextn_predict_layers",)
+    """Keys of the config that promise a head, by a positive number."""
+    distinct_heads: int = 1
+    """How many heads there are at most; 1 is recycled for every depth."""
+    own_embedding: bool = False
+    own_lm_head: bool = False
+    cache: Literal["kv", "sliding", "latent", "latent,indexer", "none"] = "kv"
+    """What the head's own layers keep."""
+    recurrent: Literal["", "gated delta", "mamba-2", "lightning", "kda", "unknown"] = ""
+    """What the trunk's recurrent layers keep; empty where it has none."""
+    shell: Mapping[str, object] = field(default_factory=dict)
+    """Changes to the trunk's config that make mlx-lm build the head's layers and no more."""
+    architectures: tuple[str, ...] = ()
+    """Needed to tell families apart that share a model_type."""
+    cannot_run: str = ""
+    """Why its heads can't run here; empty where they can."""
+    disputed: str = ""
+    """Which cell of the contract sources disagree on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +97,41 @@ class HeadMarkers:
 
 HEAD_MARKERS = HeadMarkers(
     tensor_prefixes=("mtp.", "model.mtp", "language_model.mtp", "language_model.model.mtp"),
-    config_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers"),
+    config_keys=("mtp_num_hidden_layers", "num_nextn_predict_layers", "num_mtp_modules"),
 )
 
 
-def head_note(config: Mapping[str, object], tensor_names: Iterable[str]) -> str:
-    """Return one sentence on why a checkpoint folder has no head that runs here."""
-    names = tuple(tensor_names)
-    if any(name.startswith(HEAD_MARKERS.tensor_prefixes) for name in names):
-        return _cannot_run(config)
-    if not any(_promises_head(level) for level in _levels(config)):
-        return "no head: the checkpoint has no MTP tensors"
-    if any(_has_extra_layer(level, names) for level in _levels(config)):
-        return _cannot_run(config)
-    return "its config promises an MTP head, but the tensors were dropped in conversion"
-
-
-def _cannot_run(config: Mapping[str, object]) -> str:
-    model_type = str(config.get("model_type", "of unknown type"))[:40]
-    return f"it has an MTP head ({model_type}) that this version cannot run yet"
-
-
-def _levels(config: Mapping[str, object]) -> list[Mapping[str, object]]:
+def levels(config: Mapping[str, object]) -> list[Mapping[str, object]]:
     """Return the config and, where it has one, the text part inside it."""
     inner = config.get("text_config")
     return [config, inner] if isinstance(inner, dict) else [config]
 
 
-def _promises_head(config: Mapping[str, object]) -> bool:
-    return any(_is_count(config.get(key)) for key in HEAD_MARKERS.config_keys)
+def head_layers(config: Mapping[str, object]) -> int:
+    """Return the trunk's number of layers, behind which some heads stand; 0 where unknown."""
+    for level in reversed(levels(config)):
+        value = level.get("num_hidden_layers", level.get("num_layers"))
+        if isinstance(value, int) and _is_count(value):
+            return value
+    return 0
+
+
+def promises_head(config: Mapping[str, object]) -> bool:
+    """Return whether the config says that there is a head."""
+    return any(
+        _is_count(level.get(key)) for level in levels(config) for key in HEAD_MARKERS.config_keys
+    )
+
+
+def has_head_names(config: Mapping[str, object], names: Iterable[str]) -> bool:
+    """Return whether some tensor looks like one of a head, of whatever family."""
+    extra = f"layers.{head_layers(config)}."
+    is_promised = promises_head(config)
+    return any(
+        name.startswith(HEAD_MARKERS.tensor_prefixes) or (is_promised and extra in name)
+        for name in names
+    )
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _has_extra_layer(config: Mapping[str, object], names: tuple[str, ...]) -> bool:
-    """Return whether a head stands as one more layer behind the trunk's."""
-    layers = config.get("num_hidden_layers")
-    return _is_count(layers) and any(f"layers.{layers}." in name for name in names)

@@ -17,7 +17,7 @@ from engine.model.load import LoadedModel
 from engine.model.tokenizer import Tokenizer as ModelTokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
-from engine.verdict.families import DEMO
+from engine.verdict.family_table import DEMO
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}\n{% endfor %}"
@@ -104,10 +104,15 @@ def write_checkpoint(folder: Path, **config: object) -> Path:
         **config,
     }
     (folder / "config.json").write_text(json.dumps(content), "utf-8")
-    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tokenizer(folder)
+    return folder
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of bytes and its settings into a folder."""
+    vocabulary_of_bytes().save(str(folder / "tokenizer.json"))
     settings = {"eos_token": "<|end|>", "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
-    return folder
 
 
 def loaded(

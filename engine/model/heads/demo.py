@@ -92,7 +92,10 @@ def load_demo_head(
     dtype = mx.float32 if is_cpu else mx.bfloat16
     try:
         head.load_weights(
-            [(name.removeprefix(family.prefix), w.astype(dtype)) for name, w in weights.items()]
+            [
+                (name.removeprefix(family.prefixes[0]), w.astype(dtype))
+                for name, w in weights.items()
+            ]
         )
     except ValueError as error:
         raise HeadError(f"the demo head does not fit its trunk: {error}") from error

@@ -1,0 +1,276 @@
+"""A head's tensors on the disk to a head that runs, or the sentence that says why not.
+
+Nothing is guessed and nothing is left out: every tensor of the head must be used, and every
+weight of the head must be there, in its shape. mlx-lm's own `sanitize` brings the layers into
+its layout, so a head is read as the trunk is.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from mlx_lm.utils import _get_classes, infer_quant_config
+
+from engine.errors import HeadError
+from engine.model.arrays import read_arrays
+from engine.model.heads.pair import PairHead
+from engine.model.norms import as_multiplied, is_gain
+from engine.model.trunk import Trunk
+from engine.verdict.contract import Contract
+from engine.verdict.families import Family, Parts
+from engine.verdict.head_files import HeadFiles
+
+__all__ = ["load_head"]
+
+_LAYERS = "layers"
+
+
+def load_head(
+    files: HeadFiles, config: Mapping[str, object], contract: Contract, trunk: Trunk
+) -> PairHead:
+    """Return the head of a checkpoint, its weights not yet in memory.
+
+    Args:
+        files: where it lies.
+        config: of the checkpoint.
+        contract: what is declared beside the weights.
+        trunk: it drafts for; not tapped here.
+
+    Raises:
+        HeadError: it can't be used; one sentence says why.
+    """
+    family = contract.applied_to(files.family)
+    if family.parts is None:
+        raise HeadError(f"heads of the family {family.name} can't be built")
+    tensors = _read(files)
+    shell = _shell(family, config, tensors)
+    width = int(trunk.embed(mx.array([0])).shape[-1])
+    head = PairHead(shell, trunk, width, family)
+    last = len(cast("list[nn.Module]", head.body[_LAYERS])) - 1
+    parts = _numbered(family.parts, last)
+    if family.norm == "one_plus":
+        tensors = _with_gains(tensors, contract, parts, files)
+    own = _take_own(tensors, parts, head)
+    weights = own | _layer_weights(shell, head, tensors, parts.layer, last)
+    matrices = _own_matrices(trunk, weights)
+    _fill(head, weights)
+    _check_values(head.projection)
+    head.keep_own(matrices)
+    return head
+
+
+def _read(files: HeadFiles) -> dict[str, mx.array]:
+    opened: dict[Path, dict[str, mx.array]] = {}
+    tensors = {}
+    for name, place in files.tensors.items():
+        if place.path not in opened:
+            opened[place.path] = read_arrays(place.path)
+        tensors[name] = opened[place.path][place.name]
+    return tensors
+
+
+def _shell(
+    family: Family, config: Mapping[str, object], tensors: Mapping[str, mx.array]
+) -> nn.Module:
+    """Let mlx-lm build a model with the head's layers alone, of no weight."""
+    settings = cast("dict[str, Any]", copy.deepcopy(dict(config)))
+    level = settings["text_config"] if isinstance(settings.get("text_config"), dict) else settings
+    changes = _changes(family, level, tensors)
+    for key, value in changes.items():
+        old = level.get(key)
+        level[key] = {**old, **value} if isinstance(old, dict) and value else value
+    level["vocab_size"] = 1
+    try:
+        model_class, args_class = _get_classes(settings)
+        return cast("nn.Module", model_class(args_class.from_dict(settings)))
+    except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise HeadError(f"its head's layers can't be built: {reason}") from error
+
+
+def _changes(
+    family: Family, level: Mapping[str, Any], tensors: Mapping[str, mx.array]
+) -> dict[str, Any]:
+    """Return what makes a trunk's config that of its head's layers."""
+    changes = dict(family.shell)
+    if family.name == "nemotron_h":
+        pattern = level.get("mtp_hybrid_override_pattern") or level.get("mtp_layers_block_type")
+        key = "hybrid_override_pattern" if isinstance(pattern, str) else "layers_block_type"
+        changes |= {"hybrid_override_pattern": None, "layer_types": None}
+        changes |= {key: pattern or "*E"}
+        changes["num_hidden_layers"] = len(pattern or "*E")
+    if family.name == "exaone_moe":
+        changes["is_moe_layer"] = [any(".gate." in name for name in tensors)]
+    return changes
+
+
+def _numbered(parts: Parts, last: int) -> Parts:
+    return replace(parts, final_norm=parts.final_norm.replace("{last}", str(last)))
+
+
+def _with_gains(
+    tensors: dict[str, mx.array], contract: Contract, parts: Parts, files: HeadFiles
+) -> dict[str, mx.array]:
+    gains = {name: value for name, value in tensors.items() if is_gain(name, value)}
+    declared = contract.norm_encoding or files.metadata.get("norm_encoding")
+    final_is_raw = None if files.is_apart else files.is_trunk_raw
+    final = f"{parts.final_norm}.weight"
+    return tensors | as_multiplied(gains, declared, final, final_is_raw=final_is_raw)
+
+
+def _take_own(tensors: dict[str, mx.array], parts: Parts, head: PairHead) -> dict[str, mx.array]:
+    """Take the head's own modules out of the tensors, by their names in `PairHead`."""
+    names = {
+        parts.embedding_norm: "embedding_norm",
+        parts.hidden_norm: "hidden_norm",
+        parts.projection: "projection",
+        parts.final_norm: f"body.{head.final_norm_name}.norm",
+        parts.embedding: "embedding",
+        parts.lm_head: "lm_head",
+    }
+    own = {}
+    for name in list(tensors):
+        module, _, kind = name.rpartition(".")
+        if module and module in names:
+            own[f"{names[module]}.{kind}"] = tensors.pop(name)
+    return own
+
+
+def _layer_weights(
+    shell: nn.Module, head: PairHead, tensors: Mapping[str, mx.array], layer: str, last: int
+) -> dict[str, mx.array]:
+    """Return the layers' weights in mlx-lm's layout, by their names in `PairHead`."""
+    path = _path(shell, head.body)
+    gains = {name: value for name, value in tensors.items() if is_gain(name, value)}
+    rest = {name: value for name, value in tensors.items() if name not in gains}
+    named = {f"{path}{_in_layer(name, layer, last)}": value for name, value in rest.items()}
+    sanitize = getattr(shell, "sanitize", None)
+    try:
+        found = named if sanitize is None else sanitize(named)
+    except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise HeadError(f"its head's layers are in a layout not known here: {reason}") from error
+    kept = {name.removeprefix(path): value for name, value in found.items()}
+    kept |= {_in_layer(name, layer, last): value for name, value in gains.items()}
+    return {f"body.{name}": value for name, value in kept.items()}
+
+
+def _in_layer(name: str, layer: str, last: int) -> str:
+    """Return a tensor's name among the layers; what belongs to none keeps its own."""
+    for index in range(last + 1):
+        prefix = layer.replace("{j}", str(index))
+        if name.startswith(prefix):
+            return f"{_LAYERS}.{index}.{name.removeprefix(prefix)}"
+    return name
+
+
+def _path(shell: nn.Module, body: nn.Module) -> str:
+    for name, module in shell.named_modules():
+        if module is body:
+            return f"{name}." if name else ""
+    raise HeadError("its head's layers were not found in mlx-lm's model")
+
+
+def _own_matrices(trunk: Trunk, weights: dict[str, mx.array]) -> dict[str, nn.Module]:
+    """Take the head's own embedding and LM head out; keep only what is no copy of the trunk's."""
+    kept = {}
+    for name, theirs in (("embedding", trunk.embedding), ("lm_head", trunk.lm_head)):
+        own = {
+            key.removeprefix(f"{name}."): weights.pop(key)
+            for key in [key for key in weights if key.startswith(f"{name}.")]
+        }
+        if own and not _is_copy(own, theirs):
+            kept[name] = _own_module(own, theirs)
+    return kept
+
+
+def _is_copy(own: Mapping[str, mx.array], theirs: nn.Module) -> bool:
+    """Return whether the trunk's module holds the same values; it may hold them packed."""
+    weight = own.get("weight")
+    if weight is None:
+        raise HeadError("a copy of the trunk's embedding or LM head has no weight")
+    mine: Mapping[str, mx.array] = own
+    if "scales" in theirs and "scales" not in own:
+        packed = mx.quantize(
+            weight.astype(theirs["scales"].dtype), theirs.group_size, theirs.bits, theirs.mode
+        )
+        mine = dict(zip(("weight", "scales", "biases"), packed, strict=False))
+    return all(
+        key in mine
+        and mine[key].shape == value.shape
+        and bool(mx.array_equal(mine[key].astype(value.dtype), value).item())
+        for key, value in theirs.parameters().items()
+    )
+
+
+def _own_module(own: dict[str, mx.array], theirs: nn.Module) -> nn.Module:
+    rows, width = theirs.weight.shape
+    if "scales" in theirs:
+        width = width * 32 // theirs.bits
+    module: nn.Module = (
+        nn.Embedding(rows, width)
+        if isinstance(theirs, (nn.Embedding, nn.QuantizedEmbedding))
+        else nn.Linear(width, rows, bias=False)
+    )
+    _fill(module, own)
+    return module
+
+
+def _fill(module: nn.Module, weights: dict[str, mx.array]) -> None:
+    """Load weights that must fit exactly; packed ones bring their own group size and bits.
+
+    Raises:
+        HeadError: one is missing, too many, of another shape, or all zero.
+    """
+
+    def packing(path: str, part: nn.Module) -> bool | dict[str, Any]:
+        if not hasattr(part, "to_quantized") or f"{path}.scales" not in weights:
+            return False
+        return infer_quant_config(path, part, weights)
+
+    try:
+        nn.quantize(module, class_predicate=packing)
+    except ValueError as error:
+        raise HeadError(f"its head is quantised in a way not known here: {error}") from error
+    wanted = dict(cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters())))
+    _check_names(wanted, weights)
+    for name, value in weights.items():
+        if wanted[name].shape != value.shape:
+            shapes = f"{list(value.shape)}, not {list(wanted[name].shape)}"
+            raise HeadError(f"{_shown(name)} of its head has the shape {shapes}")
+    module.load_weights(list(weights.items()), strict=False)
+    module.eval()
+
+
+def _check_values(projection: nn.Module) -> None:
+    """Raise HeadError where a conversion left zeros, or what is no number."""
+    scales = projection.get("scales")
+    values = projection["weight"] if scales is None else scales
+    if not mx.isfinite(values.astype(mx.float32)).all().item():
+        raise HeadError("its head holds what is no number")
+    if not mx.any(values != 0).item():
+        raise HeadError("its head is all zeros")
+
+
+def _check_names(wanted: Mapping[str, mx.array], weights: Mapping[str, mx.array]) -> None:
+    missing, surplus = sorted(set(wanted) - set(weights)), sorted(set(weights) - set(wanted))
+    if missing:
+        raise HeadError(f"its head is incomplete: {_list(missing)} missing")
+    if surplus:
+        raise HeadError(f"its head has tensors that are not known here: {_list(surplus)}")
+
+
+def _list(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(_shown(name) for name in names[:3]) + more
+
+
+def _shown(name: str) -> str:
+    return name.removeprefix("body.")[:120]

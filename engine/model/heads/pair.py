@@ -1,0 +1,98 @@
+"""A head over pairs: two norms, a projection of both, layers of the trunk's kind, a final norm.
+
+u      = projection(concat(norm(E[next token]), norm(hidden)))
+g      = layers(u)
+logits = LM head(norm(g)),  and g or norm(g), as the family has it, is recycled
+
+The layers are mlx-lm's own, built as a model of the trunk's class with as many layers as the
+head has; that model's embedding only hands u through, its final norm is the head's. Where it would ask
+the cache of a recurrent layer for a mask, an empty one stands behind the others.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import ArraysCache
+
+from engine.errors import HeadError
+from engine.model.cache import Cache, LayerCache, trunk_cache
+from engine.model.trunk import NormTap, Trunk, body_of, embedding_name, norm_name
+from engine.verdict.families import Family
+
+__all__ = ["PairHead"]
+
+
+class PairHead(nn.Module):
+    """See the module; its cache holds one entry a trunk position.
+
+    Args:
+        shell: mlx-lm's model that holds the layers; its embedding and final norm are replaced.
+        trunk: its embedding and LM head are shared.
+        width: of the hidden rows.
+        family: its contract.
+    """
+
+    def __init__(self, shell: nn.Module, trunk: Trunk, width: int, family: Family) -> None:
+        super().__init__()
+        body = body_of(shell)
+        embedding, norm = embedding_name(body), norm_name(body)
+        eps = getattr(body[norm], "eps", None)
+        if not isinstance(eps, float):
+            raise HeadError("its family's norm is not one this version knows")
+        body[embedding] = nn.Identity()
+        has_norm = family.parts is not None and bool(family.parts.final_norm)
+        final = nn.RMSNorm(width, eps) if has_norm else nn.Identity()
+        body[norm] = NormTap(final, family.recycle)
+        self.embedding_norm = nn.RMSNorm(width, eps)
+        self.hidden_norm = nn.RMSNorm(width, eps)
+        self.projection: nn.Module = nn.Linear(2 * width, width, bias=False)
+        self.body = body
+        self._new_cache = functools.partial(trunk_cache, shell)
+        self._spare: list[LayerCache] = []
+        if hasattr(body, "ssm_idx"):
+            body.ssm_idx = len(self.make_cache().layers)
+            self._spare = [cast("LayerCache", ArraysCache(size=1))]
+        self.final_norm_name = norm
+        self._is_embedding_first = family.concat == "embedding,hidden"
+        self._recycle = family.recycle
+        self._embed: Callable[[mx.array], mx.array] = trunk.embed
+        self._unembed: Callable[[mx.array], mx.array] = trunk.unembed
+
+    @property
+    def final_norm(self) -> NormTap:
+        """The head's last norm, and the tap around it."""
+        tap = self.body[self.final_norm_name]
+        if not isinstance(tap, NormTap):
+            raise HeadError("the head's final norm is gone")
+        return tap
+
+    def keep_own(self, matrices: Mapping[str, nn.Module]) -> None:
+        """Use the head's own "embedding" or "lm_head" in place of the trunk's."""
+        for name, matrix in matrices.items():
+            self[name] = matrix
+        self._embed = matrices.get("embedding", self._embed)
+        self._unembed = matrices.get("lm_head", self._unembed)
+
+    def make_cache(self) -> Cache:
+        """Return an empty cache for one request."""
+        return self._new_cache()
+
+    def forward(self, hidden: mx.array, tokens: mx.array, cache: Cache) -> mx.array:
+        """Run the head; see `engine.model.head.Head.forward`."""
+        embedded = self.embedding_norm(self._embed(tokens[None]))
+        normed = self.hidden_norm(hidden)
+        pair = [embedded, normed] if self._is_embedding_first else [normed, embedded]
+        u = self.projection(mx.concatenate(pair, axis=-1))
+        self.body(u, [*cache.layers, *self._spare])
+        cache.wrote(tokens.shape[0])
+        return self.final_norm.take()
+
+    def logits(self, recycled: mx.array) -> mx.array:
+        """Return draft logits; see `engine.model.head.Head.logits`."""
+        normed = self.final_norm.norm(recycled) if self._recycle == "pre" else recycled
+        return self._unembed(normed)[0]
