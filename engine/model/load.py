@@ -153,8 +153,7 @@ def _head(facts: CheckpointFacts, trunk: Trunk, progress: Progress) -> tuple[Hea
 def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
     """Let mlx-lm build the model; its weights stay on the disk until they are read."""
     try:
-        dropped = {tensor.name for tensor in facts.head.tensors.values()} if facts.head else set()
-        model, _ = load_model(path, lazy=True, get_model_classes=_without(dropped))
+        model, _ = load_model(path, lazy=True, get_model_classes=_without(facts.head_names))
     except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
@@ -164,7 +163,9 @@ def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
     return model
 
 
-def _without(dropped: set[str]) -> Callable[[dict[str, object]], tuple[type[nn.Module], type]]:
+def _without(
+    dropped: frozenset[str],
+) -> Callable[[dict[str, object]], tuple[type[nn.Module], type]]:
     """Return mlx-lm's choice of a model class, one that never sees the tensors of a head."""
 
     def classes(config: dict[str, object]) -> tuple[type[nn.Module], type]:

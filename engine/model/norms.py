@@ -40,7 +40,8 @@ _REMEDY = "declare its norm_encoding in mtp_contract.json"
 
 def is_gain(name: str, value: mx.array) -> bool:
     """Return whether a tensor is the gain of a norm."""
-    return value.ndim == 1 and name.endswith("norm.weight")
+    module, _, kind = name.rpartition(".")
+    return value.ndim == 1 and kind == "weight" and "norm" in module.rpartition(".")[2]
 
 
 def as_multiplied(

@@ -11,7 +11,7 @@ from engine.errors import HeadError, ModelFileError
 from engine.verdict.bounded_json import check_cost
 from engine.verdict.contract import CONTRACT_FILE, Contract, read_contract
 from engine.verdict.family_table import family_of
-from engine.verdict.head_files import SIDECARS, HeadFiles, find_head
+from engine.verdict.head_files import SIDECARS, HeadFiles, find_head, head_names
 from engine.verdict.headers import SafetensorsHeader, check_safetensors
 
 __all__ = ["CheckpointFacts", "check_folder"]
@@ -47,6 +47,8 @@ class CheckpointFacts:
     """Where its MTP head lies, if it has one of a family that runs here."""
     head_note: str
     """Why it has none; empty where it has one."""
+    head_names: frozenset[str]
+    """Of the tensors, those that are a head's, whether it can run or not."""
     contract: Contract
     """What is declared of its head beside the weights."""
 
@@ -64,8 +66,18 @@ def check_folder(path: Path) -> CheckpointFacts:
     headers = {shard: check_safetensors(shard) for shard in _shards(path)}
     names = _names(path, headers)
     size = sum(shard.stat().st_size - header.data_start for shard, header in headers.items())
-    head, note, contract = _head(path, config, headers)
-    return CheckpointFacts(config, str(config["model_type"]), names, size, head, note, contract)
+    sidecars = _sidecars(path)
+    head, note, contract = _head(path, config, headers, sidecars)
+    return CheckpointFacts(
+        config=config,
+        model_type=str(config["model_type"]),
+        tensor_names=names,
+        weights_bytes=size,
+        head=head,
+        head_note=note,
+        head_names=head_names(family_of(config), config, headers, sidecars),
+        contract=contract,
+    )
 
 
 def _names(folder: Path, headers: dict[Path, SafetensorsHeader]) -> frozenset[str]:
@@ -87,10 +99,13 @@ def _sidecars(folder: Path) -> dict[Path, SafetensorsHeader]:
 
 
 def _head(
-    folder: Path, config: dict[str, object], headers: dict[Path, SafetensorsHeader]
+    folder: Path,
+    config: dict[str, object],
+    headers: dict[Path, SafetensorsHeader],
+    sidecars: dict[Path, SafetensorsHeader],
 ) -> tuple[HeadFiles | None, str, Contract]:
     try:
-        head = find_head(family_of(config), config, headers, _sidecars(folder))
+        head = find_head(family_of(config), config, headers, sidecars)
         return head, "", _contract(folder)
     except HeadError as error:
         return None, error.message, Contract()

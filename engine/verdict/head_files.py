@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import HeadError
-from engine.verdict.families import Family, Parts, has_head_names, head_layers, promises_head
+from engine.verdict.families import Family, has_head_names, head_layers, promises_head
 from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor
 
-__all__ = ["SIDECARS", "HeadFiles", "HeadTensor", "find_head", "module_names"]
+__all__ = ["SIDECARS", "HeadFiles", "HeadTensor", "find_head", "head_names"]
 
 SIDECARS = (
     "mtp.safetensors",
@@ -88,17 +88,24 @@ def find_head(
     return HeadFiles(family, location, tensors, metadata if found else {}, _is_raw(headers))
 
 
-def module_names(parts: Parts) -> tuple[str, ...]:
-    """Return the names of a head's own modules, those of its layers left out."""
-    own = (
-        parts.embedding_norm,
-        parts.hidden_norm,
-        parts.projection,
-        parts.final_norm,
-        parts.embedding,
-        parts.lm_head,
-    )
-    return tuple(name for name in own if name)
+def head_names(
+    family: Family | None,
+    config: Mapping[str, object],
+    headers: Mapping[Path, SafetensorsHeader],
+    sidecars: Mapping[Path, SafetensorsHeader],
+) -> frozenset[str]:
+    """Return the tensors in the model's own files that are a head's, whole or not.
+
+    The trunk must not see them. What only stands where a head would is left to the trunk.
+    """
+    apart = [tensor.name for path in sidecars for tensor in sidecars[path].tensors]
+    if family is None or family.parts is None:
+        return frozenset(apart)
+    inside = _in_files(family, config, headers)
+    own = (family.parts.embedding_norm, family.parts.hidden_norm, family.parts.projection)
+    if not any(name.startswith(own) for name in inside):
+        return frozenset(apart)
+    return frozenset([*apart, *(tensor.name for tensor in inside.values())])
 
 
 def _in_files(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
+from mlx.utils import tree_map_with_path
 from mlx_lm.utils import _get_classes
 
 VOCABULARY = 257
@@ -296,13 +296,14 @@ def randomise(module: nn.Module, seed: int) -> None:
     """Give a module random float32 weights; gains of norms near 1."""
     keys = iter(mx.random.split(mx.random.key(seed), 4096))
 
-    def noisy(weight: mx.array) -> mx.array:
+    def noisy(name: str, weight: mx.array) -> mx.array:
         noise = mx.random.normal(weight.shape, key=next(keys))
         if weight.ndim > 1:
             return 0.2 * noise
-        return weight.astype(mx.float32) + 0.1 * noise
+        middle = -1 if name.endswith("A_log") else weight.astype(mx.float32)
+        return middle + 0.1 * noise
 
-    module.update(tree_map(noisy, module.parameters()))
+    module.update(tree_map_with_path(noisy, module.parameters()))
     module.eval()
     mx.eval(module.parameters())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,7 +58,8 @@ def load_head(
     if family.norm == "one_plus":
         tensors = _with_gains(tensors, contract, parts, files)
     own = _take_own(tensors, parts, head)
-    weights = own | _layer_weights(shell, head, tensors, parts.layer, last)
+    is_shifted = family.norm == "one_plus"
+    weights = own | _layer_weights(shell, head, _Layers(parts.layer, last, is_shifted), tensors)
     matrices = _own_matrices(trunk, weights)
     _fill(head, weights)
     _check_values(head.projection)
@@ -143,14 +144,33 @@ def _take_own(tensors: dict[str, mx.array], parts: Parts, head: PairHead) -> dic
     return own
 
 
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """How the tensors of a head's layers are named."""
+
+    prefix: str
+    """Of layer {j}."""
+    last: int
+    keeps_gains: bool
+    """Whether gains were brought over already, so that mlx-lm must not shift them again."""
+
+    def name(self, name: str) -> str:
+        """Return a tensor's name among the layers; what belongs to none keeps its own."""
+        for index in range(self.last + 1):
+            prefix = self.prefix.replace("{j}", str(index))
+            if name.startswith(prefix):
+                return f"{_LAYERS}.{index}.{name.removeprefix(prefix)}"
+        return name
+
+
 def _layer_weights(
-    shell: nn.Module, head: PairHead, tensors: Mapping[str, mx.array], layer: str, last: int
+    shell: nn.Module, head: PairHead, layers: _Layers, tensors: Mapping[str, mx.array]
 ) -> dict[str, mx.array]:
     """Return the layers' weights in mlx-lm's layout, by their names in `PairHead`."""
     path = _path(shell, head.body)
-    gains = {name: value for name, value in tensors.items() if is_gain(name, value)}
+    gains = {k: v for k, v in tensors.items() if layers.keeps_gains and is_gain(k, v)}
     rest = {name: value for name, value in tensors.items() if name not in gains}
-    named = {f"{path}{_in_layer(name, layer, last)}": value for name, value in rest.items()}
+    named = {f"{path}{layers.name(name)}": value for name, value in rest.items()}
     sanitize = getattr(shell, "sanitize", None)
     try:
         found = named if sanitize is None else sanitize(named)
@@ -158,17 +178,8 @@ def _layer_weights(
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise HeadError(f"its head's layers are in a layout not known here: {reason}") from error
     kept = {name.removeprefix(path): value for name, value in found.items()}
-    kept |= {_in_layer(name, layer, last): value for name, value in gains.items()}
+    kept |= {layers.name(name): value for name, value in gains.items()}
     return {f"body.{name}": value for name, value in kept.items()}
-
-
-def _in_layer(name: str, layer: str, last: int) -> str:
-    """Return a tensor's name among the layers; what belongs to none keeps its own."""
-    for index in range(last + 1):
-        prefix = layer.replace("{j}", str(index))
-        if name.startswith(prefix):
-            return f"{_LAYERS}.{index}.{name.removeprefix(prefix)}"
-    return name
 
 
 def _path(shell: nn.Module, body: nn.Module) -> str:

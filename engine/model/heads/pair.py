@@ -75,8 +75,10 @@ class PairHead(nn.Module):
         """Use the head's own "embedding" or "lm_head" in place of the trunk's."""
         for name, matrix in matrices.items():
             self[name] = matrix
-        self._embed = matrices.get("embedding", self._embed)
-        self._unembed = matrices.get("lm_head", self._unembed)
+        if "embedding" in matrices:
+            self._embed = matrices["embedding"].__call__
+        if "lm_head" in matrices:
+            self._unembed = matrices["lm_head"].__call__
 
     def make_cache(self) -> Cache:
         """Return an empty cache for one request."""
