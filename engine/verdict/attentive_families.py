@@ -27,6 +27,7 @@ DEEPSEEK_V3 = Family(
     own_embedding=True,
     own_lm_head=True,
     cache="latent",
+    blanks_first=True,
     shell=DEEPSEEK_SHELL,
     disputed="hidden",
 )
@@ -43,6 +44,7 @@ DEEPSEEK_V32 = Family(
     own_embedding=True,
     own_lm_head=True,
     cache="latent,indexer",
+    blanks_first=True,
     shell=DEEPSEEK_SHELL,
     disputed="hidden",
 )

@@ -80,6 +80,8 @@ class Family:
     """Changes to the trunk's config that make mlx-lm build the head's layers and no more."""
     architectures: tuple[str, ...] = ()
     """Needed to tell families apart that share a model_type."""
+    blanks_first: bool = False
+    """Whether the first pair of a text goes in without its embedding."""
     cannot_run: str = ""
     """Why its heads can't run here; empty where they can."""
     disputed: str = ""

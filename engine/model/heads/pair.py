@@ -60,6 +60,7 @@ class PairHead(nn.Module):
         self.final_norm_name = norm
         self._is_embedding_first = family.concat == "embedding,hidden"
         self._recycle = family.recycle
+        self._blanks_first = family.blanks_first
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
         self._unembed: Callable[[mx.array], mx.array] = trunk.unembed
 
@@ -87,6 +88,8 @@ class PairHead(nn.Module):
     def forward(self, hidden: mx.array, tokens: mx.array, cache: Cache) -> mx.array:
         """Run the head; see `engine.model.head.Head.forward`."""
         embedded = self.embedding_norm(self._embed(tokens[None]))
+        if self._blanks_first and cache.length == 0:
+            embedded = embedded * (mx.arange(tokens.shape[0]) > 0)[:, None]
         normed = self.hidden_norm(hidden)
         pair = [embedded, normed] if self._is_embedding_first else [normed, embedded]
         u = self.projection(mx.concatenate(pair, axis=-1))
