@@ -17,7 +17,16 @@ from mlx_lm.models import ssm as mlx_lm_ssm
 from kernels.dispatch import Backend, backend
 from kernels.gated_delta import DeltaTape, gated_delta, replay
 
-__all__ = ["RECURRENCES", "WINDOW_ROWS", "GatedDelta", "Lightning", "Mamba2", "Recurrence", "Tape"]
+__all__ = [
+    "RECURRENCES",
+    "WINDOW_ROWS",
+    "GatedDelta",
+    "GatedDeltaTape",
+    "Lightning",
+    "Mamba2",
+    "Recurrence",
+    "Tape",
+]
 
 WINDOW_ROWS = 16
 """Rows of the longest window that can be rolled back."""
@@ -79,7 +88,7 @@ class GatedDelta:
             state = mx.zeros((v.shape[0], *v.shape[2:], k.shape[-1]), mx.float32)
         output = gated_delta(q, k, v, gate, beta, state)
         if 1 < q.shape[1] <= WINDOW_ROWS:
-            self.tape = _GatedDeltaTape(output.tape)
+            self.tape = GatedDeltaTape(output.tape)
         return output.y, output.state
 
 
@@ -89,16 +98,19 @@ def _gate(a_log: mx.array, a: mx.array, dt_bias: mx.array, bound: float | None) 
     return mlx_lm_gated_delta.compute_lower_bound_g(a_log, a, dt_bias, bound)
 
 
-class _GatedDeltaTape:
+class GatedDeltaTape:
+    """Wraps the kernel's tape."""
+
     def __init__(self, tape: DeltaTape) -> None:
-        self._tape = tape
+        self.tape = tape
 
     def state_after(self, rows: int, state: mx.array | None) -> mx.array:
+        """Replay the tape; see `Tape.state_after`."""
         if state is None:
-            delta = self._tape.delta
-            shape = (delta.shape[0], *delta.shape[2:], self._tape.k.shape[-1])
+            delta = self.tape.delta
+            shape = (delta.shape[0], *delta.shape[2:], self.tape.k.shape[-1])
             state = mx.zeros(shape, mx.float32)
-        return replay(self._tape, rows, state)
+        return replay(self.tape, rows, state)
 
 
 class Mamba2:

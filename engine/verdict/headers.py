@@ -453,6 +453,8 @@ def _refuse_number(digits: str) -> Never:
 
 
 def _string_map(value: object) -> dict[str, str]:
+    if value is None:  # MLX writes null where there is no metadata
+        return {}
     if not isinstance(value, dict):
         raise _Fault("its metadata is no map of strings")
     for key, text in value.items():

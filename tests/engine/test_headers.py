@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import pytest
 import safetensors
 
@@ -466,3 +467,12 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path, check: Any) -> None
     for path in (tmp_path, tmp_path / "absent", pipe):
         with pytest.raises(ModelFileError):
             check(path)
+
+
+def test_a_file_that_mlx_wrote_without_metadata_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    mx.save_safetensors(str(path), {"a": mx.zeros((2,))})
+    assert b'"__metadata__":null' in path.read_bytes()
+    header = check_safetensors(path)
+    assert header.metadata == {}
+    assert [tensor.name for tensor in header.tensors] == ["a"]

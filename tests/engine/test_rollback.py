@@ -236,3 +236,19 @@ def test_trap_20_a_sliding_cache_undoes_after_it_wrapped_and_refuses_beyond() ->
     long.update_and_fetch(rows[:, :, :1], rows[:, :, :1])
     with pytest.raises(ValueError, match="rows before them were dropped"):
         long.trim(1790)
+
+
+def test_the_27b_shapes_tape_takes_what_the_page_says() -> None:
+    """48 recurrent layers, 16 key and 48 value heads of width 128, activations in 16 bits."""
+    rows, key_heads, heads, width = 3, 16, 48, 128
+    keys = mx.random.normal((1, rows, key_heads, width)).astype(mx.bfloat16)
+    values = mx.random.normal((1, rows, heads, width)).astype(mx.bfloat16)
+    gates = mx.random.normal((1, rows, heads)).astype(mx.bfloat16)
+    recurrence = recurrences.GatedDelta(lambda *_: (keys, values))
+    recurrence(keys, keys, values, gates, gates, mx.zeros(heads), mx.zeros(heads))
+    assert isinstance(recurrence.tape, recurrences.GatedDeltaTape)
+    tape = recurrence.tape.tape
+    convolution = 2 * (2 * key_heads + heads) * width
+    row = sum(array.nbytes for array in (tape.k, tape.delta, tape.g)) // rows + convolution
+    assert row == 49_344
+    assert 48 * row <= 2.4 * 2**20
