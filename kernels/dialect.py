@@ -78,6 +78,9 @@ def run(
 ) -> list[mx.array]:
     """Run a kernel with 32 lanes for each row of each head.
 
+    MLX compiles a kernel once for its name and template, whatever the types of its inputs; so
+    those are added to the template here.
+
     Args:
         kernel: of `build`.
         inputs: as named there.
@@ -86,9 +89,10 @@ def run(
         outputs: shape and type of each output.
     """
     rows, heads = rows_and_heads
+    types = [(f"Input{index}", array.dtype) for index, array in enumerate(inputs)]
     return kernel(
         inputs=inputs,
-        template=template,
+        template=[*template, *types],
         grid=(LANES, rows, heads),
         threadgroup=(LANES, min(rows, ROWS_PER_GROUP), 1),
         output_shapes=[shape for shape, _ in outputs],

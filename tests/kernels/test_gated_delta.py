@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -173,6 +174,23 @@ def test_on_a_cpu_the_definition_runs() -> None:
     assert gated_delta.kernel_note() == ""
     inputs = rows(SHAPES["one head"], 3)
     assert mx.array_equal(gated_delta.gated_delta(*inputs).y, gated_delta_plain(*inputs).y)
+
+
+def test_inputs_of_another_type_are_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLX tells compiled kernels apart by name and template alone."""
+    templates = []
+
+    def kernel(**call: Any) -> list[mx.array]:
+        templates.append(tuple(call["template"]))
+        return [mx.zeros(shape) for shape in call["output_shapes"]]
+
+    monkeypatch.setattr(gated_delta, "_kernels", lambda _: (kernel, kernel))
+    monkeypatch.setattr(gated_delta, "_where", lambda _: dispatch.Backend.CUDA)
+    for dtype in (mx.float32, mx.bfloat16):
+        q, k, v, g, beta, state = rows(SHAPES["one head"], 3)
+        output = gated_delta.gated_delta(q, k.astype(dtype), v, g, beta, state)
+        gated_delta.replay(output.tape, 2, state)
+    assert len(set(templates)) == 4
 
 
 @pytest.mark.gpu
