@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.errors import HeadError
+from engine.errors import HeadError, ModelError
 from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
 from engine.model.norms import as_multiplied
@@ -267,3 +269,34 @@ def test_trap_1_a_head_in_the_files_leaves_the_trunk_as_it_is(tmp_path: Path) ->
         tokens = mx.array([1, 2, 3])
         one, other = (m.trunk.forward(tokens, m.trunk.make_cache()).logits for m in (bare, whole))
         assert mx.array_equal(one, other)
+
+
+LIES: list[tuple[str, dict[str, Any]]] = [
+    ("deepseek_v3", {"num_hidden_layers": 1}),
+    ("deepseek_v3", {"num_hidden_layers": 3}),
+    ("glm4_moe", {"num_hidden_layers": 1}),
+    ("mimo", {"num_hidden_layers": 1}),
+    ("mimo", {"num_attention_heads": 3}),
+    ("nemotron_h", {"hybrid_override_pattern": "M?"}),
+    ("deepseek_v3", {"kv_lora_rank": 0}),
+    ("glm4_moe", {"hidden_size": 31}),
+]
+
+
+@pytest.mark.parametrize(("name", "lie"), LIES)
+def test_a_config_that_lies_of_its_shape_is_one_clear_error(
+    tmp_path: Path, name: str, lie: dict[str, Any]
+) -> None:
+    folder = checkpoints.write(tmp_path / "m", name)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **lie}), "utf-8")
+    with pytest.raises(ModelError) as caught:
+        opened(folder)
+    assert str(caught.value).isprintable()
+
+
+def test_a_config_that_lies_of_its_head_alone_leaves_the_trunk(tmp_path: Path) -> None:
+    folder = checkpoints.write(tmp_path / "m", "nemotron_h", mtp_hybrid_override_pattern="M*E")
+    model = opened(folder)
+    assert model.head is None
+    assert "incomplete" in model.info.head_note
