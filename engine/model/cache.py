@@ -46,7 +46,8 @@ class Cache:
         self.layers = layers
         self.length = 0
         """Committed positions."""
-        self._open = 0
+        self.open = 0
+        """Positions written since the last commit."""
         self._taps = taps
         leaves = [leaf for layer in layers for leaf in _leaves(layer)]
         self._recurrent = [leaf for leaf in leaves if isinstance(leaf, RecurrentCache)]
@@ -59,7 +60,7 @@ class Cache:
 
     def wrote(self, positions: int) -> None:
         """Note that a pass wrote this many positions, open until the next commit."""
-        self._open += positions
+        self.open += positions
         for tap, layer in zip(self._taps, self._recurrent, strict=True):
             layer.record(positions, tap.take())
 
@@ -69,15 +70,15 @@ class Cache:
         Raises:
             ValueError: more than were written, or a rollback these caches can't do.
         """
-        surplus = self._open - kept
+        surplus = self.open - kept
         if surplus < 0:
-            raise ValueError(f"can't commit {kept} of {self._open} open positions")
+            raise ValueError(f"can't commit {kept} of {self.open} open positions")
         if surplus:
             self._roll_back(surplus)
         for layer in self._recurrent:
             layer.settle()
         self.length += kept
-        self._open = 0
+        self.open = 0
 
     def arrays(self) -> list[tuple[mx.array, ...]]:
         """Return what must be evaluated for the caches to be in memory."""

@@ -155,6 +155,8 @@ class Stream:
             before.append(_Pairs(newest.hidden[:, :split], newest.tokens[:split]))
         self._pending = before
         self.absorb()
+        if self.head_cache is not None:
+            self.head_cache.commit(0)
         self._pending = [last]
 
     def caches(self) -> list[Cache]:

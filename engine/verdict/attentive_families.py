@@ -153,7 +153,7 @@ MIMO = Family(
 )
 MIMO_V2 = Family(
     name="mimo_v2",
-    model_types=("mimo_v2_flash", "mimo_v2", "mimo_v2_omni"),
+    model_types=("mimo_v2_flash",),
     concat="embedding,hidden",
     hidden="post",
     recycle="pre",
@@ -162,7 +162,15 @@ MIMO_V2 = Family(
     block="sliding-window attention, dense",
     distinct_heads=3,
     cache="sliding",
-    cannot_run=DISTINCT,
+    parts=Parts(
+        embedding_norm="enorm",
+        hidden_norm="hnorm",
+        projection="eh_proj",
+        final_norm="final_layernorm",
+        layer="",
+        renamed={"pre_mlp_layernorm.weight": "post_attention_layernorm.weight"},
+    ),
+    shell={"num_hidden_layers": 2, "hybrid_layer_pattern": [1, 0], "moe_layer_freq": [0, 0]},
     disputed="hidden",
 )
 STEP3P5 = Family(
@@ -177,7 +185,7 @@ STEP3P5 = Family(
     distinct_heads=3,
     own_lm_head=True,
     cache="sliding",
-    cannot_run=DISTINCT,
+    cannot_run="how the layers of its heads are named is not known for certain",
 )
 HY_V3 = Family(
     name="hy_v3",

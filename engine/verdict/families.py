@@ -45,6 +45,8 @@ class Parts:
     embedding: str = ""
     """The head's own copy of the embedding; empty where it has none."""
     lm_head: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Tensors of a layer that mlx-lm's layer names otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Family:
     config_keys: tuple[str, ...] = ("num_nextn_predict_layers",)
     """Keys of the config that promise a head, by a positive number."""
     distinct_heads: int = 1
-    """How many heads there are at most; 1 is recycled for every depth."""
+    """How many heads there are at most; 1 is recycled for every depth. Several are numbered
+    behind the prefix."""
     own_embedding: bool = False
     own_lm_head: bool = False
     cache: Literal["kv", "sliding", "latent", "latent,indexer", "none"] = "kv"

@@ -82,7 +82,7 @@ def find_head(
     location, tensors = found or (_IN_TRUNK_FILES, _in_files(family, config, headers))
     if not tensors:
         raise HeadError(_absence(config))
-    if not any(name.startswith(family.parts.projection) for name in tensors):
+    if not any(_is_in(name, family.parts.projection) for name in tensors):
         raise HeadError(f"its head is incomplete: {family.parts.projection}.weight missing")
     metadata = {k: v for path in sidecars for k, v in sidecars[path].metadata.items()}
     return HeadFiles(family, location, tensors, metadata if found else {}, _is_raw(headers))
@@ -103,7 +103,7 @@ def head_names(
         return frozenset(apart)
     inside = _in_files(family, config, headers)
     own = (family.parts.embedding_norm, family.parts.hidden_norm, family.parts.projection)
-    if not any(name.startswith(own) for name in inside):
+    if not any(_is_in(name, part) for name in inside for part in own):
         return frozenset(apart)
     return frozenset([*apart, *(tensor.name for tensor in inside.values())])
 
@@ -150,6 +150,12 @@ def _without_prefix(name: str, prefixes: tuple[str, ...]) -> str | None:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
     return None
+
+
+def _is_in(name: str, module: str) -> bool:
+    """Return whether a tensor is of a module, of a single head or of a numbered one."""
+    number, _, rest = name.partition(".")
+    return (rest if number.isdigit() else name).startswith(f"{module}.")
 
 
 def _is_raw(headers: Mapping[Path, SafetensorsHeader]) -> bool:

@@ -10,6 +10,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from engine.model.head import Head
+from engine.model.heads.chain import ChainCache, ChainHead
 from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
 from engine.protocol import Mode, Sampling
@@ -31,6 +33,11 @@ def head_of(model: LoadedModel) -> PairHead:
     return model.head
 
 
+def any_head_of(model: LoadedModel) -> Head:
+    assert model.head is not None, model.info.head_note
+    return model.head
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
     folder = tmp_path_factory.mktemp("families")
@@ -38,7 +45,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
 
 
 def decoded(model: LoadedModel, tokens: int, depth: int, mode: Mode = Mode.SEEDED) -> list[int]:
-    stream = Stream(model.trunk.make_cache(), head_of(model), 3)
+    stream = Stream(model.trunk.make_cache(), any_head_of(model), 3)
     read_prompt(model.trunk, stream, PROMPT, LAST)
     out: list[int] = []
     while len(out) < tokens:
@@ -49,7 +56,12 @@ def decoded(model: LoadedModel, tokens: int, depth: int, mode: Mode = Mode.SEEDE
 
 def check_lengths(stream: Stream) -> None:
     """Trap 21: every leaf of the caches of trunk and head has the length that is committed."""
-    for cache in stream.caches():
+    caches = stream.caches()
+    if isinstance(stream.head_cache, ChainCache):
+        lengths = [cache.length for cache in stream.head_cache.heads]
+        assert lengths == [max(0, stream.head_cache.length - late) for late in range(3)]
+        caches = [stream.trunk_cache, *stream.head_cache.heads]
+    for cache in caches:
         for layer in cache.layers:
             for leaf in getattr(layer, "caches", (layer,)):
                 assert getattr(leaf, "offset", cache.length) == cache.length
@@ -71,7 +83,7 @@ def test_a_head_without_noise_in_its_family_names_is_whole(
     info = models[name].info
     assert info.head_note == ""
     assert info.head is not None
-    assert "shell" not in str(head_of(models[name]).children())
+    assert "shell" not in str(models[name].head)
 
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)
@@ -79,7 +91,7 @@ def test_trap_7_8_a_primed_head_holds_what_one_pass_over_all_pairs_would(
     models: dict[str, LoadedModel], name: str
 ) -> None:
     """After chunks of prompt and cycles of every outcome, scripted by the depth."""
-    model, head = models[name], head_of(models[name])
+    model, head = models[name], any_head_of(models[name])
     stream = Stream(model.trunk.make_cache(), head, 3)
     read_prompt(model.trunk, stream, PROMPT[:7], PROMPT[7])
     read_prompt(model.trunk, stream, PROMPT[7:], LAST)
@@ -130,7 +142,7 @@ def test_trunk_and_head_follow_the_equations(models: dict[str, LoadedModel], nam
     assert np.abs(np.array(head.logits(rows)) - again).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", checkpoints.DONORS)
+@pytest.mark.parametrize("name", checkpoints.NAMES.keys() - checkpoints.DISTINCT.keys())
 def test_trap_10_drafts_depend_on_distance_not_on_place(
     models: dict[str, LoadedModel], name: str
 ) -> None:
@@ -239,3 +251,68 @@ def test_a_head_beside_the_model_drafts_as_one_inside(
 
     apart = opened(checkpoints.write(tmp_path / "m", "qwen3_5", head=file, edit=bare))
     assert np.array_equal(taught(apart)[1], taught(models["qwen3_5"])[1])
+
+
+def chained(
+    head: ChainHead, hidden: mx.array, tokens: mx.array
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return rows and draft logits of each head over a whole text, each fed the one before."""
+    found = []
+    for late, one in enumerate(head.heads):
+        before, after = one.run(hidden, tokens[late:], one.make_cache())
+        found.append((np.array(before), np.array(one.unembed(after)[0])))
+        hidden = before[:, :-1]
+    return found
+
+
+def test_trap_29_each_depth_has_the_head_and_the_cache_of_its_own(
+    models: dict[str, LoadedModel],
+) -> None:
+    """True tokens come in any portions; drafts that happen to be true give the true rows."""
+    model = models["mimo_v2_flash"]
+    head = any_head_of(model)
+    assert isinstance(head, ChainHead)
+    text = mx.array([*PROMPT, LAST])
+    hidden = model.trunk.forward(text[:-1], model.trunk.make_cache()).hidden
+    assert hidden is not None
+    right = chained(head, hidden, text[1:])
+    cache = head.make_cache()
+    begin = 0
+    for end in (1, 2, 7, 8, 20, 23, 24, 31):
+        rows = head.forward(hidden[:, begin:end], text[begin + 1 : end + 1], cache)[:, -1:]
+        cache.commit(end - begin)
+        for depth in range(3):
+            if depth:
+                rows = head.forward(rows, text[end + depth : end + depth + 1], cache)
+            before, logits = right[depth]
+            mine = np.array(rows[..., : checkpoints.WIDTH])
+            assert np.abs(mine - before[:, end - 1 : end]).max() < 1e-4, (end, depth)
+            assert np.abs(np.array(head.logits(rows)) - logits[end - 1]).max() < 1e-4
+        cache.commit(0)
+        begin = end
+
+
+def test_trap_29_deeper_than_there_are_heads_the_last_one_goes_on(
+    models: dict[str, LoadedModel],
+) -> None:
+    head = any_head_of(models["mimo_v2_flash"])
+    cache = head.make_cache()
+    rows = head.forward(mx.ones((1, 5, checkpoints.WIDTH)), mx.array(PROMPT[:5]), cache)[:, -1:]
+    cache.commit(5)
+    for token in range(7):
+        rows = head.forward(rows, mx.array([token]), cache)
+        assert rows.shape == (1, 1, 2 * checkpoints.WIDTH)
+    cache.commit(0)
+    assert cache.length == 5
+    head.forward(mx.ones((1, 2, checkpoints.WIDTH)), mx.array([1, 2]), cache)
+    with pytest.raises(ValueError, match="can't commit 1 of 2"):
+        cache.commit(1)
+
+
+def test_heads_that_are_not_numbered_through_are_off(tmp_path: Path) -> None:
+    def gap(weights: Weights) -> Weights:
+        return {k: v for k, v in weights.items() if ".layers.1." not in k}
+
+    model = opened(checkpoints.write(tmp_path / "m", "mimo_v2_flash", edit=gap))
+    assert model.head is None
+    assert "numbered 0, 2" in model.info.head_note

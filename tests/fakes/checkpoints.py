@@ -33,6 +33,7 @@ DONORS: dict[str, tuple[int, ...]] = {
     "bailing_hybrid": (3,),
     "bailing_moe_v3": (3,),
     "kimi_k3": (2,),
+    "mimo_v2_flash": (1,),
 }
 """Layers of the tiny trunk that are of the kind that the family's head has."""
 
@@ -86,6 +87,13 @@ NAMES: dict[str, dict[str, str]] = {
         "final_norm": "mtp.layers.1.final_layernorm",
         "layers": "mtp.layers.{j}.",
     },
+    "mimo_v2_flash": {
+        "embedding_norm": "model.mtp.layers.{h}.enorm",
+        "hidden_norm": "model.mtp.layers.{h}.hnorm",
+        "projection": "model.mtp.layers.{h}.eh_proj",
+        "final_norm": "model.mtp.layers.{h}.final_layernorm",
+        "layers": "model.mtp.layers.{h}.",
+    },
     "ernie4_5_moe": {
         "embedding_norm": "model.mtp_emb_norm.0",
         "hidden_norm": "model.mtp_hidden_norm.0",
@@ -93,7 +101,14 @@ NAMES: dict[str, dict[str, str]] = {
         "layers": "model.mtp_block.{j}.",
     },
 }
-"""Published names of a head's parts; {N} is the trunk's number of layers, {j} a head's layer."""
+"""Published names of a head's parts; {N} is the trunk's number of layers, {j} a head's layer,
+{h} the number of one of several heads."""
+RENAMED = {
+    "mimo_v2_flash": {"post_attention_layernorm.weight": "pre_mlp_layernorm.weight"},
+}
+"""Tensors of a layer that are published under another name than mlx-lm's."""
+DISTINCT = {"mimo_v2_flash": 3}
+"""How many heads there are where each depth has its own."""
 
 
 def trunk_weights(model: nn.Module) -> Weights:
@@ -102,10 +117,20 @@ def trunk_weights(model: nn.Module) -> Weights:
 
 
 def head_weights(name: str, model: nn.Module, settings: dict[str, Any]) -> Weights:
-    """Return a head with random weights, by the family's published names."""
-    keys = iter(mx.random.split(mx.random.key(77), 512))
+    """Return heads with random weights, by the family's published names."""
+    weights: Weights = {}
+    for number in range(DISTINCT.get(name, 1)):
+        weights |= _head_weights(name, model, settings, number)
+    return weights
+
+
+def _head_weights(name: str, model: nn.Module, settings: dict[str, Any], number: int) -> Weights:
+    keys = iter(mx.random.split(mx.random.key(77 + number), 512))
     count = {**settings, **settings.get("text_config", {})}["num_hidden_layers"]
-    names = {role: text.replace("{N}", str(count)) for role, text in NAMES[name].items()}
+    names = {
+        role: text.replace("{N}", str(count)).replace("{h}", str(number))
+        for role, text in NAMES[name].items()
+    }
 
     def noise(shape: tuple[int, ...]) -> mx.array:
         random = mx.random.normal(shape, key=next(keys))
@@ -121,7 +146,8 @@ def head_weights(name: str, model: nn.Module, settings: dict[str, Any]) -> Weigh
     for index, donor in enumerate(DONORS[name]):
         for part, value in trunk_weights(layers[donor]).items():
             if "_res_" not in part:
-                weights[names["layers"].replace("{j}", str(index)) + part] = noise(value.shape)
+                inner = RENAMED.get(name, {}).get(part, part)
+                weights[names["layers"].replace("{j}", str(index)) + inner] = noise(value.shape)
     for role in ("embedding", "lm_head"):
         if role in names:
             weights[f"{names[role]}.weight"] = noise((families.VOCABULARY, WIDTH))

@@ -122,7 +122,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **_LATENT,
         "num_hidden_layers": 3,
         "hybrid_layer_pattern": [0, 1, 1],
-        "moe_layer_freq": [0, 1, 1],
+        "moe_layer_freq": [0, 0, 1],
         "add_swa_attention_sink_bias": True,
         "add_full_attention_sink_bias": False,
         "sliding_window_size": 8,

@@ -20,9 +20,10 @@ from mlx_lm.utils import _get_classes, infer_quant_config
 
 from engine.errors import HeadError
 from engine.model.arrays import read_arrays
+from engine.model.heads.chain import ChainHead
 from engine.model.heads.pair import PairHead
 from engine.model.norms import as_multiplied, is_gain
-from engine.model.trunk import Trunk
+from engine.model.trunk import Trunk, body_of
 from engine.verdict.contract import Contract
 from engine.verdict.families import Family, Parts
 from engine.verdict.head_files import HeadFiles
@@ -34,7 +35,7 @@ _LAYERS = "layers"
 
 def load_head(
     files: HeadFiles, config: Mapping[str, object], contract: Contract, trunk: Trunk
-) -> PairHead:
+) -> PairHead | ChainHead:
     """Return the head of a checkpoint, its weights not yet in memory.
 
     Args:
@@ -47,19 +48,48 @@ def load_head(
         HeadError: it can't be used; one sentence says why.
     """
     family = contract.applied_to(files.family)
+    tensors = _read(files)
+    if family.distinct_heads == 1:
+        return _one(family, tensors, _Place(files, config, contract), trunk)
+    numbered = _by_number(tensors)
+    if sorted(numbered) != [str(index) for index in range(len(numbered))]:
+        raise HeadError(f"its heads are numbered {_list(sorted(numbered))}")
+    place = _Place(files, config, contract)
+    return ChainHead([_one(family, numbered[key], place, trunk) for key in sorted(numbered)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a head was found, and what is declared of it."""
+
+    files: HeadFiles
+    config: Mapping[str, object]
+    contract: Contract
+
+
+def _by_number(tensors: Mapping[str, mx.array]) -> dict[str, dict[str, mx.array]]:
+    """Return the tensors of each of several heads, whose names begin with its number."""
+    heads: dict[str, dict[str, mx.array]] = {}
+    for name, value in tensors.items():
+        number, _, rest = name.partition(".")
+        heads.setdefault(number, {})[rest] = value
+    return heads
+
+
+def _one(family: Family, tensors: dict[str, mx.array], place: _Place, trunk: Trunk) -> PairHead:
     if family.parts is None:
         raise HeadError(f"heads of the family {family.name} can't be built")
-    tensors = _read(files)
-    shell = _shell(family, config, tensors)
+    shell = _shell(family, place.config, tensors)
     width = int(trunk.embed(mx.array([0])).shape[-1])
     head = PairHead(shell, trunk, width, family)
     last = len(cast("list[nn.Module]", head.body[_LAYERS])) - 1
     parts = _numbered(family.parts, last)
     if family.norm == "one_plus":
-        tensors = _with_gains(tensors, contract, parts, files)
+        tensors = _with_gains(tensors, place.contract, parts, place.files)
     own = _take_own(tensors, parts, head)
     is_shifted = family.norm == "one_plus"
-    weights = own | _layer_weights(shell, head, _Layers(parts.layer, last, is_shifted), tensors)
+    layers = _Layers(parts.layer, last, is_shifted, parts.renamed)
+    weights = own | _layer_weights(shell, head, layers, tensors)
     matrices = _own_matrices(trunk, weights)
     _fill(head, weights)
     _check_values(head.projection)
@@ -90,10 +120,19 @@ def _shell(
     level["vocab_size"] = 1
     try:
         model_class, args_class = _get_classes(settings)
-        return cast("nn.Module", model_class(args_class.from_dict(settings)))
+        shell = cast("nn.Module", model_class(args_class.from_dict(settings)))
     except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise HeadError(f"its head's layers can't be built: {reason}") from error
+    if family.name == "mimo_v2":
+        _drop_full_attention(body_of(shell))
+    return shell
+
+
+def _drop_full_attention(body: nn.Module) -> None:
+    """Leave MiMo-V2's sliding layer alone; mlx-lm builds no model without one that is full."""
+    body[_LAYERS] = cast("list[nn.Module]", body[_LAYERS])[:1]
+    body.ga_idx = 0
 
 
 def _changes(
@@ -107,6 +146,8 @@ def _changes(
         changes |= {"hybrid_override_pattern": None, "layer_types": None}
         changes |= {key: pattern or "*E"}
         changes["num_hidden_layers"] = len(pattern or "*E")
+    if family.name == "mimo_v2":
+        changes["add_swa_attention_sink_bias"] = any("sink" in name for name in tensors)
     if family.name == "exaone_moe":
         changes["is_moe_layer"] = [any(".gate." in name for name in tensors)]
     return changes
@@ -153,13 +194,16 @@ class _Layers:
     last: int
     keeps_gains: bool
     """Whether gains were brought over already, so that mlx-lm must not shift them again."""
+    renamed: Mapping[str, str]
+    """Names in mlx-lm's layer that its own `sanitize` doesn't bring about."""
 
     def name(self, name: str) -> str:
         """Return a tensor's name among the layers; what belongs to none keeps its own."""
         for index in range(self.last + 1):
             prefix = self.prefix.replace("{j}", str(index))
             if name.startswith(prefix):
-                return f"{_LAYERS}.{index}.{name.removeprefix(prefix)}"
+                rest = name.removeprefix(prefix)
+                return f"{_LAYERS}.{index}.{self.renamed.get(rest, rest)}"
         return name
 
 

@@ -47,7 +47,7 @@ class PairHead(nn.Module):
         body[embedding] = nn.Identity()
         has_norm = family.parts is not None and bool(family.parts.final_norm)
         final = nn.RMSNorm(width, eps) if has_norm else nn.Identity()
-        body[norm] = NormTap(final, family.recycle)
+        body[norm] = NormTap(final, "pre")
         self.embedding_norm = nn.RMSNorm(width, eps)
         self.hidden_norm = nn.RMSNorm(width, eps)
         self.projection: nn.Module = nn.Linear(2 * width, width, bias=False)
@@ -62,7 +62,8 @@ class PairHead(nn.Module):
         self._recycle = family.recycle
         self._blanks_first = family.blanks_first
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
-        self._unembed: Callable[[mx.array], mx.array] = trunk.unembed
+        self.unembed: Callable[[mx.array], mx.array] = trunk.unembed
+        """Normed rows to logits."""
 
     @property
     def final_norm(self) -> NormTap:
@@ -79,7 +80,7 @@ class PairHead(nn.Module):
         if "embedding" in matrices:
             self._embed = matrices["embedding"].__call__
         if "lm_head" in matrices:
-            self._unembed = matrices["lm_head"].__call__
+            self.unembed = matrices["lm_head"].__call__
 
     def make_cache(self) -> Cache:
         """Return an empty cache for one request."""
@@ -87,17 +88,22 @@ class PairHead(nn.Module):
 
     def forward(self, hidden: mx.array, tokens: mx.array, cache: Cache) -> mx.array:
         """Run the head; see `engine.model.head.Head.forward`."""
+        before, after = self.run(hidden, tokens, cache)
+        return before if self._recycle == "pre" else after
+
+    def run(self, hidden: mx.array, tokens: mx.array, cache: Cache) -> tuple[mx.array, mx.array]:
+        """Run the head; return its rows before and after its final norm."""
         embedded = self.embedding_norm(self._embed(tokens[None]))
-        if self._blanks_first and cache.length == 0:
+        if self._blanks_first and not cache.length + cache.open:
             embedded = embedded * (mx.arange(tokens.shape[0]) > 0)[:, None]
-        normed = self.hidden_norm(hidden)
-        pair = [embedded, normed] if self._is_embedding_first else [normed, embedded]
+        pair = [embedded, self.hidden_norm(hidden)]
+        pair = pair if self._is_embedding_first else pair[::-1]
         u = self.projection(mx.concatenate(pair, axis=-1))
-        self.body(u, [*cache.layers, *self._spare])
+        normed = self.body(u, [*cache.layers, *self._spare])
         cache.wrote(tokens.shape[0])
-        return self.final_norm.take()
+        return self.final_norm.take(), normed
 
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
         normed = self.final_norm.norm(recycled) if self._recycle == "pre" else recycled
-        return self._unembed(normed)[0]
+        return self.unembed(normed)[0]
