@@ -7,7 +7,6 @@ its layout, so a head is read as the trunk is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from mlx_lm.utils import _get_classes, infer_quant_config
+from mlx_lm.utils import infer_quant_config
 
 from engine.errors import HeadError
 from engine.model.arrays import read_arrays
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.pair import PairHead
+from engine.model.heads.shells import build_shell
 from engine.model.norms import as_multiplied, is_gain
-from engine.model.trunk import Trunk, body_of
+from engine.model.trunk import Trunk
 from engine.verdict.contract import Contract
 from engine.verdict.families import Family, Parts
 from engine.verdict.head_files import HeadFiles
@@ -79,7 +79,7 @@ def _by_number(tensors: Mapping[str, mx.array]) -> dict[str, dict[str, mx.array]
 def _one(family: Family, tensors: dict[str, mx.array], place: _Place, trunk: Trunk) -> PairHead:
     if family.parts is None:
         raise HeadError(f"heads of the family {family.name} can't be built")
-    shell = _shell(family, place.config, tensors)
+    shell = build_shell(family, place.config, tensors)
     width = int(trunk.embed(mx.array([0])).shape[-1])
     head = PairHead(shell, trunk, width, family)
     last = len(cast("list[nn.Module]", head.body[_LAYERS])) - 1
@@ -105,52 +105,6 @@ def _read(files: HeadFiles) -> dict[str, mx.array]:
             opened[place.path] = read_arrays(place.path)
         tensors[name] = opened[place.path][place.name]
     return tensors
-
-
-def _shell(
-    family: Family, config: Mapping[str, object], tensors: Mapping[str, mx.array]
-) -> nn.Module:
-    """Let mlx-lm build a model with the head's layers alone, of no weight."""
-    settings = cast("dict[str, Any]", copy.deepcopy(dict(config)))
-    level = settings["text_config"] if isinstance(settings.get("text_config"), dict) else settings
-    changes = _changes(family, level, tensors)
-    for key, value in changes.items():
-        old = level.get(key)
-        level[key] = {**old, **value} if isinstance(old, dict) and value else value
-    level["vocab_size"] = 1
-    try:
-        model_class, args_class = _get_classes(settings)
-        shell = cast("nn.Module", model_class(args_class.from_dict(settings)))
-    except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise HeadError(f"its head's layers can't be built: {reason}") from error
-    if family.name == "mimo_v2":
-        _drop_full_attention(body_of(shell))
-    return shell
-
-
-def _drop_full_attention(body: nn.Module) -> None:
-    """Leave MiMo-V2's sliding layer alone; mlx-lm builds no model without one that is full."""
-    body[_LAYERS] = cast("list[nn.Module]", body[_LAYERS])[:1]
-    body.ga_idx = 0
-
-
-def _changes(
-    family: Family, level: Mapping[str, Any], tensors: Mapping[str, mx.array]
-) -> dict[str, Any]:
-    """Return what makes a trunk's config that of its head's layers."""
-    changes = dict(family.shell)
-    if family.name == "nemotron_h":
-        pattern = level.get("mtp_hybrid_override_pattern") or level.get("mtp_layers_block_type")
-        key = "hybrid_override_pattern" if isinstance(pattern, str) else "layers_block_type"
-        changes |= {"hybrid_override_pattern": None, "layer_types": None}
-        changes |= {key: pattern or "*E"}
-        changes["num_hidden_layers"] = len(pattern or "*E")
-    if family.name == "mimo_v2":
-        changes["add_swa_attention_sink_bias"] = any("sink" in name for name in tensors)
-    if family.name == "exaone_moe":
-        changes["is_moe_layer"] = [any(".gate." in name for name in tensors)]
-    return changes
 
 
 def _numbered(parts: Parts, last: int) -> Parts:
