@@ -123,11 +123,11 @@ class Trunk:
     @property
     def vocabulary(self) -> int:
         """How many columns the logits have."""
-        return self._lm_head().weight.shape[0]
+        return self.lm_head.weight.shape[0]
 
     def lm_head_rows(self, tokens: mx.array) -> mx.array:
         """Return rows of the LM head, unpacked; integer [n] to [n, hidden]."""
-        layer = self._lm_head()
+        layer = self.lm_head
         weight = layer.weight[tokens]
         if not isinstance(layer, (nn.QuantizedLinear, nn.QuantizedEmbedding)):
             return weight
@@ -140,11 +140,6 @@ class Trunk:
             bits=layer.bits,
             mode=layer.mode,
         )
-
-    def _lm_head(self) -> nn.Module:
-        """Return the module that holds the LM head's weights, tied to the embedding or not."""
-        lm_head = _text_model(self.model).get("lm_head")
-        return lm_head if isinstance(lm_head, nn.Module) else self.embedding
 
 
 def _text_model(model: nn.Module) -> nn.Module:

@@ -260,7 +260,7 @@ def chained(
     found = []
     for late, one in enumerate(head.heads):
         before, after = one.run(hidden, tokens[late:], one.make_cache())
-        found.append((np.array(before), np.array(one.unembed(after)[0])))
+        found.append((np.array(before), np.array(one.draft_head.logits(after)[0])))
         hidden = before[:, :-1]
     return found
 

@@ -43,6 +43,7 @@ class Scripted:
 
     def __init__(self, head: PairHead, right: list[int]) -> None:
         self._head = head
+        self.draft_head = head.draft_head
         self._right = right
         self.accept = 0
         self.seen: list[tuple[np.ndarray, list[int]]] = []

@@ -61,6 +61,7 @@ class ChainHead(nn.Module):
     def __init__(self, heads: list[PairHead]) -> None:
         super().__init__()
         self.heads = heads
+        self.draft_head = heads[0].draft_head
 
     def make_cache(self) -> Cache:
         """Return empty caches for one request."""
@@ -80,7 +81,7 @@ class ChainHead(nn.Module):
 
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
-        return self.heads[0].unembed(mx.split(recycled, 2, axis=-1)[1])[0]
+        return self.draft_head.logits(mx.split(recycled, 2, axis=-1)[1])[0]
 
     def _take_in(self, hidden: mx.array, tokens: mx.array, chain: ChainCache) -> mx.array:
         """Feed true rows and tokens through all heads, each as far as tokens are known."""

@@ -21,6 +21,7 @@ from mlx_lm.models.cache import ArraysCache
 
 from engine.errors import HeadError
 from engine.model.cache import Cache, LayerCache, trunk_cache
+from engine.model.draft_head import DraftHead, full_head
 from engine.model.trunk import NormTap, Trunk, body_of, embedding_name, norm_name
 from engine.verdict.families import Family
 
@@ -62,8 +63,7 @@ class PairHead(nn.Module):
         self._recycle = family.recycle
         self._blanks_first = family.blanks_first
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
-        self.unembed: Callable[[mx.array], mx.array] = trunk.unembed
-        """Normed rows to logits."""
+        self.draft_head = full_head(trunk)
 
     @property
     def final_norm(self) -> NormTap:
@@ -80,7 +80,8 @@ class PairHead(nn.Module):
         if "embedding" in matrices:
             self._embed = matrices["embedding"].__call__
         if "lm_head" in matrices:
-            self.unembed = matrices["lm_head"].__call__
+            matrix = matrices["lm_head"]
+            self.draft_head = DraftHead(matrix.__call__, matrix["weight"].shape[0], None)
 
     def make_cache(self) -> Cache:
         """Return an empty cache for one request."""
@@ -106,4 +107,4 @@ class PairHead(nn.Module):
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
         normed = self.final_norm.norm(recycled) if self._recycle == "pre" else recycled
-        return self.unembed(normed)[0]
+        return self.draft_head.logits(normed)[0]
