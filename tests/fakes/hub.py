@@ -47,9 +47,9 @@ class Fault:
     location: str | None = None
     """Redirect there."""
     etag: str | None = None
-    first: Callable[[], None] | None = None
+    first: Callable[[], object] | None = None
     """Called before the answer is made: a stall, or a change of the hub."""
-    between: Callable[[], None] | None = None
+    between: Callable[[], object] | None = None
     """Called between two pieces of the body: a slow line."""
     is_endless: bool = False
     """The body goes on until the client hangs up, without a length."""
@@ -67,7 +67,7 @@ class Asked:
     is_cdn: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sent:
     """A span of a file that was handed to the network."""
 
@@ -121,10 +121,18 @@ class FakeHub:
     Args:
         has_cdn: files are sent by a second server, on another host name.
         page: models on one page of a search, at most.
+        between: called between two pieces of every file's body.
     """
 
-    def __init__(self, *, has_cdn: bool = False, page: int = 100) -> None:
+    def __init__(
+        self,
+        *,
+        has_cdn: bool = False,
+        page: int = 100,
+        between: Callable[[], object] | None = None,
+    ) -> None:
         self.page = page
+        self.between = between
         self.asked: list[Asked] = []
         self.sent: list[Sent] = []
         self.token = "hf_secret"
@@ -508,21 +516,23 @@ class _Handler(BaseHTTPRequestHandler):
             data[fault.flip_at] ^= 1
         stop = end if fault.drop_after is None else min(end, start + fault.drop_after)
         at = start
+        sent = Sent(path, start, start, file.data_start)
+        self._own.hub.sent.append(sent)
         try:
             while at < stop:
                 piece = memoryview(data)[at : min(stop, at + SEND)]
                 if not piece:
                     break
-                self.wfile.write(piece)
                 at += len(piece)
-                if fault.between is not None:
-                    fault.between()
+                sent.end = at  # before the client can know of it
+                self.wfile.write(piece)
+                between = fault.between or self._own.hub.between
+                if between is not None:
+                    between()
             while fault.is_endless:
                 self.wfile.write(b"\0" * SEND)
         except OSError as error:
             raise _Hang from error
-        finally:
-            self._own.hub.sent.append(Sent(path, start, at, file.data_start))
         if at < end or fault.drop_after is not None:
             raise _Hang
 
