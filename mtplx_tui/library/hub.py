@@ -6,20 +6,24 @@ login; it is in no message and no log.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
+from engine.verdict.bounded_json import check_cost
 from mtplx_tui.config import find_hub
 from mtplx_tui.library.hub_cache import (
+    CacheRefused,
     RepoFile,
     check_path,
     check_repository,
     check_revision,
+    is_commit,
 )
-from mtplx_tui.library.transport import Endpoint, Refused
+from mtplx_tui.library.transport import Broken, Connections, Endpoint, Refused
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -29,10 +33,11 @@ __all__ = ["Found", "Hub", "HubError", "Listing", "Query", "refusal"]
 PAGE = 50
 """Models found at a time, unless more are asked for."""
 _MAX_FILES = 20_000
+_MAX_PAGE = 16 * 2**20
+_NETWORK = "check the network, or HF_ENDPOINT if it is set"
 _MAX_SIZE = 2**50
 _FIELDS = (
-    "downloads", "likes", "lastModified", "gated", "private", "tags", "pipeline_tag",
-    "library_name", "safetensors", "usedStorage", "sha", "config",
+    "downloads", "likes", "lastModified", "gated", "tags", "usedStorage", "sha", "config",
 )  # fmt: skip
 
 
@@ -53,7 +58,7 @@ class Query:
     author: str = ""
     tags: tuple[str, ...] = ()
     """All of them must be there; such as mlx, or 4-bit."""
-    sort: Literal["downloads", "likes", "last_modified"] = "downloads"
+    sort: Literal["downloads", "likes", "lastModified"] = "downloads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +139,39 @@ class Hub:
         self.endpoint = Endpoint(self._url, authorization)
 
     def search(self, query: Query, limit: int = PAGE) -> Iterator[Found]:
-        """Find repositories, the first so many.
+        """Find repositories, the first so many; a page is asked for when it is wanted.
+
+        Asked for here and not by the hub's client, which waits half a minute for a hub that
+        is down; a person who types won't.
 
         Raises:
             HubError: the search failed; also in the middle.
         """
-        with _explaining("the search"):
-            for model in self._api.list_models(
-                search=query.words or None,
-                author=query.author or None,
-                filter=list(query.tags) or None,
-                sort=query.sort,
-                limit=limit,
-                expand=list(_FIELDS),
-            ):
-                yield _found(model)
+        asked = [
+            *((("search", query.words),) if query.words else ()),
+            *((("author", query.author),) if query.author else ()),
+            *(("filter", tag) for tag in query.tags),
+            ("sort", query.sort),
+            ("limit", str(min(limit, PAGE))),
+            *(("expand", field) for field in _FIELDS),
+        ]
+        url: str | None = f"{self._url}/api/models?{urlencode(asked)}"
+        connections = Connections(self.endpoint)
+        try:
+            while url is not None and limit > 0:
+                with connections.get(url) as answer:
+                    page = _models(answer.read_all(_MAX_PAGE))[:limit]
+                    url = answer.following
+                limit = limit - len(page) if page else 0
+                yield from page
+        except Broken as error:
+            raise HubError(f"the hub can't be reached: {error}", _NETWORK) from error
+        except Refused as error:
+            if error.status in (401, 403):
+                raise HubError("the hub refused the login", "run `hf auth login` again") from error
+            raise refusal(error, "the search", self._url) from error
+        finally:
+            connections.close()
 
     def listing(self, name: str, revision: str = "main") -> Listing:
         """Return what a repository holds at a revision.
@@ -239,9 +262,7 @@ def _explaining(what: str) -> Generator[None]:
             f"the hub answered {status} for {what}", "try again in some minutes"
         ) from error
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        raise HubError(
-            "the hub can't be reached", "check the network, or HF_ENDPOINT if it is set"
-        ) from error
+        raise HubError("the hub can't be reached", _NETWORK) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         # The client trusts the form of what it is sent.
         raise HubError(
@@ -249,18 +270,38 @@ def _explaining(what: str) -> Generator[None]:
         ) from error
 
 
-def _found(model: ModelInfo) -> Found:
-    config = model.config if isinstance(model.config, dict) else {}
-    tags = _tags(model)
+def _models(raw: bytes) -> list[Found]:
+    try:
+        check_cost(raw, max_depth=32, max_parts=2_000_000)
+        models = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise Broken("its answer makes no sense") from error
+    if not isinstance(models, list):
+        raise Broken("its answer is no list of models")
+    return [found for model in models if (found := _found(model)) is not None]
+
+
+def _found(model: object) -> Found | None:
+    """Return a model of a search's answer; None where it has no name that can be used."""
+    if not isinstance(model, dict):
+        return None
+    name, commit, config = model.get("id"), model.get("sha"), model.get("config")
+    try:
+        check_repository(name if isinstance(name, str) else "")
+    except CacheRefused:
+        return None
+    tags = model.get("tags")
+    tags = tuple(str(tag)[:80] for tag in tags[:200]) if isinstance(tags, list) else ()
+    model_type = config.get("model_type") if isinstance(config, dict) else None
     return Found(
-        name=model.id,
-        commit=model.sha or "",
-        size=_count(getattr(model, "used_storage", None)),
-        downloads=_count(model.downloads) or 0,
-        likes=_count(model.likes) or 0,
-        changed=model.last_modified.date().isoformat() if model.last_modified else "",
-        is_gated=bool(model.gated),
-        model_type=str(config.get("model_type", ""))[:40],
+        name=str(name),
+        commit=commit if isinstance(commit, str) and is_commit(commit) else "",
+        size=_count(model.get("usedStorage")),
+        downloads=_count(model.get("downloads")) or 0,
+        likes=_count(model.get("likes")) or 0,
+        changed=str(model.get("lastModified") or "")[:10],
+        is_gated=bool(model.get("gated")),
+        model_type=model_type[:40] if isinstance(model_type, str) else "",
         license=_license(tags),
         tags=tags,
     )

@@ -65,6 +65,11 @@ def check_revision(revision: str) -> None:
         )
 
 
+def is_commit(text: str) -> bool:
+    """Return whether a text names a commit in full."""
+    return _COMMIT.fullmatch(text) is not None
+
+
 def check_path(path: str) -> None:
     """Raise CacheRefused for a file name that leads out of its folder or can't be shown."""
     parts = path.split("/")
@@ -172,7 +177,7 @@ class RepoFolder:
 
     def snapshot(self, commit: str) -> Path:
         """Return the folder of a commit. Raises CacheRefused for no commit."""
-        if not _COMMIT.fullmatch(commit):
+        if not is_commit(commit):
             raise CacheRefused(
                 f"the hub names a commit {ascii(commit)[:80]}, which is none", "try again later"
             )

@@ -74,6 +74,7 @@ class Answer:
         start: the place in the file of its first byte.
         total: size of the whole file; None where the server doesn't say.
         etags: what the hub says names the content.
+        following: where the next page of a list is; None behind the last.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Answer:
         self.is_partial = response.status == 206
         length = response.getheader("Content-Length", "")
         self._length = int(length) if length.isdecimal() and len(length) < 19 else None
+        self.following = _next_page(url, response.getheader("Link", ""))
         self.start = 0
         self.total = self._length
         if self.is_partial:
@@ -125,6 +127,22 @@ class Answer:
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             # The last two come where another thread closed the connection.
             raise Broken(_why(error)) from error
+
+    def read_all(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            Broken: the connection failed, or it is longer than the limit.
+        """
+        pieces: list[bytes] = []
+        left = limit + 1
+        while piece := self.read(left) if left else b"":
+            pieces.append(piece)
+            left -= len(piece)
+        body = b"".join(pieces)
+        if left == 0 or self._length not in (None, len(body)):
+            raise Broken("the answer is too long, or ended early")
+        return body
 
     def read_exactly(self, count: int) -> bytes:
         """Return so many bytes.
@@ -243,6 +261,12 @@ class Connections:
         connection = self._open.pop((parts.scheme, parts.netloc), None)
         if connection is not None:
             connection.close()
+
+
+def _next_page(url: str, link: str) -> str | None:
+    match = re.search(r'<([^<>"]{1,4000})>\s*;\s*rel="?next"?', link)
+    target = "" if match is None else urljoin(url, match[1])
+    return target if _is_same_host(target, url) else None
 
 
 def _etags(response: http.client.HTTPResponse) -> set[str]:
