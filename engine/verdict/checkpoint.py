@@ -13,6 +13,7 @@ from engine.verdict.families import head_note
 from engine.verdict.headers import check_safetensors
 
 __all__ = [
+    "DEMO_HEAD",
     "MAX_CONFIG",
     "MAX_INDEX",
     "CheckpointFacts",
@@ -21,6 +22,8 @@ __all__ = [
     "read_index",
 ]
 
+DEMO_HEAD = Path(__file__).parents[1] / "data" / "demo" / "mtp.safetensors"
+"""The head that comes with the engine."""
 MAX_CONFIG = 2**20
 MAX_INDEX = 64 * 2**20
 _MAX_NESTING = 64

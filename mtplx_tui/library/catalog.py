@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from engine.errors import ModelFileError
-from engine.verdict.checkpoint import MAX_CONFIG, MAX_INDEX, check_folder, read_config, read_index
-from engine.verdict.families import FAMILIES, HEAD_MARKERS
-from engine.verdict.headers import SafetensorsTensor
+from engine.verdict.checkpoint import (
+    DEMO_HEAD,
+    MAX_CONFIG,
+    MAX_INDEX,
+    check_folder,
+    read_config,
+    read_index,
+)
+from engine.verdict.families import DEMO, FAMILIES, HEAD_MARKERS
+from engine.verdict.headers import SafetensorsTensor, check_gguf, check_safetensors
 from engine.verdict.memory import CONTEXTS, memory_bytes
 from engine.verdict.tiers import (
     Evidence,
@@ -30,7 +38,15 @@ from mtplx_tui.files import write_atomically
 from mtplx_tui.library.header import FolderSource, HubSource, Source
 from mtplx_tui.library.hub import Hub, Listing
 
-__all__ = ["Report", "fits", "judge_folder", "judge_listing", "machine_bytes", "report_json"]
+__all__ = [
+    "Report",
+    "fits",
+    "judge_demo",
+    "judge_folder",
+    "judge_listing",
+    "machine_bytes",
+    "report_json",
+]
 
 _INDEX = "model.safetensors.index.json"
 _USABLE = 0.75
@@ -65,6 +81,46 @@ def judge_folder(name: str, folder: Path) -> Report:
     """
     check_folder(folder)
     return _report(name, FolderSource(folder))
+
+
+def judge_demo(file: Path) -> Report:
+    """Return the report on the demo model, whose trunk is a GGUF file and whose head comes with us.
+
+    Raises:
+        ModelFileError: one of the two is malformed.
+    """
+    trunk = check_gguf(file)
+    head = check_safetensors(DEMO_HEAD)
+    names = {
+        "hidden_size": "embedding_length",
+        "num_hidden_layers": "block_count",
+        "num_attention_heads": "attention.head_count",
+        "num_key_value_heads": "attention.head_count_kv",
+    }
+    config: dict[str, object] = {"model_type": "llama", "num_nextn_predict_layers": 1}
+    config |= {key: trunk.metadata.get(f"llama.{name}") for key, name in names.items()}
+    tensors = {tensor.name: tensor for tensor in head.tensors}
+    places = {
+        **{t.name: file.name for t in trunk.tensors},
+        **dict.fromkeys(tensors, DEMO_HEAD.name),
+    }
+    family = replace(DEMO, model_types=("llama",))
+    verdict = judge(Evidence(config, places, tensors), (family,))
+    sizes = {file.name: file.stat().st_size, DEMO_HEAD.name: DEMO_HEAD.stat().st_size}
+    weights = sum(sizes.values())
+    count = sum(math.prod(tensor.shape) for tensor in (*trunk.tensors, *head.tensors))
+    return Report(
+        name="demo",
+        commit="",
+        verdict=replace(verdict, quantization=file.stem.rpartition(".")[2]),
+        parameters=count,
+        weights_bytes=weights,
+        download_bytes=0,
+        memory=tuple((c, memory_bytes(config, weights, c)) for c in CONTEXTS),
+        files=tuple(sizes.items()),
+        license="apache-2.0",
+        is_gated=False,
+    )
 
 
 def judge_listing(hub: Hub, listing: Listing, cache: Path) -> Report:
@@ -194,9 +250,7 @@ def _parameters(evidence: Evidence) -> int | None:
     bits = facts.get("bits") if isinstance(facts, dict) else None
     total = 0
     for name, tensor in evidence.tensors.items():
-        count = 1
-        for dim in tensor.shape:
-            count *= dim
+        count = math.prod(tensor.shape)
         is_packed = tensor.dtype == "U32" and isinstance(bits, int) and bits > 0
         if not name.endswith((".scales", ".biases")):
             total += count * 32 // bits if is_packed else count

@@ -23,6 +23,7 @@ from mtplx_tui.library.hub import Hub, HubError, Listing, refusal
 from mtplx_tui.library.hub_cache import RepoFile, RepoFolder, is_wanted
 from mtplx_tui.library.parts import PART_BYTES, Part
 from mtplx_tui.library.transport import Broken, Connections, Refused
+from mtplx_tui.wording import in_bytes
 
 __all__ = ["Download", "FileProgress", "Limiter", "Pace", "Progress", "State", "Stopped", "wanted"]
 
@@ -217,7 +218,7 @@ class Download:
         free = shutil.disk_usage(self._folder.cache).free
         if missing and missing + RESERVE > free:
             raise HubError(
-                f"{listing.name} needs {_size(missing)} more, and {_size(free)} are free in "
+                f"{listing.name} needs {in_bytes(missing)} more, and {in_bytes(free)} are free in "
                 f"{self._folder.cache}",
                 "free some space, or set HF_HUB_CACHE to a folder on another disk",
             )
@@ -447,7 +448,3 @@ def _disk_error(error: OSError, cache: Path) -> HubError:
         f"{error.filename or cache} can't be written: {reason}",
         "check its permissions, or set HF_HUB_CACHE to another folder",
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
