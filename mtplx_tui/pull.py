@@ -13,9 +13,10 @@ from pathlib import Path
 
 from mtplx_tui.cli import UsageError, parser
 from mtplx_tui.config import find_hub_cache
-from mtplx_tui.library.download import Download, Limiter, Progress, State, Stopped
+from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.progress import Limiter, Progress, State
 from mtplx_tui.wording import duration, in_bytes, read_bytes
 
 __all__ = ["main"]

@@ -14,18 +14,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
 from mtplx_tui.library.fetching import Damaged, FileFetch, FileState
 from mtplx_tui.library.hub import Hub, HubError, Listing, refusal
 from mtplx_tui.library.hub_cache import RepoFile, RepoFolder, is_wanted
-from mtplx_tui.library.parts import PART_BYTES, Part
+from mtplx_tui.library.parts import Part
+from mtplx_tui.library.progress import FileProgress, Limiter, Pace, Progress, State
 from mtplx_tui.library.transport import Broken, Connections, Refused
 from mtplx_tui.wording import in_bytes
 
-__all__ = ["Download", "FileProgress", "Limiter", "Pace", "Progress", "State", "Stopped", "wanted"]
+__all__ = ["Download", "Stopped", "wanted"]
 
 TICK_S = 0.2
 SPEED_S = 5.0
@@ -37,78 +37,8 @@ MAX_OPEN = 16
 _PASSING = (408, 429, 500, 502, 503, 504)
 
 
-class State(StrEnum):
-    """What a download is doing."""
-
-    ASKING = "asking the hub"
-    FETCHING = "downloading"
-    WAITING = "another process has it"
-    CHECKING = "verifying"
-    DONE = "done"
-
-
-@dataclass(frozen=True, slots=True)
-class FileProgress:
-    """How far a file is."""
-
-    path: str
-    size: int
-    done: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a download is."""
-
-    name: str
-    revision: str
-    state: State = State.ASKING
-    commit: str = ""
-    done_bytes: int = 0
-    total_bytes: int = 0
-    bytes_per_s: float = 0.0
-    seconds_left: float | None = None
-    """None while nobody can know."""
-    note: str = ""
-    """Why it waits, if it does."""
-    files: tuple[FileProgress, ...] = ()
-
-
 class Stopped(Exception):
     """The download was stopped; a later one goes on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a download goes about it."""
-
-    workers: int = 4
-    """Connections."""
-    part_bytes: int = PART_BYTES
-    tries: int = 8
-    """Failures one after the other, without a byte in between, that end it."""
-    first_wait_s: float = 1.0
-    most_wait_s: float = 30.0
-
-
-class Limiter:
-    """Keeps all downloads together to a speed."""
-
-    def __init__(self, bytes_per_s: float | None = None) -> None:
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-        self.bytes_per_s = bytes_per_s
-        """None for no limit; may be changed at any time."""
-
-    def take(self, count: int) -> float:
-        """Return how many seconds to wait after so many bytes."""
-        limit = self.bytes_per_s
-        if limit is None:
-            return 0.0
-        now = time.monotonic()
-        with self._lock:
-            self._free_at = max(self._free_at, now) + count / limit
-            return self._free_at - now
 
 
 def wanted(listing: Listing) -> tuple[RepoFile, ...]:

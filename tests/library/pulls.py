@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from mtplx_tui.library.download import Download, Pace, Progress
+from mtplx_tui.library.download import Download
 from mtplx_tui.library.hub import Hub
+from mtplx_tui.library.progress import Pace, Progress
 from tests.fakes.hub import FakeHub, safetensors_bytes
 
 PART = 2**20

@@ -11,9 +11,10 @@ import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
 from mtplx_tui.library import parts
-from mtplx_tui.library.download import Limiter, Pace, Progress, State, Stopped
+from mtplx_tui.library.download import Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.progress import Limiter, Pace, Progress, State
 from tests.fakes.hub import FakeHub, Fault
 from tests.library.pulls import (
     CODE,

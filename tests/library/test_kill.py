@@ -26,8 +26,9 @@ FILES = {
 CHILD = f"""
 import sys
 from pathlib import Path
-from mtplx_tui.library.download import Download, Pace
+from mtplx_tui.library.download import Download
 from mtplx_tui.library.hub import Hub
+from mtplx_tui.library.progress import Pace
 work = Download(Hub(sys.argv[1], ""), Path(sys.argv[2]), "{NAME}", pace=Pace(workers=3, part_bytes={PART}))
 work.run(lambda _: None)
 """
