@@ -250,13 +250,14 @@ class FakeHub:
 
     def found(self, query: Mapping[str, list[str]]) -> list[dict[str, object]]:
         """Return what a search finds, without pages."""
-        words = query.get("search", [""])[0].lower()
+        words = query.get("search", [""])[0].lower().split()
         author = query.get("author", [""])[0]
         wanted = {tag for text in query.get("filter", []) for tag in text.split(",")}
         models = []
         for name, repository in self._repositories.items():
             tags = cast("list[str]", repository.facts.get("tags", []))
-            fits = words in name.lower() and wanted <= set(tags)
+            has_words = all(word in name.lower() for word in words)
+            fits = has_words and wanted <= set(tags)
             if fits and not repository.is_private and name.startswith(f"{author}/" * bool(author)):
                 models.append(_card(name, repository))
         key = {"lastModified": "lastModified", "likes": "likes"}.get(
