@@ -16,7 +16,7 @@ from mtplx_tui.library.transport import Answer, Broken, Connections, Refused, Sp
 
 __all__ = ["Damaged", "FileFetch", "FileState"]
 
-_HASH_STEP = 2**20
+_HASH_STEP = 4 * 2**20
 _MOVED = (401, 403, 404, 410)
 """What a signed address answers once it is too old."""
 

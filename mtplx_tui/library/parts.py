@@ -19,7 +19,7 @@ PART_BYTES = 32 * 2**20
 _HEAD = struct.Struct("<8sQQ")
 _SLOT = struct.Struct("<QI")
 _MAGIC = b"mtplxp1\n"
-_READ = 2**20
+_READ = 4 * 2**20
 _MAX_SLOTS = 2**20
 
 

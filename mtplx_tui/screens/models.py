@@ -215,6 +215,7 @@ class ModelsScreen(ModelsWork):
             rows = [self._hub_row(found) for found in self._found]
             if self._query is not None and self._query == Query(tags=self._tags(), sort=self._sort):
                 known = {row.name for row in rows}
+                known |= self._errors.keys()  # another hub need not have them
                 picks = [pick for pick in recommended() if pick.name not in known]
                 chosen = [ModelRow(pick.name, is_recommended=True) for pick in picks]
                 rows = [*map(self._judged_row, chosen), *rows]
@@ -386,7 +387,11 @@ class ModelsScreen(ModelsWork):
         name = self.table.selected
         loaded = self.mtplx.view.model
         here = None if name is None else self._here.get(name)
-        if name is None or here is None:
+        if name is not None and here is None and self.mtplx.downloads.job(name) is not None:
+            self.mtplx.downloads.forget(name)
+            self._show_strip()
+            self._show_rows()
+        elif name is None or here is None:
             self.notify("it is not on this machine", severity="warning")
         elif loaded is not None and (loaded.name == name or loaded.path == here.path):
             self.notify("it is loaded; open another model first", severity="warning")

@@ -88,7 +88,8 @@ def without_front_matter(text: str) -> str:
 def card_content(card: Card, marks: Marks = UNICODE) -> Content:
     """Return the facts as lines."""
     lines = [_title(card)]
-    if card.job is not None and card.job.is_open:
+    is_told = card.job is not None and card.job.state is JobState.FAILED and card.error
+    if card.job is not None and card.job.is_open and not is_told:
         lines += [job_line(card.job, marks, has_name=False), Content("")]
     if card.error:
         lines.append(Content.styled(showable(card.error), "$text-error"))

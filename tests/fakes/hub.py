@@ -89,13 +89,8 @@ class _File:
     is_large: bool
     data_start: int
 
-    @property
-    def git_sha(self) -> str:
-        return hashlib.sha1(b"blob %d\0" % len(self.data) + self.data).hexdigest()
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.data).hexdigest()
+    git_sha: str
+    sha256: str
 
     @property
     def etag(self) -> str:
@@ -270,7 +265,9 @@ def _made(path: str, data: bytes) -> _File:
     start = len(data)
     if path.endswith(".safetensors") and len(data) >= 8:
         start = min(len(data), 8 + struct.unpack("<Q", data[:8])[0])
-    return _File(data, path.endswith(".safetensors") or len(data) >= LARGE, start)
+    is_large = path.endswith(".safetensors") or len(data) >= LARGE
+    git_sha = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+    return _File(data, is_large, start, git_sha, hashlib.sha256(data).hexdigest())
 
 
 def _card(name: str, repository: _Repository) -> dict[str, object]:

@@ -9,6 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from mtplx_tui.library.queue import JobState
+from mtplx_tui.library.recommended import Recommended, recommended
 from mtplx_tui.screens.models import read_query
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.model_card import ModelCard
@@ -46,8 +47,11 @@ async def test_tiers_become_known_without_a_weight(hub: FakeHub, talk: ModelsTal
         assert hub.weight_bytes == 0
 
 
-async def test_a_search_waits_until_typing_pauses(hub: FakeHub, talk: ModelsTalk) -> None:
+async def test_a_search_waits_until_typing_pauses(
+    hub: FakeHub, talk: ModelsTalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with talk.at(*SIZE):
+        monkeypatch.setattr("mtplx_tui.screens.models.SEARCH_WAIT_S", 1.5)
         hub.forget()
         await talk.type("qwen mtp")
         await talk.until(lambda: talk.table.names == (WITH_HEAD,))
@@ -131,6 +135,26 @@ async def test_a_download_that_fails_says_what_to_do(hub: FakeHub, talk: ModelsT
         await talk.press("enter")
         await talk.until(lambda: any("hf auth login" in notice for notice in talk.notices()))
         assert "hf auth login" in talk.text("#models-strip")
+        await talk.press("x")
+        assert talk.app.downloads.jobs == ()
+        assert talk.text("#models-strip") == ""
+
+
+async def test_recommended_models_lead_where_nothing_is_searched_for(
+    hub: FakeHub, talk: ModelsTalk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picks = (Recommended("vendor/not-mlx", 16), Recommended("vendor/of-another-hub", 16))
+    monkeypatch.setattr("mtplx_tui.screens.models.recommended", lambda: picks)
+    async with talk.at(*SIZE):
+        await talk.until(lambda: "vendor/of-another-hub" not in talk.table.names)
+        assert talk.table.names[0] == "vendor/not-mlx"
+        assert len(talk.table.names) == 6
+
+
+def test_the_recommended_list_can_be_read() -> None:
+    models = recommended()
+    assert len({model.name for model in models}) == len(models) > 0
+    assert [model.memory_gb for model in models] == sorted(model.memory_gb for model in models)
 
 
 async def test_what_is_here_is_listed_and_deleted_after_asking(
