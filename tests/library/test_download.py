@@ -197,6 +197,8 @@ class TestFaults:
     def test_another_range_than_asked_is_never_written(self, hub: FakeHub, cache: Path) -> None:
         hub.plan(FIRST, Fault(shifts_range=7), Fault(shifts_range=1))
         assert contents(pull(hub, cache)) == FILES
+        asked = [path for path in hub.paths() if path.endswith(FIRST[1:])]
+        assert len(asked) == -(-len(SHARD) // PART) + 2
 
     def test_a_body_without_end_is_cut(self, hub: FakeHub, cache: Path) -> None:
         hub.plan("*/config.json", Fault(is_endless=True, ignores_range=True))
@@ -338,6 +340,7 @@ class TestResume:
         with FakeHub() as sound:
             sound.add(NAME, FILES)
             assert contents(pull(sound, cache)) == FILES
+            assert sound.bytes_sent <= sum(map(len, FILES.values()))
 
     @pytest.mark.parametrize("spoil", [b"", b"x" * 8, b"\xff" * 4000])
     def test_a_spoiled_journal_costs_only_time(
