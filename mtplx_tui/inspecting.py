@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.errors import ModelFileError
 from engine.verdict.tiers import Tier
-from mtplx_tui.cli import parser
+from mtplx_tui.cli import parser, tell
 from mtplx_tui.config import find_places
 from mtplx_tui.library.catalog import (
     Report,
@@ -48,10 +48,10 @@ def main(words: list[str]) -> int:
         report = _report(options.model)
     except (ModelFileError, HubError, CacheRefused, ModelNotFound) as error:
         line = f"{error.message}; {error.remedy}" if error.remedy else error.message
-        sys.stderr.write(f"mtplx-tui: {line}\n")
+        tell(line)
         return 1
     except OSError as error:
-        sys.stderr.write(f"mtplx-tui: {options.model} can't be read: {error.strerror}\n")
+        tell(f"{options.model} can't be read: {error.strerror}")
         return 1
     text = json.dumps(report_json(report)) if options.json else "\n".join(card_lines(report))
     sys.stdout.write(f"{text}\n")

@@ -6,7 +6,7 @@ import json
 import sys
 from datetime import datetime
 
-from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.library.shelf import NotRemoved, Shelved, plan_removal, shelf
 from mtplx_tui.wording import in_bytes
 
@@ -54,14 +54,14 @@ def main_remove(words: list[str]) -> int:
     try:
         removal = plan_removal(options.model)
         if not options.yes and not _agreed(removal.name, removal.freed_bytes):
-            sys.stderr.write("mtplx-tui: nothing was deleted\n")
+            tell("nothing was deleted")
             return 1
         removal.execute()
     except NotRemoved as error:
-        sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
+        tell(f"{error.message}; {error.remedy}")
         return 1
     except OSError as error:
-        sys.stderr.write(f"mtplx-tui: {options.model} can't be deleted: {error.strerror}\n")
+        tell(f"{options.model} can't be deleted: {error.strerror}")
         return 1
     if options.json:
         result = {"name": removal.name, "freed_bytes": removal.freed_bytes}

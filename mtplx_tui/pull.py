@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_hub_cache
 from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
@@ -136,6 +136,7 @@ def progress_line(progress: Progress) -> str:
 
 
 def _failed(line: str, exit_code: int) -> int:
-    start = "\n" if sys.stderr.isatty() else ""
-    sys.stderr.write(f"{start}mtplx-tui: {line}\n")
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+    tell(line)
     return exit_code

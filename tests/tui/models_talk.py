@@ -12,11 +12,12 @@ from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
 from engine.protocol import EngineStarted, LoadModel, ModelInfo, ModelLoaded
+from mtplx_tui.config import Settings
 from mtplx_tui.screens.models import ModelsScreen
 from mtplx_tui.widgets.model_table import ModelTable
 from tests.fakes.hub import FakeHub
 from tests.library.test_catalog import MATRIX, TRUNK, WITH_HEAD, files
-from tests.tui.chat_talk import MODEL, TalkApp
+from tests.tui.chat_talk import MODEL, TERMINAL, TalkApp
 
 PATIENCE_S = 20.0
 README = b"""---
@@ -78,7 +79,7 @@ class ModelsTalk:
     pilot: Pilot[int]
 
     def __init__(self, folder: Path) -> None:
-        self.app = TalkApp(folder)
+        self.app = TalkApp(folder, TERMINAL, Settings())
 
     @asynccontextmanager
     async def at(self, columns: int, rows: int) -> AsyncGenerator[ModelsTalk]:
