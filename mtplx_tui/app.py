@@ -46,8 +46,9 @@ from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
+from mtplx_tui.library.queue import Downloads, Job, JobState
 from mtplx_tui.link import EngineGone, EngineLink
-from mtplx_tui.messages import EngineChanged
+from mtplx_tui.messages import DownloadChanged, EngineChanged
 from mtplx_tui.requests import Options
 from mtplx_tui.term import private_terminal
 from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
@@ -77,6 +78,12 @@ def _speculation() -> Screen[None]:
     return SpeculationScreen()
 
 
+def _models() -> Screen[None]:
+    from mtplx_tui.screens.models import ModelsScreen
+
+    return ModelsScreen()
+
+
 class MtplxApp(App[int]):
     """See the module.
 
@@ -92,7 +99,11 @@ class MtplxApp(App[int]):
     """
 
     TITLE = "mtplx-tui"
-    MODES = {"chat": _chat, "speculation": _speculation}  # noqa: RUF012 - Textual's own type
+    MODES = {  # noqa: RUF012 - Textual's own type
+        "chat": _chat,
+        "speculation": _speculation,
+        "models": _models,
+    }
     DEFAULT_MODE = "chat"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
@@ -133,6 +144,7 @@ class MtplxApp(App[int]):
         self._status_timer: Timer | None = None
         self._unsaved: dict[str, object] = {}
         self._saving: asyncio.Task[None] | None = None
+        self._has_downloads = False
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")
@@ -174,6 +186,8 @@ class MtplxApp(App[int]):
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
+        if self._has_downloads:
+            await asyncio.to_thread(self.downloads.close)
         if self._saving is not None:
             await self._saving
         if self._link is not None:
@@ -295,6 +309,27 @@ class MtplxApp(App[int]):
             name = self._wanted or name
         if name != self.settings.last_model:
             self._save(last_model=name)
+
+    # Downloads
+
+    @functools.cached_property
+    def downloads(self) -> Downloads:
+        """The downloads, those of before among them; made when they are first asked for."""
+        self._has_downloads = True
+        return Downloads(config.find_hub_cache(), self.places.downloads, self._take_job)
+
+    def _take_job(self, job: Job) -> None:
+        """Hand a change on from a download's thread."""
+        self.post_message(DownloadChanged(job))
+
+    @on(DownloadChanged)
+    def _tell_download(self, event: DownloadChanged) -> None:
+        if event.job.state is JobState.FAILED:
+            self.notify(event.job.error, severity="error", timeout=NOTE_S, markup=False)
+        elif event.job.state is JobState.DONE:
+            self.notify(f"{event.job.name} is downloaded", timeout=NOTE_S, markup=False)
+        if self.screen_stack:
+            self.screen_stack[0].post_message(DownloadChanged(event.job))
 
     # Depth
 

@@ -18,6 +18,8 @@ examples:
   mtplx-tui generate --help       one completion without the app
   mtplx-tui bench --help          depths measured against plain decoding
   mtplx-tui tune --help           where an automatic depth starts, measured
+  mtplx-tui inspect owner/name    does it draft, does it fit: before any download
+  mtplx-tui pull owner/name       download it; models and remove manage what is here
 """
 
 
@@ -39,15 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        if words[:1] == ["generate"]:
-            from mtplx_tui.generate import main as generate
-
-            return generate(words[1:])
-        if words[:1] in (["bench"], ["tune"]):
-            from mtplx_tui.bench import command
-
-            return (command.bench if words[0] == "bench" else command.tune)(words[1:])
-        return _main(words)
+        return _command(words)
     except UsageError as error:
         tell(str(error))
         return 2
@@ -62,6 +56,27 @@ def main(arguments: list[str] | None = None) -> int:
 def tell(message: str) -> None:
     """Write one line to standard error."""
     sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
+
+
+def _command(words: list[str]) -> int:
+    match words[:1]:
+        case ["generate"]:
+            from mtplx_tui.generate import main as command
+        case ["bench"]:
+            from mtplx_tui.bench.command import bench as command
+        case ["tune"]:
+            from mtplx_tui.bench.command import tune as command
+        case ["pull"]:
+            from mtplx_tui.pull import main as command
+        case ["inspect"]:
+            from mtplx_tui.inspecting import main as command
+        case ["models"]:
+            from mtplx_tui.listing import main_models as command
+        case ["remove"]:
+            from mtplx_tui.listing import main_remove as command
+        case _:
+            return _main(words)
+    return command(words[1:])
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:

@@ -15,8 +15,10 @@ from engine.protocol import MAX_DEPTH, Mode
 from mtplx_tui.files import Places, write_atomically
 
 __all__ = [
+    "HubPlace",
     "Settings",
     "Terminal",
+    "find_hub",
     "find_hub_cache",
     "find_places",
     "load_settings",
@@ -57,6 +59,15 @@ class Terminal:
     is_ssh: bool
 
 
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """Where the hub is, as the environment names it."""
+
+    endpoint: str
+    is_offline: bool
+    """The person wants no hub to be asked."""
+
+
 def find_places() -> Places:
     """Return the app's folders: inside MTPLX_TUI_HOME, else where the platform puts them."""
     home = _variable("MTPLX_TUI_HOME")
@@ -70,6 +81,12 @@ def find_places() -> Places:
         data=platformdirs.user_data_path(APP, appauthor=False),
         cache=platformdirs.user_cache_path(APP, appauthor=False),
     )
+
+
+def find_hub() -> HubPlace:
+    """Return what HF_ENDPOINT and HF_HUB_OFFLINE say."""
+    is_offline = _variable("HF_HUB_OFFLINE").upper() in ("1", "ON", "YES", "TRUE")
+    return HubPlace(_variable("HF_ENDPOINT") or "https://huggingface.co", is_offline)
 
 
 def find_hub_cache() -> Path:

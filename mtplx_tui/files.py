@@ -55,6 +55,11 @@ class Places:
         return self.data / "state"
 
     @property
+    def downloads(self) -> Path:
+        """Downloads that are not done."""
+        return self.state / "downloads.json"
+
+    @property
     def logs(self) -> Path:
         """Logs of the app and the engine."""
         return self.state / "logs"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-__all__ = ["CHAT", "EVERYWHERE", "SPECULATION", "Key", "bindings", "key_name"]
+__all__ = ["CHAT", "EVERYWHERE", "MODELS", "SPECULATION", "Key", "bindings", "key_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Key:
 EVERYWHERE = (
     Key("app.chat", "f2,alt+1", "show_tab('chat')", "chat", is_priority=True),
     Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation", is_priority=True),
+    Key("app.models", "f4,alt+3", "show_tab('models')", "models", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
     Key("app.open_model", "ctrl+o", "open_model", "open a model", is_priority=True),
@@ -64,6 +65,21 @@ SPECULATION = (
     Key("speculation.down", "down,j", "scroll(1)", "scroll down"),
     Key("speculation.page_up", "pageup", "page(-1)", "page up"),
     Key("speculation.page_down", "pagedown", "page(1)", "page down"),
+)
+
+MODELS = (
+    Key("models.search", "slash", "search", "search"),
+    Key("models.list", "escape", "list", "to the list"),
+    Key("models.card", "c", "card", "to the card and back"),
+    Key("models.download", "d", "download", "download"),
+    Key("models.pause", "p", "pause", "pause a download, or go on"),
+    Key("models.delete", "x,delete", "delete", "delete"),
+    Key("models.readme", "r", "readme", "show or hide the README"),
+    Key("models.here", "l", "switch('here')", "the hub, or this machine"),
+    Key("models.mlx", "m", "switch('mlx')", "MLX models only, or all"),
+    Key("models.head", "h", "switch('head')", "those with a head only, or all"),
+    Key("models.fit", "f", "switch('fit')", "those that fit only, or all"),
+    Key("models.sort", "o", "switch('sort')", "another order"),
 )
 
 

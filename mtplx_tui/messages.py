@@ -5,9 +5,10 @@ from __future__ import annotations
 from textual.message import Message
 
 from engine.protocol import Event
+from mtplx_tui.library.queue import Job
 from mtplx_tui.view import EngineView
 
-__all__ = ["EngineChanged"]
+__all__ = ["DownloadChanged", "EngineChanged"]
 
 
 class EngineChanged(Message):
@@ -20,3 +21,11 @@ class EngineChanged(Message):
         super().__init__()
         self.view = view
         self.events = events
+
+
+class DownloadChanged(Message, bubble=False):
+    """A download began, moved on or ended. Goes to the app, and on to the tab that is shown."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job

@@ -14,10 +14,20 @@ from engine.verdict.family_table import family_of
 from engine.verdict.head_files import SIDECARS, HeadFiles, find_head, head_names
 from engine.verdict.headers import SafetensorsHeader, check_safetensors
 
-__all__ = ["CheckpointFacts", "check_folder"]
+__all__ = [
+    "DEMO_HEAD",
+    "MAX_CONFIG",
+    "MAX_INDEX",
+    "CheckpointFacts",
+    "check_folder",
+    "read_config",
+    "read_index",
+]
 
-_MAX_CONFIG = 2**20
-_MAX_INDEX = 64 * 2**20
+DEMO_HEAD = Path(__file__).parents[1] / "data" / "demo" / "mtp.safetensors"
+"""The head that comes with the engine."""
+MAX_CONFIG = 2**20
+MAX_INDEX = 64 * 2**20
 _MAX_NESTING = 64
 _MAX_PARTS = 5_000_000
 _MAX_SHARDS = 4096
@@ -114,20 +124,49 @@ def _head(
 def _contract(folder: Path) -> Contract:
     if not (folder / CONTRACT_FILE).exists():
         return Contract()
-    return read_contract(_read_json(folder, CONTRACT_FILE, _MAX_CONFIG))
+    return read_contract(_read_json(folder, CONTRACT_FILE, MAX_CONFIG))
+
+
+def read_config(raw: bytes, place: str) -> dict[str, object]:
+    """Return a config.json whose numbers can be believed.
+
+    Args:
+        raw: the file, at most MAX_CONFIG bytes.
+        place: the folder or repository it is of, for messages.
+
+    Raises:
+        ModelFileError: it is malformed.
+    """
+    return _checked_config(_parsed(raw, "config.json", place), place)
+
+
+def read_index(raw: bytes, place: str) -> dict[str, str]:
+    """Return the file of each tensor from a model.safetensors.index.json.
+
+    Args:
+        raw: the file, at most MAX_INDEX bytes.
+        place: the folder or repository it is of, for messages.
+
+    Raises:
+        ModelFileError: it is malformed.
+    """
+    return _weight_map(_parsed(raw, _INDEX, place), place)
 
 
 def _config(folder: Path) -> dict[str, object]:
-    config = _read_json(folder, "config.json", _MAX_CONFIG)
+    return _checked_config(_read_json(folder, "config.json", MAX_CONFIG), str(folder))
+
+
+def _checked_config(config: dict[str, object], place: str) -> dict[str, object]:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", model_type):
-        raise ModelFileError(f"config.json of {folder} names no model_type")
+        raise ModelFileError(f"config.json of {place} names no model_type")
     inner = config.get("text_config")
     for level in (config, inner if isinstance(inner, dict) else {}):
         for key, limit in _RANGES.items():
             value = level.get(key)
             if isinstance(value, int) and not 0 < value <= limit:
-                raise ModelFileError(f"config.json of {folder}: {key} can't be {value:.6g}")
+                raise ModelFileError(f"config.json of {place}: {key} can't be {value:.6g}")
     return config
 
 
@@ -152,15 +191,17 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _indexed(folder: Path) -> set[str]:
-    weight_map = _read_json(folder, _INDEX, _MAX_INDEX).get("weight_map")
+    return set(_weight_map(_read_json(folder, _INDEX, MAX_INDEX), str(folder)).values())
+
+
+def _weight_map(index: dict[str, object], place: str) -> dict[str, str]:
+    weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ModelFileError(f"{_INDEX} of {folder} has no weight_map")
-    names = set()
+        raise ModelFileError(f"{_INDEX} of {place} has no weight_map")
     for name in weight_map.values():
         if not isinstance(name, str) or not _SHARD_NAME.fullmatch(name):
-            raise ModelFileError(f"{_INDEX} of {folder} names the file {name!r:.80}")
-        names.add(name)
-    return names
+            raise ModelFileError(f"{_INDEX} of {place} names the file {name!r:.80}")
+    return weight_map
 
 
 def _read_json(folder: Path, name: str, limit: int) -> dict[str, object]:
@@ -173,15 +214,20 @@ def _read_json(folder: Path, name: str, limit: int) -> dict[str, object]:
             raw = file.read(limit + 1)
         if len(raw) > limit:
             raise ModelFileError(f"{name} of {folder} is larger than {limit} bytes")
-        check_cost(raw, _MAX_NESTING, _MAX_PARTS)
-        content = json.loads(raw.decode("utf-8"))
     except OSError as error:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
+    return _parsed(raw, name, str(folder))
+
+
+def _parsed(raw: bytes, name: str, place: str) -> dict[str, object]:
+    try:
+        check_cost(raw, _MAX_NESTING, _MAX_PARTS)
+        content = json.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise ModelFileError(f"{name} of {folder} is no valid JSON: {reason}") from error
+        raise ModelFileError(f"{name} of {place} is no valid JSON: {reason}") from error
     if not isinstance(content, dict):
-        raise ModelFileError(f"{name} of {folder} is no JSON object")
+        raise ModelFileError(f"{name} of {place} is no JSON object")
     return content
 
 

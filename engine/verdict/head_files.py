@@ -14,7 +14,7 @@ from engine.errors import HeadError
 from engine.verdict.families import Family, has_head_names, head_layers, promises_head
 from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor
 
-__all__ = ["SIDECARS", "HeadFiles", "HeadTensor", "find_head", "head_names"]
+__all__ = ["SIDECARS", "HeadFiles", "HeadTensor", "find_head", "head_names", "head_prefixes"]
 
 SIDECARS = (
     "mtp.safetensors",
@@ -111,7 +111,7 @@ def head_names(
 def _in_files(
     family: Family, config: Mapping[str, object], headers: Mapping[Path, SafetensorsHeader]
 ) -> dict[str, HeadTensor]:
-    prefixes = _prefixes(family, config)
+    prefixes = head_prefixes(family, config)
     tensors: dict[str, HeadTensor] = {}
     for path, header in headers.items():
         for tensor in header.tensors:
@@ -131,7 +131,7 @@ def _in_sidecar(
         names = ", ".join(sorted(path.name for path in sidecars))
         raise HeadError(f"its head is there more than once: {names}")
     ((path, header),) = sidecars.items()
-    prefixes = _prefixes(family, config)
+    prefixes = head_prefixes(family, config)
     tensors: dict[str, HeadTensor] = {}
     for tensor in header.tensors:
         name = _without_prefix(tensor.name, prefixes) or tensor.name
@@ -139,7 +139,8 @@ def _in_sidecar(
     return path.name, tensors
 
 
-def _prefixes(family: Family, config: Mapping[str, object]) -> tuple[str, ...]:
+def head_prefixes(family: Family, config: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what the names of a head's tensors begin with in a checkpoint of this config."""
     layers = head_layers(config)
     known = [prefix for prefix in family.prefixes if layers or "{N}" not in prefix]
     return tuple(prefix.replace("{N}", str(layers)) for prefix in known)

@@ -12,6 +12,7 @@ import stat
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Never, TypeVar
@@ -27,6 +28,8 @@ __all__ = [
     "SafetensorsTensor",
     "check_gguf",
     "check_safetensors",
+    "check_safetensors_bytes",
+    "safetensors_header_bytes",
 ]
 
 _REMEDY = "download the file again, from a source you trust"
@@ -109,6 +112,40 @@ def check_safetensors(path: Path) -> SafetensorsHeader:
         ModelFileError: unreadable, cut short, or malformed in any way known to matter.
     """
     return _checked(path, _read_safetensors)
+
+
+def safetensors_header_bytes(first: bytes, size: int, name: str) -> int:
+    """Return how many bytes of a safetensors file, its first eight included, are its header.
+
+    Args:
+        first: the file's first eight bytes.
+        size: of the whole file, bytes.
+        name: of the file, for the message.
+
+    Raises:
+        ModelFileError: no believable length stands there.
+    """
+    try:
+        return 8 + _header_length(first, size)
+    except _Fault as fault:
+        raise ModelFileError(f"{name} is malformed: {fault}", _REMEDY) from fault
+
+
+def check_safetensors_bytes(raw: bytes, size: int, name: str) -> SafetensorsHeader:
+    """Return the header of a safetensors file of which only the header is here.
+
+    Args:
+        raw: the file's beginning, as long as `safetensors_header_bytes` says.
+        size: of the whole file, bytes.
+        name: of the file, for the message.
+
+    Raises:
+        ModelFileError: as for `check_safetensors`.
+    """
+    try:
+        return _read_safetensors(BytesIO(raw), size)
+    except _Fault as fault:
+        raise ModelFileError(f"{name} is malformed: {fault}", _REMEDY) from fault
 
 
 _Header = TypeVar("_Header", GgufHeader, SafetensorsHeader)
@@ -399,11 +436,7 @@ _DTYPE_BITS = {
 
 
 def _read_safetensors(file: BinaryIO, size: int) -> SafetensorsHeader:
-    if size < 10:
-        raise _Fault("it is cut short")
-    (length,) = struct.unpack("<Q", file.read(8))
-    if not 2 <= length <= min(_MAX_HEADER, size - 8):
-        raise _Fault(f"its header claims {length} bytes")
+    length = _header_length(file.read(8), size)
     raw = file.read(length)
     if len(raw) < length:
         raise _Fault("it is cut short")
@@ -414,6 +447,15 @@ def _read_safetensors(file: BinaryIO, size: int) -> SafetensorsHeader:
     tensors = [_safetensor(name, entry) for name, entry in entries.items()]
     _check_safetensors_spans(tensors, size - 8 - length)
     return SafetensorsHeader(8 + length, MappingProxyType(metadata), tuple(tensors))
+
+
+def _header_length(first: bytes, size: int) -> int:
+    if size < 10 or len(first) < 8:
+        raise _Fault("it is cut short")
+    (length,) = struct.unpack("<Q", first)
+    if not 2 <= length <= min(_MAX_HEADER, size - 8):
+        raise _Fault(f"its header claims {length} bytes")
+    return length
 
 
 def _header_json(raw: bytes) -> dict[str, object]:

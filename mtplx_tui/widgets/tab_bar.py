@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.events import Mount
 from textual.widgets import Static
 
-TABS = (("chat", "F2", "Chat"), ("speculation", "F3", "Speculation"))
+TABS = (("chat", "F2", "Chat"), ("speculation", "F3", "Speculation"), ("models", "F4", "Models"))
 OPEN = "bold $text-primary on $primary-muted"
 
 

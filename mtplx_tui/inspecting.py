@@ -1,0 +1,118 @@
+"""`mtplx-tui inspect`: what a model is and whether it drafts, here or on the hub, before any download."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from engine.errors import ModelFileError
+from engine.verdict.tiers import Tier
+from mtplx_tui.cli import parser, tell
+from mtplx_tui.config import find_places
+from mtplx_tui.library.catalog import (
+    Report,
+    fits,
+    judge_demo,
+    judge_folder,
+    judge_listing,
+    machine_bytes,
+    report_json,
+)
+from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.library.hub import Hub, HubError
+from mtplx_tui.library.hub_cache import CacheRefused, check_repository
+from mtplx_tui.wording import in_bytes
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  mtplx-tui inspect demo
+  mtplx-tui inspect ~/models/my-model --json
+  mtplx-tui inspect mlx-community/some-model      downloads no weights
+
+exit codes: 0 verified or compatible, 3 no MTP head, 4 a head that can't run here, 1 an error
+"""
+_EXITS = {Tier.VERIFIED: 0, Tier.COMPATIBLE: 0, Tier.NO_MTP: 3, Tier.UNSUPPORTED: 4}
+_SIGNS = {True: "yes", False: "no ", None: "?  "}
+
+
+def main(words: list[str]) -> int:
+    """Run the command and return its exit code."""
+    chosen = parser("mtplx-tui inspect", "Tell what a model is, and whether it drafts.", _EXAMPLES)
+    chosen.add_argument("model", help="a folder, a file in one, owner/name on the hub, or demo")
+    chosen.add_argument("--json", action="store_true", help="print one JSON object")
+    options = chosen.parse_args(words)
+    try:
+        report = _report(options.model)
+    except (ModelFileError, HubError, CacheRefused, ModelNotFound) as error:
+        line = f"{error.message}; {error.remedy}" if error.remedy else error.message
+        tell(line)
+        return 1
+    except OSError as error:
+        tell(f"{options.model} can't be read: {error.strerror}")
+        return 1
+    text = json.dumps(report_json(report)) if options.json else "\n".join(card_lines(report))
+    sys.stdout.write(f"{text}\n")
+    return _EXITS[report.verdict.tier]
+
+
+def _report(name: str) -> Report:
+    path = Path(name).expanduser()
+    if path.is_file() and path.suffix == ".safetensors":
+        name = str(path.parent)
+    try:
+        return _local(resolve(name))
+    except ModelNotFound:
+        repository, _, revision = name.partition("@")
+        try:
+            check_repository(repository)
+        except CacheRefused:
+            is_repository = False
+        else:
+            is_repository = not path.exists()
+        if not is_repository:
+            raise
+    hub = Hub()
+    return judge_listing(hub, hub.listing(repository, revision or "main"), find_places().cache)
+
+
+def _local(location: Location) -> Report:
+    if location.kind == "demo":
+        return judge_demo(Path(location.path))
+    return judge_folder(location.name, Path(location.path))
+
+
+def card_lines(report: Report) -> list[str]:
+    """Return the report as lines for a person."""
+    verdict, head = report.verdict, report.verdict.mtp
+    lines = [f"{report.name}: {verdict.tier}", f"  {verdict.summary}", ""]
+    lines += [f"  {_SIGNS[r.ok]}  {r.check}: {r.detail}" for r in verdict.reasons]
+    lines += [
+        "",
+        f"  type           {verdict.model_type}",
+        f"  quantisation   {verdict.quantization}",
+    ]
+    if head is not None:
+        size = "" if head.weight_bytes is None else f", {in_bytes(head.weight_bytes)}"
+        lines.append(f"  head           {head.layers} layer(s) in {head.location}{size}")
+    if head is not None and head.concat is not None:
+        lines.append(
+            f"  contract       [{head.concat}], trunk hidden {head.hidden}-norm, "
+            f"recycled {head.recycle}-norm, norm weights {head.norm}"
+        )
+    if report.parameters is not None:
+        lines.append(f"  parameters     {report.parameters:,}")
+    lines.append(f"  weights        {in_bytes(report.weights_bytes)}")
+    machine = machine_bytes()
+    for context, needed in report.memory:
+        if needed is not None:
+            word = "fits" if fits(needed, machine) else "too much"
+            shown = f"{in_bytes(needed)} of {in_bytes(machine)}, {word}"
+            lines.append(f"  at {context:>7,} tokens  {shown}")
+    if report.license:
+        lines.append(f"  licence        {report.license}")
+    if report.is_gated:
+        lines.append("  gated          its owner asks for an agreement first")
+    return lines

@@ -1,0 +1,43 @@
+"""Figures as a person reads them."""
+
+from __future__ import annotations
+
+__all__ = ["duration", "in_bytes", "read_bytes"]
+
+_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes in three digits."""
+    for unit, size in _UNITS:
+        if count >= size:
+            figure = count / size
+            return (
+                f"{figure:.2f} {unit}"
+                if figure < 10
+                else f"{figure:.1f} {unit}"
+                if figure < 100
+                else f"{figure:.0f} {unit}"
+            )
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """Return a time to wait, in its two largest parts."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def read_bytes(text: str) -> float:
+    """Return the number of bytes that a text such as 20MB names. Raises ValueError."""
+    text = text.strip().lower().removesuffix("/s").removesuffix("b")
+    scales = {"k": 1e3, "m": 1e6, "g": 1e9}
+    scale = scales.get(text[-1:], 1.0)
+    count = float(text[:-1] if text[-1:] in scales else text) * scale
+    if not 1 <= count < 1e15:
+        raise ValueError("no such size")
+    return count
