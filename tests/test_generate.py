@@ -244,9 +244,8 @@ class TestWrongUsage:
         ("words", "reason"),
         [
             (["--depth", "9"], "depth must be between 0 and 8, not 9"),
-            (["--depth", "-1"], "--depth must be a number from 0 to 8, not '-1'"),
-            (["--depth", "three"], "--depth must be a number from 0 to 8, not 'three'"),
-            (["--depth", "auto"], "--depth must be a number from 0 to 8, not 'auto'"),
+            (["--depth", "-1"], "--depth must be auto or a number from 0 to 8, not '-1'"),
+            (["--depth", "three"], "--depth must be auto or a number from 0 to 8, not 'three'"),
             (["--mode", "quick"], "--mode must be one of token, block, seeded, not 'quick'"),
             (
                 ["--repetition-penalty", "0"],

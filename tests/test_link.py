@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.protocol import EngineStarted, ErrorInfo, Event, LoadCancelled, LoadModel
+from engine.protocol import (
+    PROTOCOL_VERSION,
+    EngineStarted,
+    ErrorInfo,
+    Event,
+    LoadCancelled,
+    LoadModel,
+)
 from mtplx_tui import link
 from mtplx_tui.link import EngineGone, EngineLink
 from tests.fakes import scripted
@@ -154,7 +161,7 @@ class TestEnd:
             (("line:rubbish", "obey"), "something unreadable: not a line of JSON"),
             (("line:[{}]", "obey"), "something unreadable: unknown message"),
             (("line:[1]", "leave:0"), "something unreadable: a message must be an object"),
-            (("started:99", "obey"), "engine and app speak different versions (99 and 1)"),
+            (("started:99", "obey"), f"engine and app speak different versions (99 and {PROTOCOL_VERSION})"),
             (("failed:no backend", "leave:1"), "no backend"),
         ],
     )
