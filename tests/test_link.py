@@ -161,7 +161,10 @@ class TestEnd:
             (("line:rubbish", "obey"), "something unreadable: not a line of JSON"),
             (("line:[{}]", "obey"), "something unreadable: unknown message"),
             (("line:[1]", "leave:0"), "something unreadable: a message must be an object"),
-            (("started:99", "obey"), f"engine and app speak different versions (99 and {PROTOCOL_VERSION})"),
+            (
+                ("started:99", "obey"),
+                f"engine and app speak different versions (99 and {PROTOCOL_VERSION})",
+            ),
             (("failed:no backend", "leave:1"), "no backend"),
         ],
     )
