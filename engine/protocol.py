@@ -19,8 +19,13 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Cancel",
     "CancelLoad",
+    "Certificate",
+    "Certify",
+    "CertifyDone",
+    "CertifyProgress",
     "Channel",
     "ChatMessage",
+    "CheckResult",
     "Command",
     "Constraints",
     "CycleDone",
@@ -33,6 +38,7 @@ __all__ = [
     "Finish",
     "Generate",
     "HeadInfo",
+    "LawCheck",
     "LoadCancelled",
     "LoadFailed",
     "LoadModel",
@@ -51,6 +57,7 @@ __all__ = [
     "TextRun",
     "TokenBias",
     "TokenLogprob",
+    "Verdict",
     "check_depth",
 ]
 
@@ -283,12 +290,43 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Certify:
+    """Hold the loaded model to the law; answered by CertifyProgress..., CertifyDone.
+
+    A refusal comes as RequestFailed; Cancel ends it with a certificate of what was done.
+    """
+
+    request: str
+    budget_s: float = 300.0
+    """Wall time, kept to within one step."""
+    seed: int = 0
+    depth: int = 3
+
+    def __post_init__(self) -> None:
+        check_depth(self.depth)
+        if not 5 <= self.budget_s <= 86_400:
+            raise ValueError(f"the budget must be between 5 s and a day, not {self.budget_s:g} s")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be between 0 and 2**32 - 1, not {self.seed}")
+        if self.depth < 2:
+            raise ValueError("a certificate needs depth 2 or more, where the rules differ")
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     """Leave the process. Closing the command pipe does the same."""
 
 
-Command = LoadModel | CancelLoad | Generate | SetDepth | Cancel | Shutdown
-COMMANDS: tuple[type, ...] = (LoadModel, CancelLoad, Generate, SetDepth, Cancel, Shutdown)
+Command = LoadModel | CancelLoad | Generate | SetDepth | Cancel | Certify | Shutdown
+COMMANDS: tuple[type, ...] = (
+    LoadModel,
+    CancelLoad,
+    Generate,
+    SetDepth,
+    Cancel,
+    Certify,
+    Shutdown,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -501,6 +539,84 @@ class RequestFailed:
     error: ErrorInfo
 
 
+class CheckResult(StrEnum):
+    """What one check of a certificate came to."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    UNDECIDED = "undecided"
+
+
+class Verdict(StrEnum):
+    """What a certificate says."""
+
+    EXACT = "exact"
+    BROKEN = "broken"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True, slots=True)
+class LawCheck:
+    """One law, and how the engine was held to it."""
+
+    name: str
+    claim: str
+    """What holds where the check is kept; one sentence."""
+    result: CheckResult
+    samples: int
+    statistic: float
+    """Chi-squared, a z-score, or a count of errors, as `claim` says."""
+    degrees: int
+    """Degrees of freedom; 0 where the statistic is none of chi-squared."""
+    p: float
+    """Chance of such a statistic where the law is kept; 1 where nothing was sampled."""
+    least_bias: float
+    """Smallest total variation that was sure to be seen; 0 where the check is no sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whether drafting changes what this model says, on this machine, and what that rests on."""
+
+    verdict: Verdict
+    summary: str
+    checks: tuple[LawCheck, ...]
+    least_bias: float
+    """Smallest bias of the rules of acceptance that is excluded; 1 where nothing is."""
+    passing_p: float
+    """Below it a check is broken."""
+    model: str
+    path: str
+    weights_bytes: int
+    sampling: Sampling
+    depth: int
+    seed: int
+    budget_s: float
+    took_s: float
+    protocol: int
+    device: str
+    mlx: str
+    mlx_lm: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyProgress:
+    """How far a certificate is."""
+
+    request: str
+    stage: str
+    done_s: float
+    budget_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyDone:
+    """A certificate, whatever it says."""
+
+    request: str
+    certificate: Certificate
+
+
 Event = (
     EngineStarted
     | EngineFailed
@@ -514,6 +630,8 @@ Event = (
     | CycleDone
     | RequestDone
     | RequestFailed
+    | CertifyProgress
+    | CertifyDone
 )
 EVENTS: tuple[type, ...] = (
     EngineStarted,
@@ -528,4 +646,6 @@ EVENTS: tuple[type, ...] = (
     CycleDone,
     RequestDone,
     RequestFailed,
+    CertifyProgress,
+    CertifyDone,
 )

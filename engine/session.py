@@ -16,11 +16,13 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from engine.certify.certification import Certification
 from engine.errors import EngineError, RequestError
 from engine.model.load import LoadedModel, Progress, load
 from engine.profiles import Profiles, kind_of
 from engine.protocol import (
     Cancel,
+    Certify,
     ErrorInfo,
     Event,
     Generate,
@@ -68,7 +70,7 @@ class Session:
         self._is_load_cancelled = is_load_cancelled
         self._model: LoadedModel | None = None
         self._profiles: Profiles | None = None
-        self._requests: deque[Request] = deque()
+        self._requests: deque[Request | Certification] = deque()
 
     @property
     def is_busy(self) -> bool:
@@ -102,21 +104,35 @@ class Session:
     def generate(self, command: Generate) -> None:
         """Take a request."""
         try:
-            if self._model is None:
-                raise RequestError("no model is loaded", "open one first")
-            if any(request.name == command.request for request in self._requests):
-                raise RequestError(f"request {command.request} is in flight already")
-            request = Request(command, self._model, self._known(command))
+            model = self._free_model(command.request)
+            request = Request(command, model, self._known(command))
         except EngineError as error:
             self._emit(RequestFailed(command.request, error.info()))
             return
         self._requests.append(request)
         self._emit(request.started())
 
+    def certify(self, command: Certify) -> None:
+        """Begin a certificate of the loaded model; it takes turns with requests."""
+        try:
+            certification = Certification(command, self._free_model(command.request))
+        except EngineError as error:
+            self._emit(RequestFailed(command.request, error.info()))
+            return
+        self._requests.append(certification)
+
+    def _free_model(self, name: str) -> LoadedModel:
+        """Return the model for a request of a name that is not in flight."""
+        if self._model is None:
+            raise RequestError("no model is loaded", "open one first")
+        if any(request.name == name for request in self._requests):
+            raise RequestError(f"request {name} is in flight already")
+        return self._model
+
     def set_depth(self, command: SetDepth) -> None:
         """Change a request's depth; one that has ended has none."""
         for request in self._requests:
-            if request.name == command.request:
+            if request.name == command.request and isinstance(request, Request):
                 self._emit(request.set_depth(command.depth))
 
     def cancel(self, command: Cancel) -> None:
@@ -151,9 +167,9 @@ class Session:
             return DepthProfile()
         return self._profiles.of(kind_of(command.sampling))
 
-    def _keep(self, request: Request) -> None:
+    def _keep(self, request: Request | Certification) -> None:
         """Keep what a request learnt of depth for those to come."""
-        if self._profiles is None or not request.cycles:
+        if not isinstance(request, Request) or self._profiles is None or not request.cycles:
             return
         try:
             self._profiles.keep(kind_of(request.sampling), request.learnt(), request.cycles)

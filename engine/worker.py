@@ -20,6 +20,8 @@ from engine import wire
 from engine.protocol import (
     Cancel,
     CancelLoad,
+    Certify,
+    CertifyProgress,
     Command,
     CycleDone,
     Event,
@@ -55,8 +57,10 @@ class Outbox:
     def put(self, event: Event) -> None:
         """Take an event; write what waits if it is due."""
         self._waiting.append(event)
-        is_urgent = not isinstance(event, CycleDone) or event.cycle == 0
-        if is_urgent or self._clock() - self._last >= BATCH_S:
+        can_wait = isinstance(event, CertifyProgress) or (
+            isinstance(event, CycleDone) and event.cycle > 0
+        )
+        if not can_wait or self._clock() - self._last >= BATCH_S:
             self.flush()
 
     def flush(self) -> None:
@@ -114,6 +118,8 @@ class Worker:
                 self._session.set_depth(command)
             case Cancel():
                 self._session.cancel(command)
+            case Certify():
+                self._session.certify(command)
 
     def _read(self) -> None:
         """Read commands in a thread of its own, so that a load can be cancelled."""

@@ -20,6 +20,7 @@ examples:
   mtplx-tui tune --help           where an automatic depth starts, measured
   mtplx-tui inspect owner/name    does it draft, does it fit: before any download
   mtplx-tui pull owner/name       download it; models and remove manage what is here
+  mtplx-tui certify --help        does drafting change what a model says, here?
 """
 
 
@@ -66,6 +67,8 @@ def _command(words: list[str]) -> int:
             from mtplx_tui.bench.command import bench as command
         case ["tune"]:
             from mtplx_tui.bench.command import tune as command
+        case ["certify"]:
+            from mtplx_tui.certify import main as command
         case ["pull"]:
             from mtplx_tui.pull import main as command
         case ["inspect"]:

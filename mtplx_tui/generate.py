@@ -36,7 +36,7 @@ from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.traces import check_trace_path, write_trace
 from mtplx_tui.view import EngineView, RequestView, apply
 
-__all__ = ["main"]
+__all__ = ["Engine", "Failure", "main"]
 
 _EXAMPLES = """\
 examples:
@@ -55,7 +55,7 @@ _IN_FLIGHT = 4
 """Completions the engine works on at a time, so that it never waits for this process."""
 
 
-class _Failure(Exception):
+class Failure(Exception):
     """Something to tell in one line, with the exit code that goes with it."""
 
     def __init__(self, error: ErrorInfo) -> None:
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
     except ModelNotFound as error:
         tell(f"{error.message}; {error.remedy}")
         return 1
-    except _Failure as error:
+    except Failure as error:
         tell(str(error))
         return error.exit_code
     except BrokenPipeError:
@@ -196,7 +196,7 @@ def _messages(path: Path) -> tuple[ChatMessage, ...]:
 
 
 async def _run(job: _Job, location: Location) -> int:
-    engine = _Engine()
+    engine = Engine()
     try:
         model = await engine.load(location)
         for note in engine.notes(model, job.options.depth):
@@ -207,7 +207,7 @@ async def _run(job: _Job, location: Location) -> int:
     return 0
 
 
-async def _complete(engine: _Engine, job: _Job, model: ModelInfo) -> None:
+async def _complete(engine: Engine, job: _Job, model: ModelInfo) -> None:
     """Run all completions, and print and keep them in their order."""
     built = requests.build("0", model, job.options, messages=job.messages, raw=job.raw)
     first = job.bending.put_on(built)
@@ -234,7 +234,7 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-class _Engine:
+class Engine:
     """An engine process of this command's own, driven from one coroutine."""
 
     def __init__(self) -> None:
@@ -259,10 +259,11 @@ class _Engine:
         for event in events:
             self._events.put_nowait(event)
 
-    async def _next(self) -> Event:
+    async def next_event(self) -> Event:
+        """Return the next event, known to the view; raises Failure where the engine is gone."""
         event = await self._events.get()
         if isinstance(event, ErrorInfo):
-            raise _Failure(event)
+            raise Failure(event)
         self._view = apply(self._view, event)
         if isinstance(event, (EngineStarted, ModelLoaded)):
             self.preamble.append(event)
@@ -272,9 +273,9 @@ class _Engine:
         """Load a model, telling its progress to a person who watches."""
         self.link.send(LoadModel("load", location.name, location.path))
         while self._view.model is None:
-            event = await self._next()
+            event = await self.next_event()
             if isinstance(event, LoadFailed):
-                raise _Failure(event.error)
+                raise Failure(event.error)
             if isinstance(event, LoadProgress):
                 _show_progress(event)
         _show_progress(None)
@@ -292,9 +293,9 @@ class _Engine:
     async def complete(self, request: str, show: Callable[[str], None] | None) -> RequestView:
         """Wait for the end of a completion that was sent; others may be in flight."""
         while request not in self._ended:
-            event = await self._next()
+            event = await self.next_event()
             if isinstance(event, RequestFailed):
-                raise _Failure(event.error)
+                raise Failure(event.error)
             name = getattr(event, "request", "")
             self._events_of.setdefault(name, []).append(event)
             if show and isinstance(event, (CycleDone, RequestDone)):

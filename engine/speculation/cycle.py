@@ -106,6 +106,8 @@ def run_cycle(
     output = _verify(trunk, stream, drafted)
     rules = stream.rules(drafted.tokens)
     target_probs = target_distribution(output.logits, sampling, rules)
+    if stream.witness is not None:
+        stream.witness(target_probs, drafted.probs)
     verdict = _judge(target_probs, drafted, mode, noise)
     outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
     report = _Report(output.logits, drafted, verdict, stream.logprobs)

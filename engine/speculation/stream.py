@@ -7,7 +7,7 @@ always takes in true rows in the end; rows it recycled while drafting are rolled
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import mlx.core as mx
@@ -19,7 +19,10 @@ from engine.speculation.grammar import Grammar
 from engine.speculation.history import History
 from engine.speculation.sampling import RowRules
 
-__all__ = ["PENDING_LIMIT", "Stream"]
+__all__ = ["PENDING_LIMIT", "Stream", "Witness"]
+
+Witness = Callable[[mx.array, mx.array | None], None]
+"""Shown float32 [depth + 1, vocabulary] of the target, and [depth, vocabulary] of the draft."""
 
 PENDING_LIMIT = 256
 """Rows kept for the head while nothing is drafted, before they are taken in in one pass."""
@@ -55,6 +58,8 @@ class Stream:
         """Where a grammar was asked for."""
         self.logprobs: int | None = None
         """How many likeliest tokens to report beside each emitted one; None: report nothing."""
+        self.witness: Witness | None = None
+        """Shown the rows of every window before it is judged, by a certificate."""
         self.cycle = 0
         self.last = -1
         """The token after what the trunk's cache holds; -1 before the prompt is read."""

@@ -63,11 +63,12 @@ def compared(folder: Path, number: int, mode: str, depth: int = 4) -> Fit:
 
 
 @contextlib.contextmanager
-def tiny_engine(folder: Path) -> Generator[None]:
+def tiny_engine(folder: Path, letters: str = LETTERS, fault: str = "") -> Generator[None]:
     """Let the link start the tiny engine in place of the product's."""
 
     def spawn(*_: object) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "tests.fakes.tiny_engine", LETTERS, str(folder)]
+        command = [sys.executable, "-m", "tests.fakes.tiny_engine", letters, str(folder)]
+        command += [fault] if fault else []
         with (folder / "engine.log").open("ab") as log:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=ROOT

@@ -1,0 +1,139 @@
+"""`mtplx-tui certify`: does drafting change what this model says, on this machine?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import re
+import sys
+
+from engine.protocol import (
+    Certificate,
+    Certify,
+    CertifyDone,
+    CertifyProgress,
+    CheckResult,
+    RequestFailed,
+    Verdict,
+)
+from engine.wire import plain_fields
+from mtplx_tui import config
+from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.files import write_atomically
+from mtplx_tui.generate import Engine, Failure
+from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+examples:
+  mtplx-tui certify
+  mtplx-tui certify ~/models/my-model --budget 20m --json
+
+Holds the loaded model, its kernels and this machine to the law: the rules of acceptance a million
+times over real rows, acceptance against the overlap of target and draft, short sequences against
+plain decoding in every mode, and greedy text against plain greedy text. The certificate is kept
+in the app's data folder, under state/certificates.
+
+exit code: 0 exact, 5 a law is broken, 6 undecided
+"""
+_EXITS = {Verdict.EXACT: 0, Verdict.BROKEN: 5, Verdict.UNDECIDED: 6}
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_STAGES = {
+    "cycles": "watching drafts being accepted",
+    "rules": "running the rules of acceptance",
+    "sequences": "comparing short sequences",
+    "greedy": "comparing greedy texts",
+}
+
+
+def main(words: list[str]) -> int:
+    """Run the command and return its exit code."""
+    chosen = parser("mtplx-tui certify", "Hold a model to the law, here.", _EXAMPLES)
+    chosen.add_argument("model", nargs="?", default="demo", help="as in generate; default demo")
+    chosen.add_argument("--budget", default="5m", help="time to take: 90s, 5m, 1h; default 5m")
+    chosen.add_argument("--depth", type=int, default=3, help="drafted to, 2 to 8; default 3")
+    chosen.add_argument("--seed", type=int, default=0, help="of all that is drawn; default 0")
+    chosen.add_argument("--json", action="store_true", help="print the certificate as JSON")
+    options = chosen.parse_args(words)
+    command = _command(options)
+    try:
+        certificate = asyncio.run(_run(resolve(options.model), command))
+    except ModelNotFound as error:
+        sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
+        return 1
+    except Failure as error:
+        sys.stderr.write(f"mtplx-tui: {error}\n")
+        return error.exit_code
+    _keep(certificate)
+    document = json.dumps(plain_fields(certificate), indent=2) if options.json else ""
+    sys.stdout.write(f"{document or _told(certificate)}\n")
+    return _EXITS[certificate.verdict]
+
+
+def _command(options: argparse.Namespace) -> Certify:
+    """Return the command. Raises UsageError naming what is wrong."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", options.budget)
+    if found is None:
+        raise UsageError(f"--budget takes a time such as 90s, 5m or 1h, not {options.budget!r}")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    try:
+        return Certify("certify", seconds, options.seed, options.depth)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+async def _run(location: Location, command: Certify) -> Certificate:
+    engine = Engine()
+    try:
+        await engine.load(location)
+        engine.link.send(command)
+        while True:
+            event = await engine.next_event()
+            if isinstance(event, RequestFailed):
+                raise Failure(event.error)
+            if isinstance(event, CertifyProgress):
+                _show(event)
+            if isinstance(event, CertifyDone):
+                _show(None)
+                return event.certificate
+    finally:
+        await engine.link.close()
+
+
+def _show(progress: CertifyProgress | None) -> None:
+    """Show progress on one line of a terminal, and take it away at the end."""
+    if not sys.stderr.isatty():
+        return
+    line = ""
+    if progress is not None:
+        share = min(1.0, progress.done_s / progress.budget_s)
+        line = f"{_STAGES.get(progress.stage, progress.stage)} {share:.0%}"
+    sys.stderr.write(f"\r\x1b[K{line}")
+    sys.stderr.flush()
+
+
+def _keep(certificate: Certificate) -> None:
+    """Store the certificate under the hash of what it says."""
+    content = json.dumps(plain_fields(certificate), indent=2, sort_keys=True) + "\n"
+    name = hashlib.sha256(content.encode()).hexdigest()[:16]
+    path = config.find_places().state / "certificates" / f"{name}.json"
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        sys.stderr.write(f"mtplx-tui: the certificate could not be kept: {error.strerror}\n")
+        return
+    sys.stderr.write(f"kept as {path}\n")
+
+
+def _told(certificate: Certificate) -> str:
+    """Return the certificate in words."""
+    lines = [f"{certificate.verdict.value}: {certificate.summary}", ""]
+    for check in certificate.checks:
+        sign = {CheckResult.KEPT: "✓", CheckResult.BROKEN: "✗"}.get(check.result, "?")
+        bias = f", sees a bias from {check.least_bias:.2%}" if 0 < check.least_bias < 1 else ""
+        lines.append(f"{sign} {check.name}: {check.claim}")
+        lines.append(f"    {check.samples:,} samples, p {check.p:.2g}{bias}")
+    return "\n".join(lines)

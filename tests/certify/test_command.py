@@ -1,0 +1,62 @@
+"""`mtplx-tui certify` from its words to its exit code, on sound and on broken engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.protocol import CheckResult
+from mtplx_tui import cli
+from tests.conformance.sequences import tiny_engine
+from tests.fakes import faults
+
+LETTERS = "".join(sorted({*"The bicycle", *"def add(a, b):", *"Once upon a time, in a"}))
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that passes for a model, beside a home of its own."""
+    monkeypatch.setenv("MTPLX_TUI_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", "utf-8")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["lenient", "rollback", "noise"])
+def test_a_broken_engine_is_named_and_the_certificate_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    with tiny_engine(tmp_path, LETTERS, fault):
+        code = cli.main(["certify", str(model), "--budget", "12s", "--json"])
+    said = capsys.readouterr()
+    certificate = json.loads(said.out)
+    assert code == 5
+    assert certificate["verdict"] == "broken"
+    assert faults.NAMED[fault] in certificate["summary"]
+    results = {check["name"]: check["result"] for check in certificate["checks"]}
+    assert results[faults.NAMED[fault]] == CheckResult.BROKEN
+    (kept,) = (tmp_path / "home" / "state" / "certificates").iterdir()
+    assert json.loads(kept.read_text("utf-8")) == certificate
+    assert str(kept) in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget", "soon"], "90s, 5m or 1h"),
+        (["--budget", "1s"], "between 5 s and a day"),
+        (["--depth", "1"], "depth 2 or more"),
+        (["--seed", "-1"], "seed must be"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["certify", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
