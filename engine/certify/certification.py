@@ -36,7 +36,7 @@ LEAST_TRIALS = 1_000_000
 LEAST_PLACES = 100
 """Greedy tokens, and judged drafts, below which nothing is decided."""
 LEAST_SEQUENCES = 20
-_GREEDY_TOKENS = 64
+_GREEDY_TOKENS = 24
 _FINITE = 1e300
 """For an infinite statistic, which JSON can't hold."""
 _PROMPTS = ("The bicycle", "def add(a, b):", "Once upon a time, in a", '{"name": "', "1, 2, 3,")
