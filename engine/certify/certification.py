@@ -120,7 +120,8 @@ class Certification:
         spent = (self._clock() - self._begin) / self._command.budget_s
         found = self._evidence
         short = {
-            "cycles": not found.windows or found.judged.sum() < LEAST_PLACES,
+            "cycles": not (found.windows and found.has_doubtful_drafts)
+            or found.judged.sum() < LEAST_PLACES,
             "rules": found.trials["token_rule"].samples < LEAST_TRIALS,
             "sequences": found.sequence_count < LEAST_SEQUENCES,
         }
@@ -172,7 +173,7 @@ class Certification:
             "drafts are accepted as often as the overlap of target and draft says (z-score)",
             Fit(score, 0, judged),
             p,
-            is_enough=judged >= LEAST_PLACES,
+            is_enough=judged >= LEAST_PLACES and found.has_doubtful_drafts,
         )
         errors = found.errors
         state = LawCheck(

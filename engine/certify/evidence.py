@@ -33,6 +33,8 @@ TRIALS = 16_384
 _STREAM_TOKENS = 64
 _SEQUENCE = 2
 _CELLS = 16
+_LEAST_VARIANCE = 5.0
+"""Of a place's accepted drafts, before their number is taken as normal."""
 
 
 class Evidence:
@@ -192,11 +194,16 @@ class Evidence:
             total += fit(cells.reshape(-1), law)
         return total
 
+    @property
+    def has_doubtful_drafts(self) -> bool:
+        """Whether enough drafts were judged whose acceptance was not certain beforehand."""
+        return bool((self.variance > _LEAST_VARIANCE).any())
+
     def acceptance_z(self) -> float:
         """Return the largest z-score of a place's acceptance against its expectation."""
         scores = [
             surplus / math.sqrt(variance)
             for surplus, variance in zip(self.surplus, self.variance, strict=True)
-            if variance > 5
+            if variance > _LEAST_VARIANCE
         ]
         return max(scores, key=abs, default=0.0)
