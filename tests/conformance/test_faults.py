@@ -259,7 +259,7 @@ PROCESSES = [
 
 def never_rolled_back(patch: Patch) -> None:
     commit = Cache.commit
-    patch.setattr(Cache, "commit", lambda self, kept: commit(self, self._open))
+    patch.setattr(Cache, "commit", lambda self, kept: commit(self, self.open))
 
 
 def last_row_for_the_head(patch: Patch) -> None:

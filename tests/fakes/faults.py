@@ -31,7 +31,7 @@ def put(fault: str, setter: Setter = setattr) -> None:
             setter(acceptance, "_stop_chances", _reach_alone)
         case "rollback":
             commit = Cache.commit
-            setter(Cache, "commit", lambda self, kept: commit(self, self._open))
+            setter(Cache, "commit", lambda self, kept: commit(self, self.open))
         case "noise":
             setter(CycleNoise, "following", _accept_noise_again)
         case _:
