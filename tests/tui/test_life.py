@@ -72,7 +72,7 @@ def answering(start: Start, endless_folder: Path) -> Terminal:
 
 def ask(terminal: Terminal, question: str) -> None:
     """Ask, and wait until the answer is under way."""
-    terminal.shows(READY)
+    terminal.shows(READY, within_s=120)
     terminal.press(question + ENTER)
     terminal.shows("generating", "tok/s")
 
