@@ -196,15 +196,16 @@ class Guard:
 
     def _look(self, hold: Hold, now: float) -> None:
         self._measure(hold, now)
+        has_flipped = self._has_flipped(hold)
         why = self._must_end(hold, now)
         if why:
             self._end(why)
         elif not self._fans.is_held(self._originals):
             self._end("the system or another program took the fans back")
-        elif self._has_flipped(hold):
-            self._set(hold)
         elif hold.leaves_s is not None and (not hold.is_hot or now >= hold.leaves_s):
             self._end(self._why)
+        elif has_flipped:
+            self._set(hold)
         elif hold.leaves_s is None and now - hold.heard_s > LEASE_S:
             self._client_died("the client is silent")
 
@@ -267,7 +268,7 @@ class Guard:
     def _boost(self, message: dict[str, object]) -> None:
         try:
             lease, percent, for_s = self._checked(message)
-            if self._originals and self._hold is None:
+            if self._retry_s is not None:
                 raise Refused(f"fans are not given back yet ({self._why})")
             hold = self._prepared(lease, percent, for_s)
         except (Refused, OSError) as error:

@@ -317,10 +317,10 @@ class SysfsFans:
             found = int(original["pwm"])
             duty = max(found, min(FULL, round(FULL * percent / 100)))
             write_number(chip.path(f"pwm{index}_enable"), f"{MANUAL}\n")
-            write_number(chip.path(f"pwm{index}"), f"{duty}\n")
-            taken = read_number(chip.path(f"pwm{index}"))
             if read_number(chip.path(f"pwm{index}_enable")) != MANUAL:
                 raise FanError(f"{chip.name} pwm{index} doesn't go into manual mode")
+            write_number(chip.path(f"pwm{index}"), f"{duty}\n")
+            taken = read_number(chip.path(f"pwm{index}"))
             if taken is None or abs(taken - duty) > COARSE or taken < found:
                 raise FanError(f"{chip.name} pwm{index} doesn't take the duty: it reads {taken}")
 
