@@ -21,6 +21,7 @@ examples:
   mtplx-tui inspect owner/name    does it draft, does it fit: before any download
   mtplx-tui pull owner/name       download it; models and remove manage what is here
   mtplx-tui certify --help        does drafting change what a model says, here?
+  mtplx-tui fans --help           temperatures, and fans held while something runs
 """
 
 
@@ -69,6 +70,8 @@ def _command(words: list[str]) -> int:
             from mtplx_tui.bench.command import tune as command
         case ["certify"]:
             from mtplx_tui.certify import main as command
+        case ["fans"]:
+            from mtplx_tui.fans import main as command
         case ["pull"]:
             from mtplx_tui.pull import main as command
         case ["inspect"]:

@@ -21,6 +21,7 @@ __all__ = [
     "find_hub",
     "find_hub_cache",
     "find_places",
+    "find_sysfs",
     "load_settings",
     "read_terminal",
     "save_settings",
@@ -87,6 +88,12 @@ def find_hub() -> HubPlace:
     """Return what HF_ENDPOINT and HF_HUB_OFFLINE say."""
     is_offline = _variable("HF_HUB_OFFLINE").upper() in ("1", "ON", "YES", "TRUE")
     return HubPlace(_variable("HF_ENDPOINT") or "https://huggingface.co", is_offline)
+
+
+def find_sysfs() -> Path | None:
+    """Return the tree that MTPLX_TUI_SYSFS names in place of /sys; None where it names none."""
+    named = _variable("MTPLX_TUI_SYSFS")
+    return Path(os.path.abspath(os.path.expanduser(named))) if named else None
 
 
 def find_hub_cache() -> Path:

@@ -130,11 +130,18 @@ class Guard:
         """Whether the process may end."""
         return self._is_leaving and not self._originals
 
+    @property
+    def is_giving_back(self) -> bool:
+        """Whether fans are given back, and not seen to be yet."""
+        return self._retry_s is not None
+
     def wait_s(self) -> float | None:
         """Return how long nothing need be done; None for as long as nothing is heard."""
         if self._retry_s is not None:
             return max(0.0, self._retry_s - self._clock.monotonic())
-        return LOOK_S if self._hold is not None else None
+        if self._hold is None:
+            return None
+        return max(0.0, min(LOOK_S, self._hold.until_s - self._clock.monotonic()))
 
     # What the client and the system ask
 
@@ -279,7 +286,7 @@ class Guard:
             self._end("the client is gone")
         else:
             self._set(hold)
-        if self._hold is hold and self._retry_s is None:
+        if self._hold is hold and not self.is_giving_back:
             self._say({"is": "boosted", "lease": hold.lease, "fans": len(self._originals)})
 
     def _checked(self, message: dict[str, object]) -> tuple[int, float, float]:

@@ -134,7 +134,7 @@ def _plain(reading: Reading, unit: str, snapshot: Snapshot) -> dict[str, object]
         "source": reading.source,
         "age_s": round(snapshot.at_s - reading.at_s, 1),
     }
-    return plain if reading.critical is None else {**plain, "critical": reading.critical}
+    return plain if reading.critical is None else {**plain, "critical": round(reading.critical, 2)}
 
 
 def _plain_fan(fan: Fan, snapshot: Snapshot) -> dict[str, object]:
