@@ -262,7 +262,7 @@ def _is_over(said: Message, outcome: _Outcome) -> bool:
 
 def _auto(options: argparse.Namespace, setup: GuardSetup) -> int:
     pid = guard_pid(setup.state)
-    if pid:
+    if pid is not None and pid > 0:
         try:
             os.kill(pid, signal.SIGTERM)
         except PermissionError as error:
