@@ -48,7 +48,12 @@ from mtplx_tui.keymap import EVERYWHERE, bindings
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.library.queue import Downloads, Job, JobState
 from mtplx_tui.link import EngineGone, EngineLink
-from mtplx_tui.messages import DownloadChanged, EngineChanged
+from mtplx_tui.machine import station
+from mtplx_tui.machine.guarding import find_setup
+from mtplx_tui.machine.policy import Policy
+from mtplx_tui.machine.sensors import Sensors, find_sources
+from mtplx_tui.machine.station import Station
+from mtplx_tui.messages import DownloadChanged, EngineChanged, ThermalsChanged
 from mtplx_tui.requests import Options
 from mtplx_tui.term import private_terminal
 from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
@@ -84,6 +89,12 @@ def _models() -> Screen[None]:
     return ModelsScreen()
 
 
+def _thermals() -> Screen[None]:
+    from mtplx_tui.screens.thermals import ThermalsScreen
+
+    return ThermalsScreen()
+
+
 class MtplxApp(App[int]):
     """See the module.
 
@@ -103,6 +114,7 @@ class MtplxApp(App[int]):
         "chat": _chat,
         "speculation": _speculation,
         "models": _models,
+        "thermals": _thermals,
     }
     DEFAULT_MODE = "chat"
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -128,6 +140,14 @@ class MtplxApp(App[int]):
         self.places, self.settings, self.terminal = places, settings, terminal
         options = Options(depth=settings.depth, mode=settings.mode)
         self.desk = Desk(store or Store(places.chats), options=options)
+        sysfs = config.find_sysfs()
+        self.station = Station(
+            Sensors(find_sources(sysfs)),
+            find_setup(sysfs, places.state / "fans"),
+            self._tell_thermals,
+            self._listen_to_guard,
+        )
+        self._guard_descriptor: int | None = None
         self._link = (
             None if start_engine is None else EngineLink(self.feed, self.lose_engine, start_engine)
         )
@@ -168,6 +188,8 @@ class MtplxApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, 128 + number)
+        self.station.start()
+        self.set_interval(station.TICK_S, self._tick_station)
         self._open_engine()
 
     def _show_mode(self, _: str) -> None:
@@ -186,6 +208,7 @@ class MtplxApp(App[int]):
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
+        self.station.close()
         if self._has_downloads:
             await asyncio.to_thread(self.downloads.close)
         if self._saving is not None:
@@ -201,6 +224,7 @@ class MtplxApp(App[int]):
             self.view = view.apply(self.view, event)
             self.desk.apply(event)
             self._follow(event)
+        self.station.apply(events)
         self._tell(tuple(events))
 
     def _follow(self, event: Event) -> None:
@@ -263,6 +287,23 @@ class MtplxApp(App[int]):
     def _tell_error(self, error: ErrorInfo) -> None:
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
         self.notify(text, severity="error", timeout=NOTE_S, markup=False)
+
+    # Heat and fans
+
+    def _tick_station(self) -> None:
+        self.station.tick(is_generating=any(r.is_running for r in self.view.requests))
+
+    def _tell_thermals(self) -> None:
+        if self.screen_stack:
+            self.screen_stack[0].post_message(ThermalsChanged())
+
+    def _listen_to_guard(self, descriptor: int | None) -> None:
+        loop = asyncio.get_running_loop()
+        if self._guard_descriptor is not None:
+            loop.remove_reader(self._guard_descriptor)
+        self._guard_descriptor = descriptor
+        if descriptor is not None:
+            loop.add_reader(descriptor, self.station.keeper.hear)
 
     # Models
 
@@ -481,6 +522,28 @@ class MtplxApp(App[int]):
     def action_auto_depth(self) -> None:
         """Let the engine choose the depth."""
         self.set_depth(None)
+
+    def action_fans(self, policy: str) -> None:
+        """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
+        keeper = self.station.keeper
+        if policy == Policy.AUTOMATIC or keeper.has_guard or not keeper.setup.needs_root:
+            self.station.choose(Policy(policy))
+            return
+        from mtplx_tui.screens.dialogs import Confirm
+
+        detail = f"Setting fans needs root. This is what sudo will run:\n\n{keeper.setup.shown_command()}"
+        answered = functools.partial(self._fans_confirmed, Policy(policy))
+        self.push_screen(Confirm("Hold the fans?", detail), answered)
+
+    def _fans_confirmed(self, policy: Policy, answer: str | None) -> None:
+        if answer is None:
+            return
+        with self.suspend():
+            problem = self.station.open_as_root()
+        if problem:
+            self.notify(problem, severity="error", timeout=NOTE_S, markup=False)
+        else:
+            self.station.choose(policy)
 
     def action_show_keys(self) -> None:
         """Show all keys."""

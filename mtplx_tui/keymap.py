@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-__all__ = ["CHAT", "EVERYWHERE", "MODELS", "SPECULATION", "Key", "bindings", "key_name"]
+__all__ = ["CHAT", "EVERYWHERE", "MODELS", "SPECULATION", "THERMALS", "Key", "bindings", "key_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ EVERYWHERE = (
     Key("app.chat", "f2,alt+1", "show_tab('chat')", "chat", is_priority=True),
     Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation", is_priority=True),
     Key("app.models", "f4,alt+3", "show_tab('models')", "models", is_priority=True),
+    Key("app.thermals", "f5,alt+4", "show_tab('thermals')", "thermals", is_priority=True),
+    Key("app.fans", "f12,alt+0", "fans('automatic')", "fans: automatic", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
     Key("app.open_model", "ctrl+o", "open_model", "open a model", is_priority=True),
@@ -65,6 +67,13 @@ SPECULATION = (
     Key("speculation.down", "down,j", "scroll(1)", "scroll down"),
     Key("speculation.page_up", "pageup", "page(-1)", "page up"),
     Key("speculation.page_down", "pagedown", "page(1)", "page down"),
+)
+THERMALS = (
+    Key("thermals.automatic", "a", "app.fans('automatic')", "fans: the machine's own control"),
+    Key("thermals.boost", "b", "app.fans('boost')", "fans: faster while answering"),
+    Key("thermals.maximum", "m", "app.fans('maximum')", "fans: maximum for the whole run"),
+    Key("thermals.span", "g", "span", "last minutes, or the whole run"),
+    Key("thermals.sensors", "s", "sensors", "all sensors, or the curves"),
 )
 
 MODELS = (

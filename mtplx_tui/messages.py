@@ -8,7 +8,7 @@ from engine.protocol import Event
 from mtplx_tui.library.queue import Job
 from mtplx_tui.view import EngineView
 
-__all__ = ["DownloadChanged", "EngineChanged"]
+__all__ = ["DownloadChanged", "EngineChanged", "ThermalsChanged"]
 
 
 class EngineChanged(Message):
@@ -29,3 +29,10 @@ class DownloadChanged(Message, bubble=False):
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.job = job
+
+
+class ThermalsChanged(Message):
+    """A second passed for the machine's watch, or its fans changed hands.
+
+    Goes to the tab that is shown; a tab that comes back looks at the app.
+    """

@@ -23,6 +23,7 @@ BOOST_S = 20.0
 SILENT_S = 4.0
 AGAIN_S = 60.0
 """After a refusal nothing is tried for so long."""
+BY_HAND = "fans may be held: run mtplx-tui fans restore"
 RESTARTS = 3
 """So often in a row a guard that dies is started again."""
 
@@ -275,13 +276,13 @@ class FanKeeper:
         code = _code_of(link.process)
         if not self.setup.state_file.exists():
             if self.view.state is not FanState.FREE:
-                self._refused(why or f"the fan guard ended ({code})")
+                self._refused(why or f"fan guard ended ({code})")
             return
         self._restarts += 1
         self._facts = replace(self._facts, held_s=None)
-        self._loss = what = why or f"the fan guard died ({code})"
+        self._loss = what = why or f"fan guard died ({code})"
         if self._restarts > RESTARTS:
-            note = f"{what}, and fans may be held: run mtplx-tui fans restore"
+            note = f"{what}; {BY_HAND}"
             self._show(state=FanState.LOST, note=note, is_alarm=True)
             return
         note = f"{what}; a new one gives the fans back"
@@ -289,7 +290,7 @@ class FanKeeper:
         self._asked_s = self._clock()
         self._not_before_s = self._clock() + AGAIN_S
         if not self._open():
-            note = f"{what}, and fans may be held: run mtplx-tui fans restore"
+            note = f"{what}; {BY_HAND}"
             self._show(state=FanState.LOST, note=note, is_alarm=True)
 
     def _show(self, **changes: object) -> None:

@@ -34,6 +34,10 @@ def find_sources(sysfs: Path | None) -> dict[str, Source]:
     sources: dict[str, Source] = {}
     if sysfs is not None or sys.platform != "darwin":
         sources["hwmon"] = Hwmon(sysfs or Path("/sys")).read
+    else:
+        from mtplx_tui.machine.mac import MacSensors
+
+        sources["SMC"] = MacSensors().read
     if importlib.util.find_spec("pynvml") is not None:
         from mtplx_tui.machine.nvidia import Nvidia
 

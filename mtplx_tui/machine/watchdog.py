@@ -106,6 +106,10 @@ def _backend(name: str, root: str) -> Backend:
         from mtplx_tui.machine.linux import SysfsFans
 
         return SysfsFans(Path(root))
+    if name == "smc":
+        from mtplx_tui.machine.mac import SmcFans, open_smc
+
+        return SmcFans(open_smc())
     raise Refused(f"there is no backend {name!r}")
 
 

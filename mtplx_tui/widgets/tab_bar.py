@@ -6,7 +6,12 @@ from textual.content import Content
 from textual.events import Mount
 from textual.widgets import Static
 
-TABS = (("chat", "F2", "Chat"), ("speculation", "F3", "Speculation"), ("models", "F4", "Models"))
+TABS = (
+    ("chat", "F2", "Chat"),
+    ("speculation", "F3", "Speculation"),
+    ("models", "F4", "Models"),
+    ("thermals", "F5", "Thermals"),
+)
 OPEN = "bold $text-primary on $primary-muted"
 
 

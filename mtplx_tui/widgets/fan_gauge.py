@@ -1,0 +1,170 @@
+"""The fans: speed, range and owner of each, who holds them and how long, and the three policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mtplx_tui.machine.fans import FanState, FanView
+from mtplx_tui.machine.policy import Policy
+from mtplx_tui.machine.readings import Fan, Owner, Snapshot
+from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.widgets.thermal_graphs import duration
+
+NAME, SPEED, SHARE, RANGE, OWNER = 14, 10, 6, 14, 9
+"""Cells of the columns beside the bar."""
+LEAST_BAR, MOST_BAR, MOST_FANS = 6, 40, 6
+KEYS = {Policy.AUTOMATIC: "a", Policy.BOOST: "b", Policy.MAXIMUM: "m"}
+WORDS = {
+    Policy.AUTOMATIC: "automatic",
+    Policy.BOOST: "boost while answering",
+    Policy.MAXIMUM: "maximum",
+}
+CHOSEN = "bold $text-primary on $primary-muted"
+
+
+@dataclass(frozen=True, slots=True)
+class FanPage:
+    """What the panel shows."""
+
+    snapshot: Snapshot
+    view: FanView
+    now_s: float
+    needs_root: bool
+
+
+class FanGauge(Static):
+    """See the module."""
+
+    DEFAULT_CSS = """
+    FanGauge {
+        height: auto;
+        text-wrap: nowrap;
+        text-overflow: clip;
+        link-style: none;
+        link-color: $foreground;
+        link-background: $background;
+        link-color-hover: $text-primary;
+        link-background-hover: $background;
+        link-style-hover: none;
+    }
+    """
+
+    def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._marks = marks
+        self._page: FanPage | None = None
+
+    def show(self, page: FanPage) -> None:
+        """Show this from now on."""
+        self._page = page
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit the bars to the width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._page is None or not self.size.width:
+            return
+        chosen = "bold reverse" if self.app.native_ansi_color else CHOSEN
+        content = gauge_page(self._page, self.size.width, self._marks, chosen)
+        if content != self.content:
+            old = str(self.content).count("\n")
+            self.update(content, layout=old != content.plain.count("\n"))
+
+
+def gauge_page(page: FanPage, width: int, marks: Marks, chosen: str = CHOSEN) -> Content:
+    """Return a title that tells the owner, a row a fan, and the policies."""
+    fans = page.snapshot.fans
+    owner = owner_line(page)
+    head = Content.styled("Fans", "bold")
+    space = width - head.cell_length - owner.cell_length
+    rows = [Content.assemble(head, " " * space, owner)] if space > 1 else [head, owner]
+    rows += [_row(fan, page.snapshot, width, marks) for fan in fans[:MOST_FANS]]
+    if len(fans) > MOST_FANS:
+        rows.append(Content.styled(f"{len(fans) - MOST_FANS} more", "dim"))
+    if not fans:
+        rows.append(Content.styled("no fan can be seen on this machine", "dim"))
+    elif not any(fan.is_controllable for fan in fans):
+        rows.append(Content.styled("none of them can be set from here", "dim"))
+    else:
+        rows.append(_policies(page, width, chosen))
+    return Content("\n").join(rows)
+
+
+def owner_line(page: FanPage) -> Content:
+    """Return who owns the fans."""
+    view = page.view
+    match view.state:
+        case FanState.HELD:
+            words = f"held by mtplx-tui for {duration(page.now_s - view.since_s)}"
+            if view.left_s is not None:
+                words += f", {duration(view.left_s)} left"
+            if view.is_hot:
+                words += ", too hot: full speed"
+            return Content.styled(words, "bold $text-warning")
+        case FanState.ARMING:
+            return Content.styled("taking the fans", "$text-warning")
+        case FanState.RELEASING:
+            return Content.styled("giving the fans back", "$text-warning")
+        case FanState.STUCK | FanState.LOST:
+            return Content.styled("not given back", "bold $text-error")
+        case _:
+            others = any(fan.owner is Owner.MANUAL for fan in page.snapshot.fans)
+            words = "another program holds a fan" if others else "the machine's own control"
+            return Content.styled(words, "$text-warning" if others else "$text-success")
+
+
+def _row(fan: Fan, snapshot: Snapshot, width: int, marks: Marks) -> Content:
+    columns = NAME + SPEED + SHARE + RANGE + OWNER
+    is_wide = width - columns >= LEAST_BAR
+    bar = min(max(width - (columns if is_wide else NAME + SPEED + SHARE), 0), MOST_BAR)
+    full = round(bar * _share(fan))
+    style = "dim" if snapshot.is_stale(fan) else "$text-primary"
+    speed = "" if fan.rpm is None else f"{fan.rpm:,.0f} rpm"
+    percent = "" if fan.percent is None else f"{fan.percent:.0f} %"
+    name = fan.name if len(fan.name) < NAME else fan.name[: NAME - 2] + marks.more
+    row = Content.assemble(
+        name.ljust(NAME),
+        (speed.rjust(SPEED - 1) + " ", "bold"),
+        (marks.bar * full, style),
+        (marks.track * (bar - full), "$foreground 20%"),
+        percent.rjust(SHARE),
+    )
+    if not is_wide:
+        return row
+    return Content.assemble(
+        row, (_range(fan, marks).rjust(RANGE), "dim"), (f"  {fan.owner}".ljust(OWNER), "dim")
+    )
+
+
+def _share(fan: Fan) -> float:
+    """Return how much of a fan's speed is used, 0 to 1, as far as it tells."""
+    if fan.rpm is not None and fan.maximum_rpm is not None:
+        return min(fan.rpm / fan.maximum_rpm, 1.0)
+    return min((fan.percent or 0.0) / 100, 1.0)
+
+
+def _range(fan: Fan, marks: Marks) -> str:
+    low, high = fan.minimum_rpm, fan.maximum_rpm
+    if low is None and high is None:
+        return ""
+    ends = ["?" if end is None else f"{end:,.0f}" for end in (low, high)]
+    return marks.range.join(ends)
+
+
+def _policies(page: FanPage, width: int, chosen: str) -> Content:
+    parts = []
+    for policy, key in KEYS.items():
+        if policy is page.view.policy:
+            parts.append(Content.styled(f" {key} {WORDS[policy]} ", chosen))
+        else:
+            part = Content.assemble(" ", (key, "bold"), f" {WORDS[policy]} ")
+            parts.append(part.stylize(f"@click=app.fans('{policy}')"))
+    line = Content("").join(parts)
+    if page.needs_root and width - line.cell_length >= 14:
+        line = Content.assemble(line, ("  sudo asks", "dim"))
+    return line

@@ -1,0 +1,94 @@
+"""All sensors, a row each: where it sits, what it says, who said it and how long ago."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mtplx_tui.machine.readings import Group, Kind, Reading, Snapshot
+from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.widgets.thermal_graphs import heat_color
+
+GROUP, VALUE, AGE = 8, 10, 8
+LEAST_NAME, MOST_SOURCE, SOURCE_FITS = 12, 20, 48
+"""Cells of the columns; the source is left out of a list narrower than SOURCE_FITS."""
+ORDER = tuple(Group)
+PRESSURES = ("nominal", "moderate", "heavy", "critical", "sleeping")
+
+
+class SensorList(Static):
+    """See the module."""
+
+    DEFAULT_CSS = "SensorList { height: 1fr; text-wrap: nowrap; text-overflow: clip; }"
+
+    def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._marks = marks
+        self._snapshot: Snapshot | None = None
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show these from now on."""
+        self._snapshot = snapshot
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit the rows to the room."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._snapshot is None or not self.size.width:
+            return
+        content = sensors_page(self._snapshot, *self.size, self._marks)
+        if content != self.content:
+            self.update(content, layout=False)
+
+
+def sensors_page(snapshot: Snapshot, width: int, height: int, marks: Marks) -> Content:
+    """Return a title and the rows that fit, hottest first in each group."""
+    readings = sorted(snapshot.readings, key=lambda r: (r.kind, ORDER.index(r.group), -r.value))
+    head = Content.assemble(("Sensors", "bold"), (f"  {len(readings)}", "dim"))
+    room = max(0, height - 1)
+    shown = readings if len(readings) <= room else readings[: max(0, room - 1)]
+    rows = [_row(reading, snapshot, width, marks) for reading in shown]
+    if len(shown) < len(readings):
+        rows.append(Content.styled(f"{len(readings) - len(shown)} more {marks.more}", "dim"))
+    return Content("\n").join([head, *rows])
+
+
+def _row(reading: Reading, snapshot: Snapshot, width: int, marks: Marks) -> Content:
+    age_s = snapshot.at_s - reading.at_s
+    is_stale = snapshot.is_stale(reading)
+    has_source = width >= SOURCE_FITS
+    source = MOST_SOURCE if has_source else 0
+    cells = max(LEAST_NAME, width - GROUP - VALUE - AGE - source)
+    name = reading.name
+    name = name if len(name) < cells else name[: cells - 2] + marks.more
+    style = "dim" if is_stale else _style(reading)
+    row = [
+        (f"{reading.group:<{GROUP}}", "dim"),
+        (name.ljust(cells), "dim" if is_stale else ""),
+        (value_text(reading, marks).rjust(VALUE), style),
+        (_age(age_s).rjust(AGE), "$text-warning" if is_stale else "dim"),
+    ]
+    if has_source:
+        row.append((f"  {reading.source}"[:source].ljust(source), "dim"))
+    return Content.assemble(*row)
+
+
+def value_text(reading: Reading, marks: Marks) -> str:
+    """Return a value with its unit."""
+    if reading.kind is Kind.WATTS:
+        return f"{reading.value:.1f} W"
+    if reading.kind is Kind.PRESSURE:
+        return PRESSURES[min(int(reading.value), len(PRESSURES) - 1)]
+    return f"{reading.value:.1f} {'°C' if marks is UNICODE else 'C'}"
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _style(reading: Reading) -> str:
+    if reading.kind is Kind.CELSIUS:
+        return heat_color(reading.value)
+    return "$text-error" if reading.kind is Kind.PRESSURE and reading.value >= 2 else ""

@@ -1,0 +1,200 @@
+"""Heat, speed, fans and power over one time axis, a lane each, as many as there is room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mtplx_tui.machine.history import FANS, POWER, RECENT_S, TOKENS, History
+from mtplx_tui.machine.readings import Group
+from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.widgets.braille import area, plain_area
+
+LABEL = 19
+"""Cells of the column of names and figures."""
+LEAST, ROOMY, TALLEST = 3, 4, 9
+"""Rows a lane should have, those it needs before lanes are set apart, and those it gets at most."""
+FEW = 4
+"""So many lanes are kept even where they are low."""
+WARM_CELSIUS, HOT_CELSIUS = 75.0, 90.0
+GROUND_CELSIUS, TOP_CELSIUS = 25.0, 100.0
+AXIS_MARKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One row of the history, and how it is drawn."""
+
+    row: str
+    title: str
+    unit: str
+    color: str = ""
+    """Empty where the value itself gives the colour."""
+
+    @property
+    def is_heat(self) -> bool:
+        """Whether it is a temperature."""
+        return not self.color
+
+
+LANES = (
+    Lane(Group.CPU, "CPU", "°C"),
+    Lane(Group.GPU, "GPU", "°C"),
+    Lane(TOKENS, "speed", "tok/s", "$text-accent"),
+    Lane(FANS, "fans", "rpm", "$text-primary"),
+    Lane(POWER, "power", "W", "$cycle-draft"),
+    Lane(Group.DISK, "disk", "°C"),
+    Lane(Group.MEMORY, "memory", "°C"),
+    Lane(Group.BOARD, "board", "°C"),
+    Lane(Group.BATTERY, "battery", "°C"),
+)
+"""The first of them go last when there is no room."""
+
+
+class ThermalGraphs(Static):
+    """Lanes of a history."""
+
+    DEFAULT_CSS = "ThermalGraphs { height: 1fr; text-wrap: nowrap; text-overflow: clip; }"
+
+    def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._marks = marks
+        self._history: History | None = None
+        self._is_whole = False
+
+    def show(self, history: History, *, is_whole: bool) -> None:
+        """Show the last minutes, or the whole run."""
+        self._history, self._is_whole = history, is_whole
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit lanes to the room."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._history is None or not self.size.width:
+            return
+        width, height = self.size
+        page = graphs_page(self._history, width, height, self._marks, is_whole=self._is_whole)
+        if page != self.content:
+            self.update(page, layout=False)
+
+
+def graphs_page(
+    history: History, width: int, height: int, marks: Marks, *, is_whole: bool
+) -> Content:
+    """Return the lanes and their axis, in no more than so many cells."""
+    most = min(max(FEW, (height - 1) // LEAST), height - 1)
+    lanes = [lane for lane in LANES if lane.row in history.rows][: max(1, most)]
+    if not lanes or height < 2:
+        return Content("")
+    each, gap = _heights(len(lanes), height - 1)
+    lines: list[Content] = []
+    for at, lane in enumerate(lanes):
+        lines += [Content("")] * (gap if at else 0)
+        lines += _lane(lane, history, width, each[at], marks, is_whole=is_whole)
+    lines.append(_axis(history, width, is_whole=is_whole))
+    return Content("\n").join(lines)
+
+
+def _heights(count: int, room: int) -> tuple[list[int], int]:
+    """Return the rows of each lane, and the empty rows between two."""
+    gap = 1 if room >= count * (ROOMY + 1) else 0
+    room -= gap * (count - 1)
+    each = [min(room // count, TALLEST)] * count
+    if each[0] < TALLEST:
+        for at in range(room % count):
+            each[at] += 1
+    return each, gap
+
+
+def _lane(
+    lane: Lane, history: History, width: int, rows: int, marks: Marks, *, is_whole: bool
+) -> list[Content]:
+    cells = max(1, width - LABEL)
+    curve = history.curve(lane.row, 2 * cells, whole=is_whole)
+    low, high = _range(lane, history)
+    draw = area if marks is UNICODE else plain_area
+    pairs = zip(curve[::2], curve[1::2], strict=True)
+    colors = [_color(lane, [v for v in pair if v is not None]) for pair in pairs]
+    drawn = draw(curve, rows, low, high)
+    labels = _labels(lane, history, rows, marks)
+    return [
+        Content.assemble(label, *_runs(text, colors))
+        for label, text in zip(labels, drawn, strict=True)
+    ]
+
+
+def _range(lane: Lane, history: History) -> tuple[float, float]:
+    if lane.is_heat:
+        return GROUND_CELSIUS, max(TOP_CELSIUS, history.peak(lane.row))
+    return 0.0, max(history.peak(lane.row), 1.0)
+
+
+def _color(lane: Lane, values: Sequence[float]) -> str:
+    if not lane.is_heat or not values:
+        return lane.color
+    return heat_color(max(values))
+
+
+def heat_color(celsius: float) -> str:
+    """Return the colour of a temperature; the figure always stands beside it."""
+    if celsius >= HOT_CELSIUS:
+        return "$text-error"
+    return "$text-warning" if celsius >= WARM_CELSIUS else "$text-success"
+
+
+def _runs(text: str, colors: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a row of a curve in pieces of one colour."""
+    runs: list[tuple[str, str]] = []
+    start = 0
+    for at in range(1, len(text) + 1):
+        if at == len(text) or colors[at] != colors[start]:
+            runs.append((text[start:at], colors[start]))
+            start = at
+    return runs
+
+
+def _labels(lane: Lane, history: History, rows: int, marks: Marks) -> list[Content]:
+    unit = lane.unit if marks is UNICODE else lane.unit.replace("°", "")
+    figure = _figure(lane)
+    now = history.last(lane.row)
+    value = marks.track if now is None else figure(now)
+    style = heat_color(now) if lane.is_heat and now is not None else "bold"
+    first = Content.assemble(
+        (f"{lane.title:<7}", "bold"), (f"{value:>5}", f"{style} bold"), (f" {unit:<5}", "dim")
+    )
+    peak = f"{figure(history.peak(lane.row)):>5}"
+    second = Content.styled(f"{'peak':<7}{peak}", "dim")
+    labels = [first, second, *[Content(" " * LABEL)] * rows]
+    return [
+        label + " " * (LABEL - label.cell_length) for label in (c[:LABEL] for c in labels[:rows])
+    ]
+
+
+def _figure(lane: Lane) -> Callable[[float], str]:
+    if lane.row in (TOKENS, POWER):
+        return lambda value: f"{value:.1f}"
+    return lambda value: f"{value:,.0f}"
+
+
+def _axis(history: History, width: int, *, is_whole: bool) -> Content:
+    """Return how far back the curves go."""
+    span_s = max(history.run_s, RECENT_S) if is_whole else RECENT_S
+    cells = max(1, width - LABEL)
+    words = [f"{duration(span_s * (AXIS_MARKS - at) / AXIS_MARKS)}" for at in range(AXIS_MARKS)]
+    step = cells // AXIS_MARKS
+    row = "".join(f"-{word}"[: step - 1].ljust(step) for word in words)
+    row = row[: cells - 4].ljust(cells - 3) + "now" if cells > 8 else ""
+    title = "whole run" if is_whole else "last minutes"
+    return Content.styled(f"{title:<{LABEL}}{row}", "dim")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as 0:05, 14:59 or 2:00:00."""
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
