@@ -168,18 +168,12 @@ class _Outcome:
 
 
 def _boost(options: argparse.Namespace, setup: GuardSetup) -> int:
-    with _guard(setup) as link, _signals() as signals:
-        _take_fans(link, options)
-        outcome = _Outcome(signals=signals)
-        began_s = time.monotonic()
-        process = _start_command(options.command, link)
-        if process is None and not options.json:
-            sys.stdout.write(
-                f"fans at {options.percent:g} % for {options.for_s:g} s; ctrl+c ends\n"
-            )
-            sys.stdout.flush()
-        _hold(link, outcome, process)
-        outcome.held_s = time.monotonic() - began_s
+    outcome = _Outcome()
+    try:
+        process = _run_held(options, setup, outcome)
+    except _Failure:
+        _recover(setup)
+        raise
     if not outcome.is_restored:
         outcome.is_restored = _recover(setup)
     code = None if process is None else process.wait()
@@ -200,7 +194,25 @@ def _boost(options: argparse.Namespace, setup: GuardSetup) -> int:
         return 1
     if code is not None:
         return code if code >= 0 else 128 - code
-    return 128 + signals[0] if signals else 0
+    return 128 + outcome.signals[0] if outcome.signals else 0
+
+
+def _run_held(
+    options: argparse.Namespace, setup: GuardSetup, outcome: _Outcome
+) -> subprocess.Popen[bytes] | None:
+    """Hold the fans for as long as was asked; return the command's process, if there is one."""
+    with _guard(setup) as link, _signals(outcome.signals):
+        _take_fans(link, options)
+        began_s = time.monotonic()
+        process = _start_command(options.command, link)
+        if process is None and not options.json:
+            sys.stdout.write(
+                f"fans at {options.percent:g} % for {options.for_s:g} s; ctrl+c ends\n"
+            )
+            sys.stdout.flush()
+        _hold(link, outcome, process)
+        outcome.held_s = time.monotonic() - began_s
+    return process
 
 
 def _take_fans(link: GuardLink, options: argparse.Namespace) -> None:
@@ -317,19 +329,18 @@ def _guard(setup: GuardSetup) -> Generator[GuardLink]:
             raise _Failure(f"fans left alone: {said.get('why')}")
         yield link
     except GuardGone as error:
-        raise _Failure(f"{error}; mtplx-tui fans restore gives back what it held") from error
+        raise _Failure(str(error)) from error
     finally:
         link.close()
 
 
 @contextmanager
-def _signals() -> Generator[list[int]]:
+def _signals(got: list[int]) -> Generator[None]:
     """Collect the signals that ask this process to end, in place of ending."""
-    got: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     old = {number: signal.signal(number, lambda n, _: got.append(n)) for number in numbers}
     try:
-        yield got
+        yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

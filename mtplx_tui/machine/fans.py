@@ -19,8 +19,8 @@ __all__ = ["FanKeeper", "FanState", "FanView"]
 
 ARM_S = 2.0
 """Without an answer for so long, the guard is given up before it touches anything."""
-BOOST_S = 20.0
-SILENT_S = 4.0
+START_S, BOOST_S, SILENT_S = 10.0, 20.0, 4.0
+"""The same until it greets, until the fans run, and while they do."""
 AGAIN_S = 60.0
 """After a refusal nothing is tried for so long."""
 BY_HAND = "fans may be held: run mtplx-tui fans restore"
@@ -87,8 +87,8 @@ class FanKeeper:
         self._facts = Facts(clock())
         self._lease = 0
         self._tokens = 0
-        self._asked_s = self._heard_s = 0.0
-        self._is_armed = False
+        self._due_s: float | None = None
+        """Until when the guard owes an answer; None where it owes none."""
         self._not_before_s = 0.0
         self._restarts = 0
         self._loss = ""
@@ -118,12 +118,11 @@ class FanKeeper:
     def tick(self, celsius: float | None) -> None:
         """Beat, look at what the guard owes us, and follow the policy. Once a second."""
         self._facts = replace(self._facts, celsius=celsius)
-        now = self._clock()
-        if self._link is not None and self.view.state is not FanState.FREE:
-            if self._is_overdue(now):
-                self._give_up("the fan guard doesn't answer")
-            elif self.view.state is FanState.HELD:
-                self._send(do="beat", lease=self._lease, tokens=self._tokens)
+        self.hear()
+        if self._is_overdue():
+            self._give_up("the fan guard doesn't answer")
+        elif self.view.state is FanState.HELD:
+            self._send(SILENT_S, do="beat", lease=self._lease, tokens=self._tokens)
         self._follow()
 
     def hear(self) -> None:
@@ -144,7 +143,7 @@ class FanKeeper:
 
     def adopt(self, link: GuardLink) -> None:
         """Use a guard that runs already, as one that sudo started."""
-        self._link, self._heard_s = link, self._clock()
+        self._link = link
         self._listen(link.fileno())
 
     def close(self) -> bool:
@@ -164,8 +163,7 @@ class FanKeeper:
             self._boost()
         elif not wanted and state in (FanState.HELD, FanState.ARMING):
             self._show(state=FanState.RELEASING)
-            self._asked_s = self._clock()
-            self._send(do="auto")
+            self._send(SILENT_S, do="auto")
         elif not wanted and self.view.policy is Policy.MAXIMUM and state is FanState.FREE:
             self._show(policy=Policy.AUTOMATIC, note="no token for ten minutes: automatic again")
 
@@ -173,21 +171,23 @@ class FanKeeper:
         if self._link is None and not self._open():
             return
         self._lease += 1
-        self._asked_s, self._is_armed = self._clock(), False
         self._show(state=FanState.ARMING, note="", is_alarm=False)
-        self._send(do="boost", lease=self._lease, percent=100)
+        self._send(ARM_S, do="boost", lease=self._lease, percent=100)
 
     def _open(self) -> bool:
         try:
             self.adopt(GuardLink(self._start(self.setup)))
+            self._due_s = self._clock() + START_S
         except OSError as error:
             self._refused(f"the fan guard can't be started: {error}")
             return False
         return True
 
-    def _send(self, **message: object) -> None:
+    def _send(self, within_s: float, **message: object) -> None:
         if self._link is None:
             return
+        if self._due_s is None:
+            self._due_s = self._clock() + within_s
         try:
             self._link.send(**message)
         except GuardGone:
@@ -196,11 +196,13 @@ class FanKeeper:
     # What the guard says
 
     def _take(self, message: Message) -> None:
-        self._heard_s = self._clock()
+        self._due_s = None
         why = str(message.get("why", ""))
         match message.get("is"):
             case "armed":
-                self._is_armed = True
+                self._due_s = self._clock() + BOOST_S
+            case "hello" if self.view.state is FanState.ARMING:
+                self._due_s = self._clock() + ARM_S
             case "boosted" if message.get("lease") == self._lease:
                 self._facts = replace(self._facts, held_s=self._clock())
                 self._restarts = 0
@@ -244,16 +246,8 @@ class FanKeeper:
 
     # A guard that is not there any more
 
-    def _is_overdue(self, now: float) -> bool:
-        match self.view.state:
-            case FanState.ARMING:
-                return now - self._asked_s > (BOOST_S if self._is_armed else ARM_S)
-            case FanState.HELD:
-                return now - self._heard_s > SILENT_S
-            case FanState.RELEASING:
-                return now - max(self._heard_s, self._asked_s) > SILENT_S
-            case _:
-                return False
+    def _is_overdue(self) -> bool:
+        return self._due_s is not None and self._clock() > self._due_s
 
     def _give_up(self, why: str) -> None:
         """End a guard that hangs: what it held is given back by the next one."""
@@ -268,7 +262,7 @@ class FanKeeper:
 
     def _lose(self, why: str = "") -> None:
         """Let go of a guard that ended, and have another give back what it held."""
-        link, self._link = self._link, None
+        link, self._link, self._due_s = self._link, None, None
         if link is None:
             return
         self._listen(None)
@@ -287,7 +281,6 @@ class FanKeeper:
             return
         note = f"{what}; a new one gives the fans back"
         self._show(state=FanState.RELEASING, note=note, is_alarm=True)
-        self._asked_s = self._clock()
         self._not_before_s = self._clock() + AGAIN_S
         if not self._open():
             note = f"{what}; {BY_HAND}"
