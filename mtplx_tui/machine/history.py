@@ -25,13 +25,15 @@ WARM_CELSIUS = 85.0
 WARMER_CELSIUS = 4.0
 HEAVY = 2.0
 
+Values = Mapping[str, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One second."""
 
     at_s: float
-    values: Mapping[str, float]
+    values: Values
     """By row; what was not known is not in it. Celsius, rpm (or percent), watts, tokens a second."""
     pressure: float = 0.0
 
@@ -71,6 +73,7 @@ class History:
         self._run: list[Sample] = []
         self._span_s = 1.0
         self._peaks: dict[str, float] = {}
+        self._grid: tuple[tuple[int, bool, float], float, list[tuple[int, Values]]] | None = None
 
     def add(self, new: Sample) -> None:
         """Take a sample."""
@@ -120,16 +123,29 @@ class History:
         """
         if not self._recent or points <= 0:
             return [None] * max(0, points)
-        span_s = max(self.run_s, RECENT_S) if whole else RECENT_S
-        step_s = max(span_s / points, 1.0)
-        last = _bin(self._recent[-1].at_s, step_s)
+        step_s, grid = self._placed(points, whole=whole)
         curve: list[float | None] = [None] * points
-        for each in self._run if whole else self._recent:
-            at, value = points - 1 - last + _bin(each.at_s, step_s), each.values.get(row)
-            if value is not None and 0 <= at < points:
+        for at, values in grid:
+            value = values.get(row)
+            if value is not None:
                 here = curve[at]
-                curve[at] = value if here is None else max(here, value)
+                curve[at] = value if here is None or value > here else here
         return _bridged(curve, max(2, math.ceil(self._span_s / step_s) + 1) if whole else 2)
+
+    def _placed(self, points: int, *, whole: bool) -> tuple[float, list[tuple[int, Values]]]:
+        """Return the step, and each sample's place; the same for all rows, so made once."""
+        now_s = self._recent[-1].at_s
+        key = (points, whole, now_s)
+        if self._grid is None or self._grid[0] != key:
+            span_s = max(self.run_s, RECENT_S) if whole else RECENT_S
+            step_s = max(span_s / points, 1.0)
+            # Drawn two to a cell, a curve moves by whole cells: what it is drawn with stays.
+            first = points - 2 - _bin(now_s, 2 * step_s) * 2
+            samples = self._run if whole else self._recent
+            places = ((first + _bin(each.at_s, step_s), each.values) for each in samples)
+            grid = [(at, values) for at, values in places if 0 <= at < points]
+            self._grid = (key, step_s, grid)
+        return self._grid[1:]
 
 
 def _bin(at_s: float, span_s: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 __all__ = ["area", "plain_area"]
 
@@ -24,14 +25,8 @@ def area(values: Sequence[float | None], rows: int, low: float, high: float) -> 
     heights = [_height(value, 4 * rows, low, high) for value in values]
     if len(heights) % 2:
         heights.insert(0, 0)
-    lines = []
-    for row in reversed(range(rows)):
-        cells = []
-        for left, right in zip(heights[::2], heights[1::2], strict=True):
-            dots = _dots(LEFT, left - 4 * row) | _dots(RIGHT, right - 4 * row)
-            cells.append(chr(0x2800 + dots) if dots else " ")
-        lines.append("".join(cells))
-    return tuple(lines)
+    pairs = zip(heights[::2], heights[1::2], strict=True)
+    return _stacked([_column(left, right, rows) for left, right in pairs], rows)
 
 
 def plain_area(
@@ -42,11 +37,29 @@ def plain_area(
     heights = [_height(value, steps * rows, low, high) for value in values]
     if len(heights) % 2:
         heights.insert(0, 0)
-    pairs = [max(pair) for pair in zip(heights[::2], heights[1::2], strict=True)]
-    return tuple(
-        "".join(PLAIN[min(max(height - steps * row, 0), steps)] for height in pairs)
-        for row in reversed(range(rows))
-    )
+    pairs = zip(heights[::2], heights[1::2], strict=True)
+    return _stacked([_plain_column(max(pair), rows) for pair in pairs], rows)
+
+
+def _stacked(columns: Sequence[str], rows: int) -> tuple[str, ...]:
+    """Return columns, each read from the top, as rows."""
+    return tuple("".join(row) for row in zip(*columns, strict=True)) if columns else ("",) * rows
+
+
+@lru_cache(maxsize=8192)
+def _column(left: int, right: int, rows: int) -> str:
+    """Return a column of braille, filled to two heights in dots."""
+    cells = []
+    for row in reversed(range(rows)):
+        dots = _dots(LEFT, left - 4 * row) | _dots(RIGHT, right - 4 * row)
+        cells.append(chr(0x2800 + dots) if dots else " ")
+    return "".join(cells)
+
+
+@lru_cache(maxsize=512)
+def _plain_column(height: int, rows: int) -> str:
+    steps = len(PLAIN) - 1
+    return "".join(PLAIN[min(max(height - steps * row, 0), steps)] for row in reversed(range(rows)))
 
 
 def _height(value: float | None, most: int, low: float, high: float) -> int:

@@ -13,7 +13,7 @@ from mtplx_tui.machine.readings import Fan, Owner, Snapshot
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.widgets.thermal_graphs import duration
 
-NAME, SPEED, SHARE, RANGE, OWNER = 14, 10, 6, 14, 9
+NAME, SPEED, SHARE, RANGE, OWNER = 14, 10, 6, 12, 11
 """Cells of the columns beside the bar."""
 LEAST_BAR, MOST_BAR, MOST_FANS = 6, 40, 6
 KEYS = {Policy.AUTOMATIC: "a", Policy.BOOST: "b", Policy.MAXIMUM: "m"}
@@ -83,7 +83,7 @@ def gauge_page(page: FanPage, width: int, marks: Marks, chosen: str = CHOSEN) ->
     head = Content.styled("Fans", "bold")
     space = width - head.cell_length - owner.cell_length
     rows = [Content.assemble(head, " " * space, owner)] if space > 1 else [head, owner]
-    rows += [_row(fan, page.snapshot, width, marks) for fan in fans[:MOST_FANS]]
+    rows += [_row(fan, page, width, marks) for fan in fans[:MOST_FANS]]
     if len(fans) > MOST_FANS:
         rows.append(Content.styled(f"{len(fans) - MOST_FANS} more", "dim"))
     if not fans:
@@ -113,17 +113,19 @@ def owner_line(page: FanPage) -> Content:
         case FanState.STUCK | FanState.LOST:
             return Content.styled("not given back", "bold $text-error")
         case _:
-            others = any(fan.owner is Owner.MANUAL for fan in page.snapshot.fans)
+            # A fan that was read before it changed hands says nothing of who owns it now.
+            known = [fan for fan in page.snapshot.fans if fan.at_s > view.since_s]
+            others = any(fan.owner is Owner.MANUAL for fan in known)
             words = "another program holds a fan" if others else "the machine's own control"
             return Content.styled(words, "$text-warning" if others else "$text-success")
 
 
-def _row(fan: Fan, snapshot: Snapshot, width: int, marks: Marks) -> Content:
+def _row(fan: Fan, page: FanPage, width: int, marks: Marks) -> Content:
     columns = NAME + SPEED + SHARE + RANGE + OWNER
     is_wide = width - columns >= LEAST_BAR
     bar = min(max(width - (columns if is_wide else NAME + SPEED + SHARE), 0), MOST_BAR)
     full = round(bar * _share(fan))
-    style = "dim" if snapshot.is_stale(fan) else "$text-primary"
+    style = "dim" if page.snapshot.is_stale(fan) else "$text-primary"
     speed = "" if fan.rpm is None else f"{fan.rpm:,.0f} rpm"
     percent = "" if fan.percent is None else f"{fan.percent:.0f} %"
     name = fan.name if len(fan.name) < NAME else fan.name[: NAME - 2] + marks.more
@@ -137,8 +139,15 @@ def _row(fan: Fan, snapshot: Snapshot, width: int, marks: Marks) -> Content:
     if not is_wide:
         return row
     return Content.assemble(
-        row, (_range(fan, marks).rjust(RANGE), "dim"), (f"  {fan.owner}".ljust(OWNER), "dim")
+        row,
+        (_range(fan, marks).rjust(RANGE), "dim"),
+        (f"  {_owner(fan, page.view)}".ljust(OWNER), "dim"),
     )
+
+
+def _owner(fan: Fan, view: FanView) -> str:
+    is_ours = view.state is FanState.HELD and fan.is_controllable
+    return "mtplx-tui" if is_ours else str(fan.owner)
 
 
 def _share(fan: Fan) -> float:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from textual.content import Content
-from textual.widgets import Static
-
 from mtplx_tui.machine.readings import Group, Kind, Reading, Snapshot
 from mtplx_tui.theming import UNICODE, Marks
-from mtplx_tui.widgets.thermal_graphs import heat_color
+from mtplx_tui.widgets.painted_rows import PaintedRows, Row
+from mtplx_tui.widgets.thermal_graphs import heat_style
 
 GROUP, VALUE, AGE = 8, 10, 8
 LEAST_NAME, MOST_SOURCE, SOURCE_FITS = 12, 20, 48
@@ -16,13 +14,11 @@ ORDER = tuple(Group)
 PRESSURES = ("nominal", "moderate", "heavy", "critical", "sleeping")
 
 
-class SensorList(Static):
+class SensorList(PaintedRows):
     """See the module."""
 
-    DEFAULT_CSS = "SensorList { height: 1fr; text-wrap: nowrap; text-overflow: clip; }"
-
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(id=id)
         self._marks = marks
         self._snapshot: Snapshot | None = None
 
@@ -36,43 +32,36 @@ class SensorList(Static):
         self._draw()
 
     def _draw(self) -> None:
-        if self._snapshot is None or not self.size.width:
-            return
-        content = sensors_page(self._snapshot, *self.size, self._marks)
-        if content != self.content:
-            self.update(content, layout=False)
+        if self._snapshot is not None and self.size.width:
+            self.put(sensor_rows(self._snapshot, *self.size, self._marks))
 
 
-def sensors_page(snapshot: Snapshot, width: int, height: int, marks: Marks) -> Content:
-    """Return a title and the rows that fit, hottest first in each group."""
-    readings = sorted(snapshot.readings, key=lambda r: (r.kind, ORDER.index(r.group), -r.value))
-    head = Content.assemble(("Sensors", "bold"), (f"  {len(readings)}", "dim"))
+def sensor_rows(snapshot: Snapshot, width: int, height: int, marks: Marks) -> list[Row]:
+    """Return a title and the rows that fit, in the order of their groups."""
+    readings = sorted(snapshot.readings, key=lambda r: (r.kind, ORDER.index(r.group)))
     room = max(0, height - 1)
     shown = readings if len(readings) <= room else readings[: max(0, room - 1)]
-    rows = [_row(reading, snapshot, width, marks) for reading in shown]
+    rows: list[Row] = [(("Sensors", "bold"), (f"  {len(readings)}", "dim"))]
+    rows += [_row(reading, snapshot, width, marks) for reading in shown]
     if len(shown) < len(readings):
-        rows.append(Content.styled(f"{len(readings) - len(shown)} more {marks.more}", "dim"))
-    return Content("\n").join([head, *rows])
+        rows.append(((f"{len(readings) - len(shown)} more {marks.more}", "dim"),))
+    return rows
 
 
-def _row(reading: Reading, snapshot: Snapshot, width: int, marks: Marks) -> Content:
-    age_s = snapshot.at_s - reading.at_s
+def _row(reading: Reading, snapshot: Snapshot, width: int, marks: Marks) -> Row:
     is_stale = snapshot.is_stale(reading)
-    has_source = width >= SOURCE_FITS
-    source = MOST_SOURCE if has_source else 0
+    source = MOST_SOURCE if width >= SOURCE_FITS else 0
     cells = max(LEAST_NAME, width - GROUP - VALUE - AGE - source)
     name = reading.name
     name = name if len(name) < cells else name[: cells - 2] + marks.more
-    style = "dim" if is_stale else _style(reading)
-    row = [
+    age = f"{snapshot.at_s - reading.at_s:.0f} s"
+    return (
         (f"{reading.group:<{GROUP}}", "dim"),
         (name.ljust(cells), "dim" if is_stale else ""),
-        (value_text(reading, marks).rjust(VALUE), style),
-        (_age(age_s).rjust(AGE), "$text-warning" if is_stale else "dim"),
-    ]
-    if has_source:
-        row.append((f"  {reading.source}"[:source].ljust(source), "dim"))
-    return Content.assemble(*row)
+        (value_text(reading, marks).rjust(VALUE), "dim" if is_stale else _style(reading)),
+        (age.rjust(AGE), "warm" if is_stale else "dim"),
+        (f"  {reading.source}"[:source].ljust(source), "dim"),
+    )
 
 
 def value_text(reading: Reading, marks: Marks) -> str:
@@ -90,5 +79,5 @@ def _age(seconds: float) -> str:
 
 def _style(reading: Reading) -> str:
     if reading.kind is Kind.CELSIUS:
-        return heat_color(reading.value)
-    return "$text-error" if reading.kind is Kind.PRESSURE and reading.value >= 2 else ""
+        return heat_style(reading.value)
+    return "hot" if reading.kind is Kind.PRESSURE and reading.value >= 2 else ""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from textual.content import Content
-from textual.widgets import Static
-
 from mtplx_tui.machine.history import FANS, POWER, RECENT_S, TOKENS, History
 from mtplx_tui.machine.readings import Group
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.widgets.braille import area, plain_area
+from mtplx_tui.widgets.painted_rows import PaintedRows, Row
 
 LABEL = 19
-"""Cells of the column of names and figures."""
+"""Cells of the column of names and figures: 7, 5 and 7."""
 LEAST, ROOMY, TALLEST = 3, 4, 9
 """Rows a lane should have, those it needs before lanes are set apart, and those it gets at most."""
 FEW = 4
@@ -31,21 +29,21 @@ class Lane:
     row: str
     title: str
     unit: str
-    color: str = ""
-    """Empty where the value itself gives the colour."""
+    style: str = ""
+    """Empty where the value itself gives it."""
 
     @property
     def is_heat(self) -> bool:
         """Whether it is a temperature."""
-        return not self.color
+        return not self.style
 
 
 LANES = (
     Lane(Group.CPU, "CPU", "°C"),
     Lane(Group.GPU, "GPU", "°C"),
-    Lane(TOKENS, "speed", "tok/s", "$text-accent"),
-    Lane(FANS, "fans", "rpm", "$text-primary"),
-    Lane(POWER, "power", "W", "$cycle-draft"),
+    Lane(TOKENS, "speed", "tok/s", "speed"),
+    Lane(FANS, "fans", "rpm", "fans"),
+    Lane(POWER, "power", "W", "power"),
     Lane(Group.DISK, "disk", "°C"),
     Lane(Group.MEMORY, "memory", "°C"),
     Lane(Group.BOARD, "board", "°C"),
@@ -54,13 +52,11 @@ LANES = (
 """The first of them go last when there is no room."""
 
 
-class ThermalGraphs(Static):
+class ThermalGraphs(PaintedRows):
     """Lanes of a history."""
 
-    DEFAULT_CSS = "ThermalGraphs { height: 1fr; text-wrap: nowrap; text-overflow: clip; }"
-
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(id=id)
         self._marks = marks
         self._history: History | None = None
         self._is_whole = False
@@ -75,29 +71,27 @@ class ThermalGraphs(Static):
         self._draw()
 
     def _draw(self) -> None:
-        if self._history is None or not self.size.width:
-            return
-        width, height = self.size
-        page = graphs_page(self._history, width, height, self._marks, is_whole=self._is_whole)
-        if page != self.content:
-            self.update(page, layout=False)
+        if self._history is not None and self.size.width:
+            width, height = self.size
+            rows = graph_rows(self._history, width, height, self._marks, is_whole=self._is_whole)
+            self.put(rows)
 
 
-def graphs_page(
+def graph_rows(
     history: History, width: int, height: int, marks: Marks, *, is_whole: bool
-) -> Content:
+) -> list[Row]:
     """Return the lanes and their axis, in no more than so many cells."""
     most = min(max(FEW, (height - 1) // LEAST), height - 1)
     lanes = [lane for lane in LANES if lane.row in history.rows][: max(1, most)]
     if not lanes or height < 2:
-        return Content("")
+        return []
     each, gap = _heights(len(lanes), height - 1)
-    lines: list[Content] = []
+    rows: list[Row] = []
     for at, lane in enumerate(lanes):
-        lines += [Content("")] * (gap if at else 0)
-        lines += _lane(lane, history, width, each[at], marks, is_whole=is_whole)
-    lines.append(_axis(history, width, is_whole=is_whole))
-    return Content("\n").join(lines)
+        rows += [()] * (gap if at else 0)
+        rows += _lane(lane, history, width, each[at], marks, is_whole=is_whole)
+    rows.append(((_axis(history, width, is_whole=is_whole), "dim"),))
+    return rows
 
 
 def _heights(count: int, room: int) -> tuple[list[int], int]:
@@ -113,19 +107,15 @@ def _heights(count: int, room: int) -> tuple[list[int], int]:
 
 def _lane(
     lane: Lane, history: History, width: int, rows: int, marks: Marks, *, is_whole: bool
-) -> list[Content]:
+) -> list[Row]:
     cells = max(1, width - LABEL)
     curve = history.curve(lane.row, 2 * cells, whole=is_whole)
     low, high = _range(lane, history)
     draw = area if marks is UNICODE else plain_area
-    pairs = zip(curve[::2], curve[1::2], strict=True)
-    colors = [_color(lane, [v for v in pair if v is not None]) for pair in pairs]
     drawn = draw(curve, rows, low, high)
+    starts = _color_starts(lane, curve)
     labels = _labels(lane, history, rows, marks)
-    return [
-        Content.assemble(label, *_runs(text, colors))
-        for label, text in zip(labels, drawn, strict=True)
-    ]
+    return [(*label, *_runs(text, starts)) for label, text in zip(labels, drawn, strict=True)]
 
 
 def _range(lane: Lane, history: History) -> tuple[float, float]:
@@ -134,45 +124,50 @@ def _range(lane: Lane, history: History) -> tuple[float, float]:
     return 0.0, max(history.peak(lane.row), 1.0)
 
 
-def _color(lane: Lane, values: Sequence[float]) -> str:
-    if not lane.is_heat or not values:
-        return lane.color
-    return heat_color(max(values))
+def heat_style(celsius: float) -> str:
+    """Return the name of a temperature's style; the figure always stands beside it."""
+    if celsius >= HOT_CELSIUS:
+        return "hot"
+    return "warm" if celsius >= WARM_CELSIUS else "cool"
+
+
+HEAT_COLORS = {"hot": "$text-error", "warm": "$text-warning", "cool": "$text-success"}
 
 
 def heat_color(celsius: float) -> str:
-    """Return the colour of a temperature; the figure always stands beside it."""
-    if celsius >= HOT_CELSIUS:
-        return "$text-error"
-    return "$text-warning" if celsius >= WARM_CELSIUS else "$text-success"
+    """Return the colour of a temperature."""
+    return HEAT_COLORS[heat_style(celsius)]
 
 
-def _runs(text: str, colors: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a row of a curve in pieces of one colour."""
-    runs: list[tuple[str, str]] = []
-    start = 0
-    for at in range(1, len(text) + 1):
-        if at == len(text) or colors[at] != colors[start]:
-            runs.append((text[start:at], colors[start]))
-            start = at
-    return runs
+def _color_starts(lane: Lane, curve: Sequence[float | None]) -> list[tuple[int, str]]:
+    """Return from which cell on which style is used."""
+    if not lane.is_heat:
+        return [(0, lane.style)]
+    starts = [(0, "cool")]
+    for at in range(0, len(curve), 2):
+        values = [value for value in curve[at : at + 2] if value is not None]
+        style = heat_style(max(values)) if values else starts[-1][1]
+        if style != starts[-1][1]:
+            starts.append((at // 2, style))
+    return starts
 
 
-def _labels(lane: Lane, history: History, rows: int, marks: Marks) -> list[Content]:
+def _runs(text: str, starts: Sequence[tuple[int, str]]) -> list[tuple[str, str]]:
+    """Return a row of a curve in pieces of one style."""
+    ends = [*(start for start, _ in starts[1:]), len(text)]
+    return [(text[s:end], style) for (s, style), end in zip(starts, ends, strict=True) if end > s]
+
+
+def _labels(lane: Lane, history: History, rows: int, marks: Marks) -> list[Row]:
     unit = lane.unit if marks is UNICODE else lane.unit.replace("°", "")
     figure = _figure(lane)
     now = history.last(lane.row)
     value = marks.track if now is None else figure(now)
-    style = heat_color(now) if lane.is_heat and now is not None else "bold"
-    first = Content.assemble(
-        (f"{lane.title:<7}", "bold"), (f"{value:>5}", f"{style} bold"), (f" {unit:<5}", "dim")
-    )
-    peak = f"{figure(history.peak(lane.row)):>5}"
-    second = Content.styled(f"{'peak':<7}{peak}", "dim")
-    labels = [first, second, *[Content(" " * LABEL)] * rows]
-    return [
-        label + " " * (LABEL - label.cell_length) for label in (c[:LABEL] for c in labels[:rows])
-    ]
+    style = f"{heat_style(now)}-bold" if lane.is_heat and now is not None else "bold"
+    first: Row = ((f"{lane.title:<7}", "bold"), (f"{value:>5}", style), (f" {unit:<6}", "dim"))
+    second: Row = ((f"{'peak':<7}{figure(history.peak(lane.row)):>5}".ljust(LABEL), "dim"),)
+    blank: Row = ((" " * LABEL, ""),)
+    return [first, second, *[blank] * rows][:rows]
 
 
 def _figure(lane: Lane) -> Callable[[float], str]:
@@ -181,7 +176,7 @@ def _figure(lane: Lane) -> Callable[[float], str]:
     return lambda value: f"{value:,.0f}"
 
 
-def _axis(history: History, width: int, *, is_whole: bool) -> Content:
+def _axis(history: History, width: int, *, is_whole: bool) -> str:
     """Return how far back the curves go."""
     span_s = max(history.run_s, RECENT_S) if is_whole else RECENT_S
     cells = max(1, width - LABEL)
@@ -190,7 +185,7 @@ def _axis(history: History, width: int, *, is_whole: bool) -> Content:
     row = "".join(f"-{word}"[: step - 1].ljust(step) for word in words)
     row = row[: cells - 4].ljust(cells - 3) + "now" if cells > 8 else ""
     title = "whole run" if is_whole else "last minutes"
-    return Content.styled(f"{title:<{LABEL}}{row}", "dim")
+    return f"{title:<{LABEL}}{row}"
 
 
 def duration(seconds: float) -> str:
