@@ -167,7 +167,8 @@ def _labels(lane: Lane, history: History, rows: int, marks: Marks) -> list[Row]:
     first: Row = ((f"{lane.title:<7}", "bold"), (f"{value:>5}", style), (f" {unit:<6}", "dim"))
     second: Row = ((f"{'peak':<7}{figure(history.peak(lane.row)):>5}".ljust(LABEL), "dim"),)
     blank: Row = ((" " * LABEL, ""),)
-    return [first, second, *[blank] * rows][:rows]
+    labels: list[Row] = [first, second, *[blank] * rows]
+    return labels[:rows]
 
 
 def _figure(lane: Lane) -> Callable[[float], str]:
