@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,34 @@ def test_a_link_keeps_what_came_with_the_message_waited_for(house: House) -> Non
     for kind in ("hello", "armed", "boosted", "released"):
         assert link.wait_for(PATIENCE_S, kind) is not None
     link.close()
+
+
+def test_through_sudo_it_works_and_goes_back_when_the_pipe_ends(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "sudo"
+    program.parent.mkdir()
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import os, sys\n"
+        "os.closerange(3, 256)\n"
+        "words = [word for word in sys.argv[1:] if word != '-n']\n"
+        "os.execv(words[0], words)\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    link = GuardLink(guarding.start(replace(house.setup, needs_root=True)))
+    assert link.wait_for(PATIENCE_S, "hello") is not None
+    house.keeper.adopt(link)
+    house.hold()
+    assert house.guards == []
+    assert house.keeper.close()
+    assert house.is_as_found
+
+
+def test_without_sudo_it_says_what_is_missing(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="there is no sudo"):
+        guarding.start(replace(house.setup, needs_root=True))
