@@ -1,0 +1,383 @@
+"""The 27B shape with random 4-bit weights through the production engine, on a GPU.
+
+    python -m benchmarks.shape_27b [--layers 64] [--cycles 500] [--folder FOLDER]
+
+Writes a checkpoint of Qwen3.6-27B's shape with a head of its family, loads it as a person's model
+is loaded, and measures: loading, a plain step against stock mlx-lm's, windows of 1 to 9 rows, cycles
+at depths 0 to 4, how far a window's logits are from single rows', greedy divergences, and the
+recurrent state after many rolled-back cycles beside the width control. Costs are measured;
+acceptance is that of a random head and means nothing. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_flatten
+from mlx_lm.models import qwen3_5
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+from benchmarks.in_pty import processor
+from engine.certify.divergence import Kind, classify, noise_limit, row_noise
+from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
+from engine.model.arrays import reals
+from engine.model.cache import Cache
+from engine.model.load import LoadedModel, load
+from engine.model.recurrent import RecurrentCache
+from engine.protocol import Mode, Sampling
+from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
+from engine.speculation.stream import Stream
+from kernels.dispatch import backend
+from kernels.gated_delta import kernel_note
+
+TEXT: dict[str, Any] = {
+    "model_type": "qwen3_5_text",
+    "hidden_size": 5120,
+    "intermediate_size": 17408,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "vocab_size": 248320,
+    "max_position_embeddings": 262144,
+    "rms_norm_eps": 1e-6,
+    "linear_num_value_heads": 48,
+    "linear_num_key_heads": 16,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_conv_kernel_dim": 4,
+    "full_attention_interval": 4,
+    "tie_word_embeddings": False,
+    "attention_bias": False,
+    "mtp_num_hidden_layers": 1,
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000000.0,
+        "partial_rotary_factor": 0.25,
+        "mrope_section": [11, 11, 10],
+    },
+}
+GROUP, BITS = 64, 4
+PROMPT = [int(token) for token in np.random.default_rng(7).integers(0, 200_000, 512)]
+ROWS = range(1, 10)
+REPEATS = 20
+GREEDY = Sampling(temperature=0)
+Arrays = dict[str, mx.array]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=64)
+    parser.add_argument("--cycles", type=int, default=500)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "shape-27b")
+    options = parser.parse_args()
+    settings = {**TEXT, "num_hidden_layers": options.layers}
+    write(options.folder, settings)
+    document: dict[str, Any] = {"device": device(), "layers": options.layers}
+    model, document["load"] = loaded(options.folder)
+    document["plain_step"] = plain_steps(model, options.folder)
+    document["windows_ms"] = windows(model)
+    document["cycles"] = {depth: cycles(model, depth) for depth in range(5)}
+    document["delta_logits"] = delta_logits(model)
+    document["greedy"] = greedy(model)
+    document["state"] = states(model, options.cycles)
+    document["peak_gib"] = round(mx.get_peak_memory() / 2**30, 2)
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def device() -> dict[str, str]:
+    """Return what runs here."""
+    info = {key: str(value) for key, value in mx.device_info().items()}
+    return {
+        **info,
+        "processor": processor(),
+        "mlx": version("mlx"),
+        "kernels": backend().value,
+        "gated_delta": kernel_note() or "kernel in use",
+    }
+
+
+# A checkpoint of the shape
+
+
+def write(folder: Path, settings: dict[str, Any]) -> None:
+    """Write config, tokenizer and random weights, one file a layer; a whole one is kept."""
+    if (folder / "config.json").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    model = qwen3_5.Model(qwen3_5.ModelArgs(model_type="qwen3_5", text_config=settings))
+    nn.quantize(model, group_size=GROUP, bits=BITS)
+    shapes = [(name, a.shape, a.dtype) for name, a in arrays_of(model.parameters())]
+    last = f"language_model.model.layers.{settings['num_hidden_layers'] - 1}."
+    head = [(n.replace(last, "mtp.layers.0."), s, d) for n, s, d in shapes if n.startswith(last)]
+    size = settings["hidden_size"]
+    norms = ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm")
+    head += [(f"mtp.{name}.weight", (size,), mx.bfloat16) for name in norms]
+    packed = nn.QuantizedLinear(2 * size, size, bias=False, group_size=GROUP, bits=BITS)
+    head += [(f"mtp.fc.{n}", a.shape, a.dtype) for n, a in arrays_of(packed.parameters())]
+    groups: dict[str, Arrays] = {}
+    for index, (name, shape, dtype) in enumerate([*shapes, *head]):
+        part = name.split(".layers.")[-1].split(".")[0] if ".layers." in name else "rest"
+        group = "mtp" if name.startswith("mtp.") else part
+        groups.setdefault(group, {})[name] = random_array(name, shape, dtype, index)
+    index_map = {}
+    for number, (_, arrays) in enumerate(groups.items(), 1):
+        file = f"model-{number:05}-of-{len(groups):05}.safetensors"
+        mx.save_safetensors(str(folder / file), arrays, metadata={"format": "mlx"})
+        index_map |= dict.fromkeys(arrays, file)
+        arrays.clear()
+        mx.clear_cache()
+    place = folder / "model.safetensors.index.json"
+    place.write_text(json.dumps({"weight_map": index_map}), "utf-8")
+    (folder / "mtp_contract.json").write_text(json.dumps({"norm_encoding": "plain"}), "utf-8")
+    write_tokenizer(folder)
+    config = {
+        "model_type": "qwen3_5",
+        "text_config": settings,
+        "quantization": {"group_size": GROUP, "bits": BITS},
+    }
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+
+
+def random_array(name: str, shape: tuple[int, ...], dtype: mx.Dtype, seed: int) -> mx.array:
+    """Return weights that keep activations in range: packed ones uniform, gains near one."""
+    key = mx.random.key(seed)
+    if dtype == mx.uint32:
+        return mx.random.randint(-(2**31), 2**31 - 1, shape, mx.int32, key=key).view(mx.uint32)
+    step = 1 / (4.6 * (shape[-1] * GROUP) ** 0.5)
+    if name.endswith(".scales"):
+        return mx.full(shape, step, mx.bfloat16)
+    if name.endswith(".biases"):
+        return mx.full(shape, -7.5 * step, mx.bfloat16)
+    if "norm" in name:
+        return (1 + 0.05 * mx.random.normal(shape, key=key)).astype(mx.bfloat16)
+    if name.endswith("A_log"):
+        return mx.log(mx.random.uniform(0.5, 8, shape, key=key)).astype(mx.float32)
+    return (0.3 * mx.random.normal(shape, key=key)).astype(mx.bfloat16)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of single bytes; its few ids are all that is needed here."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({sign: i for i, sign in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}", "utf-8")
+
+
+# What is measured
+
+
+def loaded(folder: Path) -> tuple[LoadedModel, dict[str, object]]:
+    """Load the checkpoint; return it, with seconds and memory."""
+    mx.reset_peak_memory()
+    begin = time.perf_counter()
+    model = load("shape", folder, folder / "cache", lambda *_: None)
+    seconds = time.perf_counter() - begin
+    info = model.info
+    weights = info.weights_bytes + (info.head.weights_bytes if info.head else 0)
+    return model, {
+        "seconds": round(seconds, 1),
+        "weights_gib": round(weights / 2**30, 2),
+        "peak_over_weights": round(mx.get_peak_memory() / weights, 3),
+        "head": info.head_note or "in use",
+    }
+
+
+def plain_steps(model: LoadedModel, folder: Path) -> dict[str, float]:
+    """Return milliseconds of a plain step, ours and stock mlx-lm's, taken in turns."""
+    stock, _ = load_model(folder)
+    mx.eval(stock.parameters())
+    own_cache, stock_cache = read(model), make_prompt_cache(stock)
+    mx.eval(stock(mx.array([PROMPT]), cache=stock_cache))
+    token = mx.array([PROMPT[0]])
+
+    def own() -> None:
+        mx.eval(model.trunk.forward(token, own_cache).logits)
+        own_cache.commit(1)
+
+    def theirs() -> None:
+        mx.eval(stock(token[None], cache=stock_cache))
+
+    times = in_turns({"own": own, "stock": theirs})
+    return {**times, "stock_over_own": round(times["stock"] / times["own"], 3)}
+
+
+def windows(model: LoadedModel) -> dict[str, float]:
+    """Return milliseconds of a pass over windows of some rows, each rolled back to one row."""
+    cache = read(model)
+
+    def run(rows: int) -> None:
+        mx.eval(model.trunk.forward(mx.array(PROMPT[:rows]), cache).logits)
+        cache.commit(1)
+        mx.eval(cache.arrays())
+
+    times = in_turns({str(rows): (lambda rows=rows: run(rows)) for rows in ROWS})
+    return {**times, "4_over_1": round(times["4"] / times["1"], 3)}
+
+
+def in_turns(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the median milliseconds of each way; the ways take turns."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(REPEATS + 3):
+        for name, way in ways.items():
+            begin = time.perf_counter()
+            way()
+            if repeat >= 3:
+                times[name].append(1e3 * (time.perf_counter() - begin))
+    return {name: round(statistics.median(values), 2) for name, values in times.items()}
+
+
+def cycles(model: LoadedModel, depth: int) -> dict[str, float]:
+    """Return what cycles at a depth cost."""
+    done = decoded(model, depth, 60, Sampling(), Mode.TOKEN)[10:]
+    return {
+        "cycle_ms": round(1e3 * statistics.median(c.total_s for c in done), 2),
+        "draft_ms": round(1e3 * statistics.median(c.draft_s for c in done), 2),
+        "verify_ms": round(1e3 * statistics.median(c.verify_s for c in done), 2),
+        "tokens_per_cycle": round(statistics.mean(len(c.emitted) for c in done), 3),
+    }
+
+
+def decoded(
+    model: LoadedModel, depth: int, count: int, sampling: Sampling, mode: Mode
+) -> list[CycleResult]:
+    """Run cycles behind the prompt."""
+    return list(running(model, stream_of(model), depth, count, sampling, mode))
+
+
+def running(
+    model: LoadedModel, stream: Stream, depth: int, count: int, sampling: Sampling, mode: Mode
+) -> Iterable[CycleResult]:
+    """Run cycles one by one."""
+    for _ in range(count):
+        yield run_cycle(model.trunk, stream, depth, sampling, mode)
+
+
+def stream_of(model: LoadedModel) -> Stream:
+    """Return a stream whose prompt was read."""
+    stream = Stream(model.trunk.make_cache(), model.head, 7)
+    read_prompt(model.trunk, stream, PROMPT[:-1], PROMPT[-1])
+    return stream
+
+
+def read(model: LoadedModel) -> Cache:
+    """Return a trunk's cache that holds the prompt."""
+    cache = model.trunk.make_cache()
+    mx.eval(model.trunk.forward(mx.array(PROMPT), cache).logits)
+    cache.commit(len(PROMPT))
+    return cache
+
+
+def delta_logits(model: LoadedModel) -> dict[str, float]:
+    """Return the most that windows of some rows move logits away from single rows'."""
+    text = PROMPT[:37]
+    alone = replayed_rows(model.trunk, PROMPT, single_rows(text))
+    apart = {}
+    for rows in ROWS:
+        grouped = [Window(tuple(text[at : at + rows]), rows) for at in range(0, 36, rows)]
+        grouped = [window for window in grouped if len(window.tokens) == rows]
+        logits = replayed_rows(model.trunk, PROMPT, grouped)
+        apart[str(rows)] = round(float(np.abs(logits - alone[: len(logits)]).max()), 5)
+    return apart
+
+
+def greedy(model: LoadedModel) -> dict[str, object]:
+    """Draft greedily, and judge every place where plain decoding would have chosen otherwise."""
+    done = decoded(model, 3, 150, GREEDY, Mode.TOKEN)
+    text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)]
+    spoken, at = [], 0
+    for cycle in done:
+        spoken.append(Window((text[at], *cycle.drafted), len(cycle.emitted)))
+        at += len(cycle.emitted)
+    prompt = PROMPT[:-1]
+    alone = replayed_rows(model.trunk, prompt, single_rows(text[:-1]))
+    grouped = replayed_rows(model.trunk, prompt, spoken)
+    control = replayed_rows(model.trunk, prompt, regrouped(spoken, text[:-1]))
+    limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=False)])
+    apart = [
+        classify(a, g, limit)
+        for a, g in zip(alone, grouped, strict=True)
+        if a.argmax() != g.argmax()
+    ]
+    return {
+        "places": len(alone),
+        "parted": len(apart),
+        "ties": sum(each.kind is Kind.TIE for each in apart),
+        "errors": sum(each.kind is Kind.ERROR for each in apart),
+        "noise_limit": limit,
+        "control_parted": int(
+            sum(a.argmax() != c.argmax() for a, c in zip(alone, control, strict=False))
+        ),
+    }
+
+
+def states(model: LoadedModel, count: int) -> dict[str, float]:
+    """Return how far recurrent state drifts from sequential decoding, rolled back and not."""
+    stream = stream_of(model)
+    done = list(running(model, stream, 3, count, Sampling(), Mode.TOKEN))
+    text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)][:-1]
+    widths = [Window((0,) * (len(c.drafted) + 1), len(c.emitted)) for c in done]
+    sequential = state_after(model, single_rows(text))
+    padded = [*text, *PROMPT[:8]]
+    control = state_after(model, regrouped(widths, padded))
+    drafted = recurrent_arrays(stream.trunk_cache)
+    return {
+        "cycles": count,
+        "tokens": len(text),
+        "rolled_back": distance(drafted, sequential),
+        "width_control": distance(control, sequential),
+    }
+
+
+def state_after(model: LoadedModel, passes: list[Window]) -> list[mx.array]:
+    """Return the recurrent state after passes of the trunk behind the prompt."""
+    cache = model.trunk.make_cache()
+    mx.eval(model.trunk.forward(mx.array(PROMPT[:-1]), cache).logits)
+    cache.commit(len(PROMPT) - 1)
+    for each in passes:
+        mx.eval(model.trunk.forward(mx.array(each.tokens), cache).logits)
+        cache.commit(each.kept)
+        mx.eval(cache.arrays())
+    return recurrent_arrays(cache)
+
+
+def recurrent_arrays(cache: Cache) -> list[mx.array]:
+    """Return the delta states of a cache's recurrent layers."""
+    recurrent = [layer.state for layer in cache.layers if isinstance(layer, RecurrentCache)]
+    return [array for _, array in arrays_of(recurrent) if array.ndim == 4]
+
+
+def arrays_of(tree: object) -> list[tuple[str, mx.array]]:
+    """Return the arrays in a tree of parameters or states, each with its name."""
+    leaves = cast("list[tuple[str, object]]", tree_flatten(tree))
+    return [(name, leaf) for name, leaf in leaves if isinstance(leaf, mx.array)]
+
+
+def distance(one: list[mx.array], other: list[mx.array]) -> float:
+    """Return the largest relative difference of two lists of states, layer by layer."""
+    apart = [
+        mx.linalg.norm((a - b).reshape(-1)) / mx.linalg.norm(b.reshape(-1))
+        for a, b in zip(one, other, strict=True)
+    ]
+    return round(max(reals(mx.stack(apart))), 6)
+
+
+if __name__ == "__main__":
+    main()
