@@ -64,7 +64,7 @@ class EngineProcess:
 
     def load(self, name: str, path: Path) -> ModelInfo:
         self.send(LoadModel("load", name, str(path)))
-        event = self.wait_for(ModelLoaded, LoadFailed)
+        event = self.wait_for(ModelLoaded, LoadFailed, timeout_s=300)
         assert isinstance(event, ModelLoaded), event
         self.model = event.model
         return event.model
