@@ -19,6 +19,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Cancel",
     "CancelLoad",
+    "Candidate",
     "Certificate",
     "Certify",
     "CertifyDone",
@@ -30,6 +31,7 @@ __all__ = [
     "Constraints",
     "CycleDone",
     "DepthSet",
+    "DraftDetail",
     "Ended",
     "EngineFailed",
     "EngineStarted",
@@ -53,15 +55,17 @@ __all__ = [
     "Role",
     "Sampling",
     "SetDepth",
+    "SetDetail",
     "Shutdown",
     "TextRun",
     "TokenBias",
     "TokenLogprob",
     "Verdict",
+    "WindowDetail",
     "check_depth",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_DEPTH = 8
 MAX_LOGPROBS = 20
 
@@ -283,6 +287,14 @@ class SetDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class SetDetail:
+    """From the request's next cycle on tell what windows are judged by, or no more."""
+
+    request: str
+    is_on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """End a request within one cycle; answered by RequestDone with Finish.CANCELLED."""
 
@@ -317,12 +329,15 @@ class Shutdown:
     """Leave the process. Closing the command pipe does the same."""
 
 
-Command = LoadModel | CancelLoad | Generate | SetDepth | Cancel | Certify | Shutdown
+Command = (
+    LoadModel | CancelLoad | Generate | SetDepth | SetDetail | Cancel | Certify | Shutdown
+)
 COMMANDS: tuple[type, ...] = (
     LoadModel,
     CancelLoad,
     Generate,
     SetDepth,
+    SetDetail,
     Cancel,
     Certify,
     Shutdown,
@@ -487,6 +502,50 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """One token of a distribution."""
+
+    token: int
+    piece: str
+    """What it alone would read as."""
+    prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDetail:
+    """What one draft was judged by."""
+
+    target_prob: float
+    """What plain decoding would have drawn it with."""
+    draft_prob: float
+    """What it was drawn with; 1 where the likeliest token was taken."""
+    uniform: float | None
+    """In [0, 1); None in seeded mode, where the target's own draw is the judge."""
+    reach: float | None
+    """The block rule's p_i: the chance that this many drafts or more are accepted; None where
+    another rule judged."""
+    chance: float | None
+    """The block rule's h_i: the run up to this draft passes where the uniform is below it."""
+    target_top: tuple[Candidate, ...]
+    """Likeliest first; as many as have a probability, five at most."""
+    draft_top: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowDetail:
+    """What a window was judged by."""
+
+    drafts: tuple[DraftDetail, ...]
+    """Beside `drafted`."""
+    next_prob: float
+    """What the token after the accepted drafts was drawn with."""
+    next_uniform: float | None
+    """That drew it; None in seeded mode."""
+    next_top: tuple[Candidate, ...]
+    """Likeliest first: of the residual after a reject, else of the trunk's own row."""
+
+
+@dataclass(frozen=True, slots=True)
 class CycleDone:
     """One cycle: draft, verify, accept, commit."""
 
@@ -513,6 +572,8 @@ class CycleDone:
     """Wall time of the cycle; what is left of it beside the other three is the host's."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Beside `emitted`; empty unless asked for."""
+    detail: WindowDetail | None = None
+    """None unless SetDetail asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

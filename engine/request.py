@@ -29,6 +29,7 @@ from engine.speculation.depth import DepthPolicy, DepthProfile, next_depth
 from engine.speculation.grammar import json_schema
 from engine.speculation.history import History
 from engine.speculation.stream import Stream
+from engine.speculation.xray import detail_of
 from engine.text import Detokenizer, StopStrings
 
 __all__ = ["Request"]
@@ -109,6 +110,10 @@ class Request:
         """Draft to another depth from the next cycle on; without a head it stays 0."""
         self._depth = depth if self._model.head else 0
         return DepthSet(self.name, self._depth)
+
+    def set_detail(self, *, is_on: bool) -> None:
+        """Tell what each window is judged by from the next cycle on, or no more."""
+        self._stream.has_xray = is_on
 
     def cancel(self) -> RequestDone:
         """End the request."""
@@ -198,6 +203,7 @@ class Request:
                 self._logprob(token, row)
                 for token, row in zip(result.emitted, result.logprobs, strict=False)
             ),
+            detail=detail_of(result.numbers, piece) if result.numbers else None,
         )
 
     def _logprob(self, token: int, row: RowLogprobs) -> TokenLogprob:

@@ -33,6 +33,7 @@ from engine.protocol import (
     ModelLoaded,
     RequestFailed,
     SetDepth,
+    SetDetail,
 )
 from engine.request import Request
 from engine.speculation.depth import DepthProfile
@@ -134,6 +135,12 @@ class Session:
         for request in self._requests:
             if request.name == command.request and isinstance(request, Request):
                 self._emit(request.set_depth(command.depth))
+
+    def set_detail(self, command: SetDetail) -> None:
+        """Have a request tell what its windows are judged by, or no more."""
+        for request in self._requests:
+            if request.name == command.request:
+                request.set_detail(is_on=command.is_on)
 
     def cancel(self, command: Cancel) -> None:
         """End a request; one that has ended told so before."""

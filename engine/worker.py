@@ -28,6 +28,7 @@ from engine.protocol import (
     Generate,
     LoadModel,
     SetDepth,
+    SetDetail,
     Shutdown,
 )
 from engine.session import Session
@@ -116,6 +117,8 @@ class Worker:
                 self._session.generate(command)
             case SetDepth():
                 self._session.set_depth(command)
+            case SetDetail():
+                self._session.set_detail(command)
             case Cancel():
                 self._session.cancel(command)
             case Certify():

@@ -26,6 +26,17 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class BlockChances:
+    """The numbers of the block rule for one window."""
+
+    reach: mx.array
+    """float32 [depth + 1]: p_0 = 1, p_i = min(1, p_(i-1) * P_i(d_i) / Q_i(d_i)); the chance that
+    at least i drafts are accepted."""
+    stop: mx.array
+    """float32 [depth]: h_1 ... h_depth; the chance that the run of i drafts passes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Outcome of a window, still on the device."""
 
@@ -33,6 +44,10 @@ class Verdict:
     """int32 []: how many drafts were accepted."""
     token: mx.array
     """uint32 []: the token after them (bonus or residual)."""
+    next_probs: mx.array
+    """float32 [vocabulary]: what that token was drawn from."""
+    chances: BlockChances | None = None
+    """Where the window was judged as a block."""
 
 
 def token_rule(
@@ -60,24 +75,14 @@ def token_rule(
     """
     depth = drafted.shape[0]
     if depth == 0:
-        return Verdict(mx.array(0, mx.int32), draw(target_probs, next_noise)[0])
+        token = draw(target_probs, next_noise)[0]
+        return Verdict(mx.array(0, mx.int32), token, target_probs[0])
     target_at, draft_at = _at(target_probs[:depth], drafted), _at(draft_probs, drafted)
     accepted = _leading(_passes(accept_noise, target_at, draft_at))
     row = target_probs[accepted]
     excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)])
     next_probs = mx.where(accepted == depth, row, excess)
-    return Verdict(accepted, draw(next_probs[None], next_noise[accepted][None])[0])
-
-
-@dataclass(frozen=True, slots=True)
-class BlockChances:
-    """The numbers of the block rule for one window."""
-
-    reach: mx.array
-    """float32 [depth + 1]: p_0 = 1, p_i = min(1, p_(i-1) * P_i(d_i) / Q_i(d_i)); the chance that
-    at least i drafts are accepted."""
-    stop: mx.array
-    """float32 [depth]: h_1 ... h_depth; the chance that the run of i drafts passes."""
+    return Verdict(accepted, draw(next_probs[None], next_noise[accepted][None])[0], next_probs)
 
 
 def block_rule(
@@ -112,7 +117,8 @@ def block_rule(
     reach = chances.reach[accepted]
     excess = residual(row, draft_probs[mx.minimum(accepted, depth - 1)], reach)
     next_probs = mx.where(accepted == depth, row, excess)
-    return Verdict(accepted, draw(next_probs[None], next_noise[accepted][None])[0])
+    token = draw(next_probs[None], next_noise[accepted][None])[0]
+    return Verdict(accepted, token, next_probs, chances)
 
 
 def block_chances(target_probs: mx.array, draft_probs: mx.array, drafted: mx.array) -> BlockChances:
@@ -149,7 +155,7 @@ def seeded_rule(target_probs: mx.array, drafted: mx.array, noise: mx.array) -> V
     drawn = draw_with_gumbel(target_probs, noise)
     depth = drafted.shape[0]
     accepted = _leading(drawn[:depth] == drafted) if depth else mx.array(0, mx.int32)
-    return Verdict(accepted, drawn[accepted])
+    return Verdict(accepted, drawn[accepted], target_probs[accepted])
 
 
 def residual(

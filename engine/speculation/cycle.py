@@ -23,6 +23,7 @@ from engine.speculation.draft import Draft, draft
 from engine.speculation.noise import CycleNoise
 from engine.speculation.sampling import likeliest, log_probabilities, target_distribution
 from engine.speculation.stream import PENDING_LIMIT, Stream
+from engine.speculation.xray import WindowNumbers, WindowXray
 
 __all__ = ["CycleResult", "Keep", "RowLogprobs", "read_prompt", "run_cycle"]
 
@@ -59,6 +60,8 @@ class CycleResult:
     """Beside `emitted`; empty unless the stream asks for them."""
     caught_up: int
     """Rows the head took in, where they are more than one cycle leaves; else 0."""
+    numbers: WindowNumbers | None
+    """What the window was judged by; None unless the stream asks for it."""
 
 
 def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int) -> None:
@@ -111,20 +114,26 @@ def run_cycle(
     verdict = _judge(target_probs, drafted, mode, noise)
     outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
     report = _Report(output.logits, drafted, verdict, stream.logprobs)
+    xray = None
+    if stream.has_xray:
+        is_seeded = mode is Mode.SEEDED
+        xray = WindowXray(target_probs, drafted, verdict, noise, is_seeded=is_seeded)
+    wanted = (outcome, *report.arrays, *(xray.arrays if xray else ()))
     if mx.default_device() != mx.cpu:
         mx.async_eval(output.logits)
-        mx.async_eval(outcome, *report.arrays)
+        mx.async_eval(*wanted)
     mx.eval(drafted.tokens)
     after_draft = time.perf_counter()
     mx.eval(output.logits)
     after_verify = time.perf_counter()
-    mx.eval(outcome, *report.arrays)
+    mx.eval(*wanted)
     accepted, token = integers(outcome)
     after_accept = time.perf_counter()
     drafted_ids = integers(drafted.tokens)
     emitted = (*drafted_ids[:accepted], token)
     emitted = emitted[: keep(emitted)]
     number = stream.cycle
+    numbers = xray.read(accepted) if xray else None
     stream.commit(output.hidden, emitted)
     _bound_pending(stream)
     taken = waiting + len(emitted) - stream.pending_rows if stream.head else 0
@@ -141,6 +150,7 @@ def run_cycle(
         total_s=time.perf_counter() - begin,
         logprobs=report.rows(len(emitted)),
         caught_up=taken if taken > MAX_DEPTH + 1 else 0,
+        numbers=numbers,
     )
 
 

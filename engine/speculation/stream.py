@@ -60,6 +60,8 @@ class Stream:
         """How many likeliest tokens to report beside each emitted one; None: report nothing."""
         self.witness: Witness | None = None
         """Shown the rows of every window before it is judged, by a certificate."""
+        self.has_xray = False
+        """Whether cycles tell what their windows were judged by."""
         self.cycle = 0
         self.last = -1
         """The token after what the trunk's cache holds; -1 before the prompt is read."""

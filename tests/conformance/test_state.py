@@ -39,7 +39,8 @@ def scripted(accepted: int, token: int) -> object:
     """Return a rule that accepts so many drafts, come what may."""
 
     def rule(target_probs: mx.array, *_: mx.array) -> Verdict:
-        return Verdict(mx.array(accepted, mx.int32), mx.array(token, mx.uint32))
+        token_drawn = mx.array(token, mx.uint32)
+        return Verdict(mx.array(accepted, mx.int32), token_drawn, target_probs[accepted])
 
     return rule
 
