@@ -34,6 +34,7 @@ from engine.protocol import (
 )
 
 T = TypeVar("T")
+RequestEvent = PrefillProgress | DepthSet | CycleDone | RequestDone | RequestFailed
 
 
 class EngineState(StrEnum):
@@ -84,6 +85,30 @@ class Log(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class DepthSums:
+    """What the cycles of one depth came to."""
+
+    cycles: int = 0
+    tokens: int = 0
+    total_s: float = 0.0
+    total_s2: float = 0.0
+    """Sum of the squares of their seconds."""
+    draft_s: float = 0.0
+    verify_s: float = 0.0
+
+    def and_one(self, cycle: CycleDone) -> DepthSums:
+        """Return the sums with one more cycle."""
+        return DepthSums(
+            self.cycles + 1,
+            self.tokens + len(cycle.emitted),
+            self.total_s + cycle.total_s,
+            self.total_s2 + cycle.total_s * cycle.total_s,
+            self.draft_s + cycle.draft_s,
+            self.verify_s + cycle.verify_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RequestView:
     """One request, from what its events said."""
 
@@ -96,6 +121,8 @@ class RequestView:
     reached_at: tuple[int, ...] = (0,) * MAX_DEPTH
     """Drafts judged at depth 1, 2, ...; a draft behind a rejected one is not judged."""
     accepted_at: tuple[int, ...] = (0,) * MAX_DEPTH
+    at_depth: tuple[DepthSums, ...] = (DepthSums(),) * (MAX_DEPTH + 1)
+    """By the depth that was drafted to, from 0."""
     emitted: int = 0
     cycle_s: float = 0.0
     """Seconds spent in this request's cycles."""
@@ -108,6 +135,8 @@ class RequestView:
     error: ErrorInfo | None = None
     was_cut: bool = False
     """The engine died under it."""
+    events: Log[Event] = field(default_factory=Log)
+    """All that was said of it, as it was said: a trace of it."""
 
     @property
     def is_running(self) -> bool:
@@ -240,26 +269,28 @@ def _model_loaded(view: EngineView, event: ModelLoaded) -> EngineView:
 
 
 def _request_started(view: EngineView, event: RequestStarted) -> EngineView:
-    request = RequestView(event.request, started=event, depth=event.depth)
+    events = Log[Event]().appended(event)
+    request = RequestView(event.request, started=event, depth=event.depth, events=events)
     others = tuple(r for r in view.requests if r.request != event.request)
     return replace(view, requests=(*others, request)[-KEPT:])
 
 
-def _updated(view: EngineView, name: str, **changes: object) -> EngineView:
-    """Return the view with one request changed, or begun if it was not known."""
-    old = view.request(name)
-    new = replace(old or RequestView(name), **changes)
+def _updated(view: EngineView, event: RequestEvent, **changes: object) -> EngineView:
+    """Return the view with an event's request changed, or begun if it was not known."""
+    old = view.request(event.request)
+    known = old or RequestView(event.request)
+    new = replace(known, events=known.events.appended(event), **changes)
     if old is None:
         return replace(view, requests=(*view.requests, new)[-KEPT:])
     return replace(view, requests=tuple(new if r is old else r for r in view.requests))
 
 
 def _prefill_progress(view: EngineView, event: PrefillProgress) -> EngineView:
-    return _updated(view, event.request, prefilled=event.done)
+    return _updated(view, event, prefilled=event.done)
 
 
 def _depth_set(view: EngineView, event: DepthSet) -> EngineView:
-    return _updated(view, event.request, depth=event.depth)
+    return _updated(view, event, depth=event.depth)
 
 
 def _with_runs(old: RequestView, runs: tuple[TextRun, ...]) -> dict[str, str]:
@@ -276,10 +307,11 @@ def _cycle_done(view: EngineView, event: CycleDone) -> EngineView:
     reached = min(event.accepted + 1, event.depth)
     return _updated(
         view,
-        event.request,
+        event,
         cycles=old.cycles.appended(event),
         reached_at=_counted(old.reached_at, reached),
         accepted_at=_counted(old.accepted_at, event.accepted),
+        at_depth=_summed(old.at_depth, event),
         emitted=old.emitted + len(event.emitted),
         cycle_s=old.cycle_s + event.total_s,
         draft_s=old.draft_s + event.draft_s,
@@ -294,13 +326,18 @@ def _counted(counts: tuple[int, ...], depths: int) -> tuple[int, ...]:
     return tuple(count + (at < depths) for at, count in enumerate(counts))
 
 
+def _summed(sums: tuple[DepthSums, ...], cycle: CycleDone) -> tuple[DepthSums, ...]:
+    at = cycle.depth
+    return (*sums[:at], sums[at].and_one(cycle), *sums[at + 1 :])
+
+
 def _request_done(view: EngineView, event: RequestDone) -> EngineView:
     old = view.request(event.request) or RequestView(event.request)
-    return _updated(view, event.request, done=event, **_with_runs(old, event.runs))
+    return _updated(view, event, done=event, **_with_runs(old, event.runs))
 
 
 def _request_failed(view: EngineView, event: RequestFailed) -> EngineView:
-    return _updated(view, event.request, error=event.error)
+    return _updated(view, event, error=event.error)
 
 
 _CHANGES: dict[type, Callable[..., EngineView]] = {
