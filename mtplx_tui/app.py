@@ -37,7 +37,9 @@ from engine.protocol import (
     LoadFailed,
     LoadModel,
     ModelLoaded,
+    RequestStarted,
     SetDepth,
+    SetDetail,
 )
 from mtplx_tui import config, view
 from mtplx_tui.chats.desk import Desk
@@ -107,6 +109,7 @@ class MtplxApp(App[int]):
         model: what to open; None for the last one, or the demo.
         store: of chats; None for the one in `places`.
         problems: to be told at the start.
+        trace: to be opened; the engine then waits to be asked for.
     """
 
     TITLE = "mtplx-tui"
@@ -133,6 +136,7 @@ class MtplxApp(App[int]):
         model: str | None,
         store: Store | None = None,
         problems: tuple[str, ...] = (),
+        trace: Path | None = None,
     ) -> None:
         self._themes, theme_problems = load_themes()
         super().__init__(ansi_color=True if has_few_colors(terminal) else None)
@@ -159,6 +163,10 @@ class MtplxApp(App[int]):
         self._load: str | None = None
         """The load that was asked for and not answered yet."""
         self._loads = 0
+        self.trace = trace
+        """To be opened by the speculation tab, which takes it."""
+        self.has_xray = False
+        """Whether answers are asked to tell what their windows were judged by."""
         self._note = ""
         self._status_at = 0.0
         self._status_timer: Timer | None = None
@@ -190,7 +198,11 @@ class MtplxApp(App[int]):
             loop.add_signal_handler(number, self.exit, 128 + number)
         self.station.start()
         self.set_interval(station.TICK_S, self._tick_station)
-        self._open_engine()
+        if self.trace is None:
+            self._open_engine()
+            return
+        self.view = view.engine_died(self.view, ErrorInfo("none was started", ""))
+        self.switch_mode("speculation")
 
     def _show_mode(self, _: str) -> None:
         self._show_status()
@@ -236,6 +248,9 @@ class MtplxApp(App[int]):
             case ModelLoaded(model=model):
                 self._load = None
                 self._remember(model.name)
+            case RequestStarted(request=name):
+                if self.has_xray:
+                    self.send(SetDetail(name, is_on=True))
             case LoadFailed(error=error):
                 self._load = None
                 self._tell_error(error)
@@ -388,6 +403,14 @@ class MtplxApp(App[int]):
                 self.send(SetDepth(request.request, depth))
         if depth != self.settings.depth:
             self._save(depth=depth)
+        self._tell()
+
+    def toggle_xray(self) -> None:
+        """Ask running answers and those to come to tell what windows are judged by, or no more."""
+        self.has_xray = not self.has_xray
+        for request in self.view.requests:
+            if request.is_running:
+                self.send(SetDetail(request.request, self.has_xray))
         self._tell()
 
     # Settings
@@ -562,6 +585,7 @@ def run(  # noqa: PLR0913 - all that opening found out
     settings: Settings,
     terminal: Terminal,
     problems: tuple[str, ...],
+    trace: Path | None,
 ) -> int:
     """Run the app until it is left.
 
@@ -573,6 +597,7 @@ def run(  # noqa: PLR0913 - all that opening found out
         settings: as they were loaded.
         terminal: what it can show.
         problems: to be told at the start.
+        trace: to be opened in place of a model.
 
     Returns:
         The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
@@ -587,6 +612,7 @@ def run(  # noqa: PLR0913 - all that opening found out
             process=process,
             model=model,
             problems=problems,
+            trace=trace,
         )
         code = app.run()
     if code is None and app.return_code not in (None, 0):

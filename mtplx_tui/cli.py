@@ -22,6 +22,7 @@ examples:
   mtplx-tui pull owner/name       download it; models and remove manage what is here
   mtplx-tui certify --help        does drafting change what a model says, here?
   mtplx-tui fans --help           temperatures, and fans held while something runs
+  mtplx-tui trace --help          look at recorded answers, compare two
 """
 
 
@@ -72,6 +73,8 @@ def _command(words: list[str]) -> int:
             from mtplx_tui.certify import main as command
         case ["fans"]:
             from mtplx_tui.fans import main as command
+        case ["trace"]:
+            from mtplx_tui.trace_command import main as command
         case ["pull"]:
             from mtplx_tui.pull import main as command
         case ["inspect"]:

@@ -6,13 +6,15 @@ The engine process starts before Textual is imported, so both come up at the sam
 from __future__ import annotations
 
 import functools
+from pathlib import Path
+from pathlib import Path
 
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.term import TerminalRefused, check_terminal
 
-__all__ = ["open_app"]
+__all__ = ["open_app", "open_trace"]
 
 
 def open_app(model: str | None) -> int:
@@ -24,6 +26,19 @@ def open_app(model: str | None) -> int:
     Returns:
         The exit code.
     """
+    return _open(model, None)
+
+
+def open_trace(path: Path) -> int:
+    """Run the app on a trace that can be read; no engine starts until it is asked for.
+
+    Returns:
+        The exit code.
+    """
+    return _open(None, path)
+
+
+def _open(model: str | None, trace: Path | None) -> int:
     try:
         terminal = config.read_terminal()
         check_terminal(terminal)
@@ -39,10 +54,12 @@ def open_app(model: str | None) -> int:
     settings, problems = config.load_settings(places)
     command = link.engine_command(places.cache, settings.blas)
     start = functools.partial(link.spawn, command, places.logs / "engine.log")
-    try:
-        process = start()
-    except OSError:
-        process = None  # the app tries again, and tells
+    process = None
+    if trace is None:
+        try:
+            process = start()
+        except OSError:
+            process = None  # the app tries again, and tells
     from mtplx_tui.app import run
 
     return run(
@@ -53,4 +70,5 @@ def open_app(model: str | None) -> int:
         settings=settings,
         terminal=terminal,
         problems=problems,
+        trace=trace,
     )
