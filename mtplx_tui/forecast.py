@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from engine.protocol import MAX_DEPTH
 from mtplx_tui.view import DepthSums, RequestView
 
-__all__ = ["Forecast", "Quantity", "Saving", "forecasts", "saving"]
+__all__ = ["Forecast", "Quantity", "Saving", "forecasts", "saving", "saving_words"]
 
 LEAST_CYCLES = 3
 """Of a depth, before its time counts as measured and has an interval."""
@@ -87,6 +87,16 @@ def saving(request: RequestView) -> Saving | None:
     taken_s = sum(sums.total_s for sums in drafted)
     doubt_s = student(plain.cycles - 1) * _standard_error(plain)
     return Saving(tokens * plain.total_s / plain.cycles - taken_s, tokens * doubt_s)
+
+
+def saving_words(found: Saving | None, about: str = "±") -> str:
+    """Return a saving as a person reads it; one that its doubt swallows is called none."""
+    if found is None:
+        return "saving not measured"
+    size = f"{abs(found.seconds):.2f} {about} {found.doubt_s:.2f} s"
+    if abs(found.seconds) <= found.doubt_s:
+        return f"no sure saving ({'-' if found.seconds < 0 else ''}{size})"
+    return f"{'saved' if found.seconds > 0 else 'lost'} {size}"
 
 
 def student(freedom: int) -> float:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-__all__ = ["CHAT", "EVERYWHERE", "MODELS", "SPECULATION", "THERMALS", "Key", "bindings", "key_name"]
+__all__ = [
+    "CHAT",
+    "EVERYWHERE",
+    "MODELS",
+    "SPECULATION",
+    "THERMALS",
+    "TRACE_PAIR",
+    "Key",
+    "bindings",
+    "key_name",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,17 @@ SPECULATION = (
     Key("speculation.live", "end,escape", "live", "go on live"),
     Key("speculation.older", "left_square_bracket", "request(-1)", "the answer before"),
     Key("speculation.newer", "right_square_bracket", "request(1)", "the answer after"),
+    Key("speculation.next_draft", "tab", "pick_draft(1)", "under the x-ray: the next draft"),
+    Key(
+        "speculation.last_draft", "shift+tab", "pick_draft(-1)", "under the x-ray: the draft before"
+    ),
+    Key("speculation.xray", "x", "toggle_xray", "record what drafts are judged by, or no more"),
+    Key("speculation.forecast", "p", "toggle_forecast", "what each depth would give"),
+    Key("speculation.save", "s", "save_trace", "save this answer as a trace"),
+    Key("speculation.open", "o", "open_trace", "replay a trace"),
+    Key("speculation.beside", "c", "compare", "lay a trace beside this answer"),
+    Key("speculation.slower", "comma", "change_speed(-1)", "replay slower"),
+    Key("speculation.faster", "full_stop", "change_speed(1)", "replay faster"),
     Key("speculation.drafts", "d", "toggle_drafts", "show or hide rejected drafts"),
     Key("speculation.up", "up,k", "scroll(-1)", "scroll up"),
     Key("speculation.down", "down,j", "scroll(1)", "scroll down"),
@@ -90,6 +111,13 @@ MODELS = (
     Key("models.fit", "f", "switch('fit')", "those that fit only, or all"),
     Key("models.sort", "o", "switch('sort')", "another order"),
 )
+TRACE_PAIR = (
+    Key("pair.close", "escape,q", "close", "back to the tab"),
+    Key("pair.up", "up,k", "scroll(-1)", "scroll up"),
+    Key("pair.down", "down,j", "scroll(1)", "scroll down"),
+    Key("pair.page_up", "pageup", "page(-1)", "page up"),
+    Key("pair.page_down", "pagedown", "page(1)", "page down"),
+)
 
 
 def bindings(keys: Iterable[Key]) -> list[BindingType]:
@@ -106,6 +134,8 @@ _NAMES = {
     "plus": "+",
     "minus": "-",
     "slash": "/",
+    "comma": ",",
+    "full_stop": ".",
     "pageup": "page up",
     "pagedown": "page down",
     "escape": "esc",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from pathlib import Path
 
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell

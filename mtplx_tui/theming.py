@@ -60,6 +60,8 @@ class Marks:
     previous: str
     next: str
     paused: str
+    at_least: str
+    about: str
 
 
 UNICODE = Marks(
@@ -87,6 +89,8 @@ UNICODE = Marks(
     previous="‹",
     next="›",
     paused="‖",
+    at_least="≥",
+    about="±",
 )
 ASCII = Marks(
     depths=tuple("012345678"),
@@ -113,6 +117,8 @@ ASCII = Marks(
     previous="<",
     next=">",
     paused="=",
+    at_least=">=",
+    about="+-",
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.protocol import CycleDone
 from engine.wire import plain_fields
 from mtplx_tui.cli import UsageError, parser, tell
-from mtplx_tui.forecast import Forecast, Quantity, forecasts, saving
+from mtplx_tui.forecast import Forecast, Quantity, forecasts, saving, saving_words
 from mtplx_tui.replay import whole_view
 from mtplx_tui.trace_diff import DepthRow, Side, TraceDiff, compare
 from mtplx_tui.traces import Trace, TraceError, read_trace
@@ -158,11 +158,8 @@ def _forecast_line(each: Forecast) -> str:
 
 def _saving_line(request: RequestView) -> str:
     found = saving(request)
-    if found is None:
-        return "saving against plain decoding: not measured, too few plain cycles between"
-    return (
-        f"saving against plain decoding: {found.seconds:+.2f} s, give or take {found.doubt_s:.2f} s"
-    )
+    why = ", too few plain cycles between" if found is None else ""
+    return f"against plain decoding: {saving_words(found, '+-')}{why}"
 
 
 def _cycle_line(cycle: CycleDone) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from engine.protocol import MAX_DEPTH
 from mtplx_tui.view import RequestView, wilson_interval
 
-__all__ = ["DepthRow", "Side", "TraceDiff", "compare"]
+__all__ = ["DepthRow", "Share", "Side", "TraceDiff", "compare"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,7 +254,7 @@ class TestCommand:
         tail = out.rstrip("\n").splitlines()[-len(cycles) :]
         assert [line.split()[0] for line in tail] == [str(cycle.cycle) for cycle in cycles]
         assert "what each depth would give" in out
-        assert "saving against plain decoding: " in out
+        assert "against plain decoding: " in out
         assert "\x1b" not in out
 
     def test_view_as_json_is_one_document(self, path: Path, run: Run) -> None:

@@ -362,4 +362,6 @@ def _facts(record: dict[str, object]) -> AnswerFacts | None:
         tokens_per_cycle=_optional_number(fields, "tokens_per_cycle"),
         prompt_tokens=_whole_number(fields, "prompt_tokens"),
         first_token_s=_number(fields, "first_token_s"),
+        saved_s=_optional_number(fields, "saved_s"),
+        saved_doubt_s=_optional_number(fields, "saved_doubt_s"),
     )

@@ -46,6 +46,10 @@ class AnswerFacts:
     prompt_tokens: int = 0
     first_token_s: float = 0.0
     """From the question to the first token; 0 where it is not known."""
+    saved_s: float | None = None
+    """Against plain decoding; None where it was not measured."""
+    saved_doubt_s: float | None = None
+    """Half of its 95 % interval."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from engine.protocol import ErrorInfo, Finish
 from mtplx_tui.chats import lines
 from mtplx_tui.chats.model import AnswerFacts, Chat, TurnStatus
 from mtplx_tui.chats.store import Journal, Store, reason
+from mtplx_tui.forecast import saving
 from mtplx_tui.view import RequestView
 
 __all__ = ["Record", "Stream"]
@@ -147,6 +148,7 @@ def _ending(request: RequestView) -> tuple[TurnStatus, str]:
 
 def _facts(stream: Stream) -> AnswerFacts:
     request = stream.view
+    saved = saving(request)
     return AnswerFacts(
         model=stream.model,
         tokens=request.emitted,
@@ -156,6 +158,8 @@ def _facts(stream: Stream) -> AnswerFacts:
         tokens_per_cycle=request.tokens_per_cycle,
         prompt_tokens=0 if request.started is None else request.started.prompt_tokens,
         first_token_s=0.0 if request.done is None else request.done.first_token_s,
+        saved_s=None if saved is None else saved.seconds,
+        saved_doubt_s=None if saved is None else saved.doubt_s,
     )
 
 

@@ -7,46 +7,47 @@ brings itself up to date.
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import ScreenResume
-from textual.screen import Screen
+from textual.events import Resize, ScreenResume, ScreenSuspend
 from textual.timer import Timer
 from textual.widgets import Static
 
-from engine.protocol import Finish
 from mtplx_tui.keymap import SPECULATION, bindings
 from mtplx_tui.messages import EngineChanged
+from mtplx_tui.screens.speculation_traces import TraceKeeping
 from mtplx_tui.screens.speculation_walk import Walk
+from mtplx_tui.screens.speculation_words import how_it_stands, nothing_page, options_of
 from mtplx_tui.theming import Marks, marks_for
-from mtplx_tui.view import EngineState, EngineView, RequestView
+from mtplx_tui.view import EngineView, RequestView
 from mtplx_tui.widgets.acceptance_bars import AcceptanceBars
 from mtplx_tui.widgets.cycle_anatomy import CycleAnatomy
 from mtplx_tui.widgets.cycle_detail import CycleDetail
+from mtplx_tui.widgets.depth_forecast import DepthForecast
 from mtplx_tui.widgets.depth_legend import DepthLegend
+from mtplx_tui.widgets.draft_xray import DraftXray, Place
 from mtplx_tui.widgets.heading import Ends, Heading
 from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
-
 PANELS_S = 0.2
 """Least time between two looks at counts and means; the ribbon is drawn at each batch."""
 STEP = ("←→", "cycle by cycle")
 DRAFTS, DEPTH = ("d", "drafts"), ("+-", "depth")
-HINT_LIVE = (("space", "pause"), STEP, ("[ ]", "other answers"), DRAFTS, DEPTH)
-HINT_PAUSED = (STEP, ("home", "first"), ("end", "go on live"), DRAFTS, DEPTH)
+FORECAST, SAVE, OPEN = ("p", "each depth"), ("s", "save"), ("o", "replay a trace")
+HINT_LIVE = (("space", "pause"), STEP, ("tab", "x-ray"), FORECAST, DRAFTS, DEPTH, SAVE, OPEN)
+HINT_PAUSED = (STEP, ("tab", "drafts"), ("x", "record"), ("end", "go on live"), FORECAST, SAVE)
+HINT_REPLAY = (("space", "hold"), STEP, (", .", "speed"), ("tab", "x-ray"), ("esc", "close"))
 
 
-class SpeculationScreen(Screen[None]):
+class SpeculationScreen(TraceKeeping):
     """Shows what speculation did for an answer."""
 
     CSS_PATH = "speculation.tcss"
@@ -62,11 +63,6 @@ class SpeculationScreen(Screen[None]):
         self._walk = Walk()
         self._panels_at = 0.0
         self._panels_timer: Timer | None = None
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
 
     @property
     def _marks(self) -> Marks:
@@ -87,21 +83,47 @@ class SpeculationScreen(Screen[None]):
                 yield Static(id="nothing", markup=False)
                 yield Ribbon(marks, id="ribbon")
                 yield CycleDetail(marks, id="detail")
+                yield DraftXray(marks, id="xray")
                 yield DepthLegend(marks, id="legend")
             with Container(id="panels"):
                 yield AcceptanceBars(marks, id="acceptance")
                 yield CycleAnatomy(marks, id="anatomy")
+                yield DepthForecast(marks, id="forecast")
         yield Static(id="hint", markup=False)
         yield StatusBar()
 
     @on(ScreenResume)
     def bring_up_to_date(self) -> None:
         """Show everything as it is now."""
+        if self.mtplx.trace is not None:
+            self.take_waiting_trace()
+        self.keep_ticking()
+        self.show_now()
+
+    @on(ScreenSuspend)
+    def _rest(self) -> None:
+        self.keep_ticking()
+
+    def show_now(self) -> None:
+        """Show everything as it is now."""
         self._show_tokens()
         self._show_panels()
 
+    def forget_place(self) -> None:
+        """Stand nowhere: what is shown from now on is another stream."""
+        self._walk = Walk()
+
+    def shown_request(self) -> RequestView | None:
+        """Return the answer shown."""
+        return self._walk.request(self.shown_view)
+
     @on(EngineChanged)
     def _take_events(self) -> None:
+        if self.replay is None:
+            self.show_newest()
+
+    def show_newest(self) -> None:
+        """Show what came since the last look: tokens now, panels at intervals."""
         if not self._walk.is_paused:
             self._show_tokens()
         wait = self._panels_at + PANELS_S - monotonic()
@@ -111,7 +133,7 @@ class SpeculationScreen(Screen[None]):
             self._panels_timer = self.set_timer(wait, self._show_panels)
 
     def _show_tokens(self) -> None:
-        request = self._walk.request(self.mtplx.view)
+        request = self._walk.request(self.shown_view)
         has_tokens = request is not None and len(request.cycles) > 0
         self.ribbon.display = has_tokens
         nothing = self.query_one("#nothing", Static)
@@ -119,21 +141,24 @@ class SpeculationScreen(Screen[None]):
         if has_tokens:
             self.ribbon.show(request, self._walk.selected)
         else:
-            _put(nothing, nothing_page(self.mtplx.view, request, self._marks))
+            _put(nothing, nothing_page(self.shown_view, request, self._marks))
 
     def _show_panels(self) -> None:
         if self._panels_timer is not None:
             self._panels_timer.stop()
             self._panels_timer = None
         self._panels_at = monotonic()
-        view, walk = self.mtplx.view, self._walk
+        view, walk = self.shown_view, self._walk
         request = walk.request(view)
         self._show_heading(view, request)
         self._show_detail(view, request)
+        is_covered = self._show_xray(request) and self.has_class("-narrow")
         self.query_one(DepthLegend).show(request, self._depth_to_come(view))
-        self.query_one("#panels").display = request is not None and len(request.cycles) > 0
+        has_cycles = request is not None and len(request.cycles) > 0
+        self.query_one("#panels").display = has_cycles and not is_covered
         self.query_one(AcceptanceBars).show(request)
         self.query_one(CycleAnatomy).show(request, walk.selected)
+        self.query_one(DepthForecast).show(request)
         _put(self.query_one("#hint", Static), self._hint())
 
     def _show_heading(self, view: EngineView, request: RequestView | None) -> None:
@@ -142,10 +167,33 @@ class SpeculationScreen(Screen[None]):
         number = f"{marks.previous} {at}/{of} {marks.next}  " if of > 1 else ""
         ends = Ends(
             left=Content.assemble((number, "dim"), (self._question(request), "bold")),
-            right=how_it_stands(request, is_paused=self._walk.is_paused),
+            right=self._how_it_stands(request),
             aside=Content.styled(options_of(request, marks.dot), "dim"),
         )
         self.query_one(Heading).show(ends)
+
+    def _how_it_stands(self, request: RequestView | None) -> Content:
+        stands = how_it_stands(request, is_paused=self._walk.is_paused)
+        if self.replay is not None:
+            state = self.replay_state()
+            return Content.assemble(
+                (state, "$text-accent"), "  ", stands if self._walk.is_paused else ""
+            )
+        if self.mtplx.has_xray:
+            return Content.assemble(("recording", "$text-accent"), "  ", stands)
+        return stands
+
+    def _show_xray(self, request: RequestView | None) -> bool:
+        """Show the draft that was picked; return whether there is one."""
+        selected, draft = self._walk.selected, self._walk.draft
+        xray = self.query_one(DraftXray)
+        xray.display = selected is not None and draft is not None and request is not None
+        if selected is None or draft is None or request is None:
+            return False
+        started = request.started
+        is_greedy = started is not None and started.sampling.temperature == 0
+        xray.show(Place(request.cycles[selected], draft, is_greedy))
+        return True
 
     def _depth_to_come(self, view: EngineView) -> int | None:
         """Return the depth that an answer would begin with; None where it is automatic."""
@@ -154,6 +202,10 @@ class SpeculationScreen(Screen[None]):
 
     def _question(self, request: RequestView | None) -> str:
         """Return what was asked, as far as the open chat knows it."""
+        if self.replay is not None:
+            head = self.replay.trace.header
+            made = f"made on {head.machine}" if head.machine else ""
+            return showable(" ".join(f"trace {self.replay.trace.name}  {made}".split()))
         if request is None:
             return ""
         turns = self.mtplx.desk.chat.turns
@@ -172,48 +224,94 @@ class SpeculationScreen(Screen[None]):
             detail.show(request.cycles[selected], walk.count(view), walk.behind(view))
 
     def _hint(self) -> Content:
-        hints = []
-        for key, what in HINT_PAUSED if self._walk.is_paused else HINT_LIVE:
+        """Return the keys that matter most here, as many as there is room for."""
+        wanted = HINT_PAUSED if self._walk.is_paused else HINT_LIVE
+        if self.replay is not None:
+            wanted = HINT_REPLAY
+        line = Content("")
+        for key, what in wanted:
             if not self.mtplx.terminal.is_utf8:
                 key = key.replace("←→", "<- ->")
-            hints.append(Content.assemble((key, "bold"), f" {what}"))
-        return Content("   ").join(hints)
+            gap = "   " if line else ""
+            longer = Content.assemble(line, gap, (key, "bold"), f" {what}")
+            if longer.cell_length > self.size.width - 2:
+                break
+            line = longer
+        return line
+
+    @on(Resize)
+    def _fit(self) -> None:
+        self.call_after_refresh(self._show_panels)
 
     # Keys
 
     def action_pause(self) -> None:
         """Freeze what is shown, or go on live; the engine goes on either way."""
         if self._walk.is_paused:
-            self._walk.live(self.mtplx.view)
+            self._go_on()
         else:
-            self._walk.pause(self.mtplx.view)
-        self.bring_up_to_date()
+            self._walk.pause(self.shown_view)
+            self._hold()
+        self.show_now()
+
+    def _hold(self) -> None:
+        """Have a replay stand still while the view does."""
+        if self.replay is not None:
+            self.replay.is_held = self._walk.is_paused
+
+    def _go_on(self) -> None:
+        self._walk.live(self.shown_view)
+        self._hold()
 
     def action_live(self) -> None:
-        """Go on live, at the newest token."""
-        self._walk.live(self.mtplx.view)
-        self.bring_up_to_date()
+        """Go on live, at the newest token; from a replay that goes on, back to the engine."""
+        if self.replay is not None and not self._walk.is_paused:
+            self.close_trace()
+        self._go_on()
+        self.show_now()
         self.ribbon.scroll_end(animate=False)
 
     def action_step(self, by: int) -> None:
         """Walk a cycle back or forth."""
-        self._walk.step(self.mtplx.view, by)
-        self.bring_up_to_date()
+        self._walk.step(self.shown_view, by)
+        self._hold()
+        self.show_now()
+
+    def action_pick_draft(self, by: int) -> None:
+        """Put the next draft of the cycle under the x-ray."""
+        self._walk.pick_draft(self.shown_view, by)
+        self._hold()
+        self.show_now()
+
+    def action_toggle_xray(self) -> None:
+        """Record what drafts are judged by, or no more."""
+        self.mtplx.toggle_xray()
+        told = "the cycles to come are recorded" if self.mtplx.has_xray else "no more is recorded"
+        self.notify(f"x-ray: {told}")
+        self.show_now()
+
+    def action_toggle_forecast(self) -> None:
+        """Show what each depth would give, or acceptance and anatomy, where there is no room for all."""
+        self.toggle_class("-forecast")
+        self._show_panels()
 
     def action_first(self) -> None:
         """Walk to the first cycle."""
-        self._walk.stand(self.mtplx.view, 0)
-        self.bring_up_to_date()
+        self._walk.stand(self.shown_view, 0)
+        self._hold()
+        self.show_now()
 
     def action_request(self, by: int) -> None:
         """Look at another answer."""
-        self._walk.choose(self.mtplx.view, by)
-        self.bring_up_to_date()
+        self._walk.choose(self.shown_view, by)
+        self._hold()
+        self.show_now()
 
     @on(Ribbon.Picked)
     def _pick(self, message: Ribbon.Picked) -> None:
-        self._walk.stand(self.mtplx.view, message.cycle)
-        self.bring_up_to_date()
+        self._walk.stand(self.shown_view, message.cycle)
+        self._hold()
+        self.show_now()
 
     def action_toggle_drafts(self) -> None:
         """Show or hide the rejected drafts."""
@@ -226,76 +324,6 @@ class SpeculationScreen(Screen[None]):
     def action_page(self, by: int) -> None:
         """Scroll the ribbon by a page."""
         self.ribbon.scroll_relative(y=by * max(1, self.ribbon.size.height - 1), animate=False)
-
-
-def nothing_page(view: EngineView, request: RequestView | None, marks: Marks) -> Content:
-    """Return what stands where no token is yet: what to do, and how to read what will come."""
-    if request is not None and request.is_running and request.started is not None:
-        total = request.started.prompt_tokens
-        return Content(f"reading the prompt, {request.prefilled:,} of {total:,} tokens")
-    if view.state is EngineState.DEAD:
-        return Content("The engine has stopped: ctrl+r starts it again.")
-    if view.load is not None or view.state is EngineState.STARTING:
-        return Content("One moment: the model is on its way.")
-    if view.model is None:
-        return Content("No model is loaded: ctrl+o opens one.")
-    lines = [Content("Ask something in Chat (F2); its tokens appear here."), Content("")]
-    if view.model.head is None:
-        note = showable(view.model.head_note or "it has none")
-        lines += [Content(f"No head, so plain decoding: {note}."), Content("")]
-        return Content("\n").join([*lines, _reading_row(0, marks)])
-    return Content("\n").join([*lines, *(_reading_row(at, marks) for at in range(5))])
-
-
-def _reading_row(at: int, marks: Marks) -> Content:
-    """Return one row of the explanation of the marks."""
-    samples = (
-        Content.styled(f"{marks.depths[0]}the", ""),
-        Content.styled(f"{marks.depths[1]}sky", "$depth-1"),
-        Content.styled(f"{marks.bonus}is", "bold"),
-        Content.styled(f"{marks.residual}blue", "bold italic"),
-        Content.assemble(marks.opening, ("red", "strike"), marks.closing),
-    )
-    words = (
-        "plain decoding: one token from the trunk",
-        "a draft that was accepted, here at depth 1",
-        "the bonus token after drafts that were all accepted",
-        "the token drawn in place of a rejected draft",
-        "the draft that was rejected",
-    )
-    sample = samples[at]
-    return Content.assemble(" " * (6 - sample.cell_length), sample, (f"  {words[at]:<51}", "dim"))
-
-
-def options_of(request: RequestView | None, dot: str) -> str:
-    """Return what an answer is drawn with."""
-    if request is None or request.started is None:
-        return ""
-    started = request.started
-    own = started.sampling
-    parts = [started.model, f"{started.mode} rule", f"seed {started.seed}"]
-    parts.append(f"temperature {own.temperature:g}" if own.temperature else "greedy")
-    if own.temperature:
-        parts += [f"top_p {own.top_p:g}", f"top_k {own.top_k}"]
-    return f" {dot} ".join(parts)
-
-
-def how_it_stands(request: RequestView | None, *, is_paused: bool) -> Content:
-    """Return how an answer ended, or that it goes on."""
-    if request is None:
-        return Content("")
-    if is_paused:
-        return Content.styled("paused", "bold $text-warning")
-    if request.is_running:
-        return Content.styled("live", "bold $text-success")
-    if request.was_cut:
-        return Content.styled("cut: the engine stopped", "$text-error")
-    if request.error is not None:
-        return Content.styled("failed", "$text-error")
-    words = {Finish.STOP: "finished", Finish.LENGTH: "token limit", Finish.CANCELLED: "stopped"}
-    done = request.done
-    tokens = f", {request.emitted:,} tokens in {len(request.cycles):,} cycles"
-    return Content.styled(words[done.finish] + tokens if done is not None else "", "dim")
 
 
 def _put(part: Static, content: Content) -> None:

@@ -17,6 +17,7 @@ class Walk:
         self._chosen: str | None = None
         self._frozen: RequestView | None = None
         self._selected: int | None = None
+        self._draft: int | None = None
 
     @property
     def is_paused(self) -> bool:
@@ -27,6 +28,23 @@ class Walk:
     def selected(self) -> int | None:
         """The cycle stood at; None while live."""
         return self._selected
+
+    @property
+    def draft(self) -> int | None:
+        """The draft under the x-ray, from 0; the cycle's depth for its last token; None without."""
+        if self._draft is None or self._frozen is None or self._selected is None:
+            return None
+        return min(self._draft, self._frozen.cycles[self._selected].depth)
+
+    def pick_draft(self, view: EngineView, by: int) -> None:
+        """Go to the next draft or the one before, past the last token to the first again."""
+        if self._frozen is None and not self.pause(view):
+            return
+        if self._frozen is None or self._selected is None:
+            return
+        count = self._frozen.cycles[self._selected].depth + 1
+        at = self.draft
+        self._draft = (0 if by > 0 else count - 1) if at is None else (at + by) % count
 
     def request(self, view: EngineView) -> RequestView | None:
         """Return the answer to show, as it is or as it was when paused."""
@@ -62,7 +80,7 @@ class Walk:
         newest = view.newest
         if newest is not None and newest.request == self._chosen:
             self._chosen = None
-        self._frozen = self._selected = None
+        self._frozen = self._selected = self._draft = None
 
     def step(self, view: EngineView, by: int) -> None:
         """Walk some cycles back or forth; a step back pauses a live view, forth there is nothing."""
@@ -86,7 +104,7 @@ class Walk:
         if not count:
             return
         index = min(max(at - 1 + by, 0), count - 1)
-        self._frozen = self._selected = None
+        self._frozen = self._selected = self._draft = None
         self._chosen = None if index == count - 1 else view.requests[index].request
 
     def _current(self, view: EngineView) -> RequestView | None:
