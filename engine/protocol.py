@@ -329,9 +329,7 @@ class Shutdown:
     """Leave the process. Closing the command pipe does the same."""
 
 
-Command = (
-    LoadModel | CancelLoad | Generate | SetDepth | SetDetail | Cancel | Certify | Shutdown
-)
+Command = LoadModel | CancelLoad | Generate | SetDepth | SetDetail | Cancel | Certify | Shutdown
 COMMANDS: tuple[type, ...] = (
     LoadModel,
     CancelLoad,

@@ -139,7 +139,7 @@ class Session:
     def set_detail(self, command: SetDetail) -> None:
         """Have a request tell what its windows are judged by, or no more."""
         for request in self._requests:
-            if request.name == command.request:
+            if isinstance(request, Request) and request.name == command.request:
                 request.set_detail(is_on=command.is_on)
 
     def cancel(self, command: Cancel) -> None:

@@ -61,7 +61,7 @@ def tell(message: str) -> None:
     sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
 
 
-def _command(words: list[str]) -> int:
+def _command(words: list[str]) -> int:  # noqa: C901 - one case a command
     match words[:1]:
         case ["generate"]:
             from mtplx_tui.generate import main as command

@@ -130,7 +130,9 @@ class TestTinyModel:
         assert timeless(alone) == timeless(found[2])
         loads = set()
         for index, each in enumerate(found):
-            events = read_trace(trace.with_name(f"trace-{index}.jsonl") if index else trace)
+            events = list(
+                read_trace(trace.with_name(f"trace-{index}.jsonl") if index else trace).events
+            )
             assert [type(event) for event in events[:2]] == [EngineStarted, ModelLoaded]
             loads.add(tuple(events[:2]))
             assert_same_view(events, each)
