@@ -10,7 +10,7 @@ from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import RequestView
 
 TITLES = ("What each depth would give", "Each depth")
-MARK, SPEED, SURE, SEEN, CYCLES = 2, 8, 10, 9, 7
+MARK, SPEED, SURE, SEEN, CYCLES = 2, 8, 9, 9, 7
 LEAST_BAR, MOST_BAR = 4, 36
 
 
