@@ -15,14 +15,13 @@ from engine.protocol import (
     CertifyDone,
     CertifyProgress,
     CheckResult,
-    RequestFailed,
     Verdict,
 )
 from engine.wire import plain_fields
 from mtplx_tui import config
 from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.driving import Engine, EngineTrouble, pass_line
 from mtplx_tui.files import write_atomically
-from mtplx_tui.generate import Engine, Failure
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 
 __all__ = ["main"]
@@ -64,7 +63,7 @@ def main(words: list[str]) -> int:
     except ModelNotFound as error:
         sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
         return 1
-    except Failure as error:
+    except EngineTrouble as error:
         sys.stderr.write(f"mtplx-tui: {error}\n")
         return error.exit_code
     _keep(certificate)
@@ -86,33 +85,17 @@ def _command(options: argparse.Namespace) -> Certify:
 
 
 async def _run(location: Location, command: Certify) -> Certificate:
-    engine = Engine()
-    try:
+    async with Engine() as engine:
         await engine.load(location)
-        engine.link.send(command)
+        engine.send(command)
         while True:
             event = await engine.next_event()
-            if isinstance(event, RequestFailed):
-                raise Failure(event.error)
             if isinstance(event, CertifyProgress):
-                _show(event)
+                share = min(1.0, event.done_s / event.budget_s)
+                pass_line(f"{_STAGES.get(event.stage, event.stage)} {share:.0%}")
             if isinstance(event, CertifyDone):
-                _show(None)
+                pass_line("")
                 return event.certificate
-    finally:
-        await engine.link.close()
-
-
-def _show(progress: CertifyProgress | None) -> None:
-    """Show progress on one line of a terminal, and take it away at the end."""
-    if not sys.stderr.isatty():
-        return
-    line = ""
-    if progress is not None:
-        share = min(1.0, progress.done_s / progress.budget_s)
-        line = f"{_STAGES.get(progress.stage, progress.stage)} {share:.0%}"
-    sys.stderr.write(f"\r\x1b[K{line}")
-    sys.stderr.flush()
 
 
 def _keep(certificate: Certificate) -> None:

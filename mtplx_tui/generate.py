@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import io
 import json
 import sys
@@ -15,28 +14,23 @@ from pathlib import Path
 from engine.protocol import (
     ChatMessage,
     CycleDone,
-    EngineStarted,
-    ErrorInfo,
     Event,
     Finish,
-    LoadFailed,
-    LoadModel,
-    LoadProgress,
     Mode,
     ModelInfo,
     ModelLoaded,
     RequestDone,
-    RequestFailed,
     Role,
 )
 from engine.wire import plain_fields
-from mtplx_tui import config, constraint_options, link, requests
+from mtplx_tui import constraint_options, requests
 from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.traces import check_trace_path, write_trace
-from mtplx_tui.view import EngineView, RequestView, apply
+from mtplx_tui.view import RequestView
 
-__all__ = ["Engine", "Failure", "main"]
+__all__ = ["main"]
 
 _EXAMPLES = """\
 examples:
@@ -55,14 +49,6 @@ _IN_FLIGHT = 4
 """Completions the engine works on at a time, so that it never waits for this process."""
 
 
-class Failure(Exception):
-    """Something to tell in one line, with the exit code that goes with it."""
-
-    def __init__(self, error: ErrorInfo) -> None:
-        super().__init__(f"{error.message}; {error.remedy}" if error.remedy else error.message)
-        self.exit_code = error.exit_code
-
-
 def main(words: list[str]) -> int:
     """Run the command and return its exit code."""
     options = _parsed(words)
@@ -74,7 +60,7 @@ def main(words: list[str]) -> int:
     except ModelNotFound as error:
         tell(f"{error.message}; {error.remedy}")
         return 1
-    except Failure as error:
+    except EngineTrouble as error:
         tell(str(error))
         return error.exit_code
     except BrokenPipeError:
@@ -196,14 +182,11 @@ def _messages(path: Path) -> tuple[ChatMessage, ...]:
 
 
 async def _run(job: _Job, location: Location) -> int:
-    engine = Engine()
-    try:
+    async with Engine() as engine:
         model = await engine.load(location)
-        for note in engine.notes(model, job.options.depth):
+        for note in _notes(engine, model, job.options.depth):
             tell(note)
         await _complete(engine, job, model)
-    finally:
-        await engine.link.close()
     return 0
 
 
@@ -211,16 +194,19 @@ async def _complete(engine: Engine, job: _Job, model: ModelInfo) -> None:
     """Run all completions, and print and keep them in their order."""
     built = requests.build("0", model, job.options, messages=job.messages, raw=job.raw)
     first = job.bending.put_on(built)
+    completions = _Completions(engine)
     ahead = _IN_FLIGHT if job.is_json else 1
     for index in range(job.n + ahead - 1):
         if index < job.n:
             seed = (first.seed + index) % 2**64
-            engine.link.send(replace(first, request=str(index), seed=seed))
+            engine.send(replace(first, request=str(index), seed=seed))
         number = index - ahead + 1
         if number >= 0:
-            view = await engine.complete(str(number), None if job.is_json else _write)
+            view = await completions.wait(str(number), None if job.is_json else _write)
             if job.trace is not None:
-                write_trace(_numbered(job.trace, number), [*engine.preamble, *engine.answer])
+                write_trace(
+                    _numbered(job.trace, number), [*_preamble(engine, model), *completions.answer]
+                )
             _write(f"{_json(_document(view, model))}\n" if job.is_json else "\n")
 
 
@@ -234,90 +220,47 @@ def _write(text: str) -> None:
     sys.stdout.flush()
 
 
-class Engine:
-    """An engine process of this command's own, driven from one coroutine."""
+class _Completions:
+    """Hands completions on in the order they are asked for, whatever order they end in."""
 
-    def __init__(self) -> None:
-        places = config.find_places()
-        settings, problems = config.load_settings(places)
-        for problem in problems:
-            tell(problem)
-        command = link.engine_command(places.cache, settings.blas)
-        start = functools.partial(link.spawn, command, places.logs / "engine.log")
-        self._events: asyncio.Queue[Event | ErrorInfo] = asyncio.Queue()
-        self.link = link.EngineLink(self._take, self._events.put_nowait, start)
-        self._view = EngineView()
-        self.preamble: list[Event] = []
-        """What a trace begins with: the engine's and the model's own events."""
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self.answer: list[Event] = []
         """The events of the completion that was waited for last."""
         self._events_of: dict[str, list[Event]] = {}
         self._ended: dict[str, RequestView] = {}
-        self.link.open()
 
-    def _take(self, events: list[Event]) -> None:
-        for event in events:
-            self._events.put_nowait(event)
-
-    async def next_event(self) -> Event:
-        """Return the next event, known to the view; raises Failure where the engine is gone."""
-        event = await self._events.get()
-        if isinstance(event, ErrorInfo):
-            raise Failure(event)
-        self._view = apply(self._view, event)
-        if isinstance(event, (EngineStarted, ModelLoaded)):
-            self.preamble.append(event)
-        return event
-
-    async def load(self, location: Location) -> ModelInfo:
-        """Load a model, telling its progress to a person who watches."""
-        self.link.send(LoadModel("load", location.name, location.path))
-        while self._view.model is None:
-            event = await self.next_event()
-            if isinstance(event, LoadFailed):
-                raise Failure(event.error)
-            if isinstance(event, LoadProgress):
-                _show_progress(event)
-        _show_progress(None)
-        return self._view.model
-
-    def notes(self, model: ModelInfo, depth: int | None) -> list[str]:
-        """Return why this is slower than what was asked for."""
-        found = []
-        if self._view.engine is not None and self._view.engine.blas_note:
-            found.append(self._view.engine.blas_note)
-        if model.head is None and depth != 0:
-            found.append(f"{model.name} is decoded plainly: {model.head_note}")
-        return found
-
-    async def complete(self, request: str, show: Callable[[str], None] | None) -> RequestView:
+    async def wait(self, request: str, show: Callable[[str], None] | None) -> RequestView:
         """Wait for the end of a completion that was sent; others may be in flight."""
         while request not in self._ended:
-            event = await self.next_event()
-            if isinstance(event, RequestFailed):
-                raise Failure(event.error)
+            event = await self._engine.next_event()
             name = getattr(event, "request", "")
             self._events_of.setdefault(name, []).append(event)
             if show and isinstance(event, (CycleDone, RequestDone)):
                 show("".join(run.text for run in event.runs))
-            view = self._view.request(name)
+            view = self._engine.view.request(name)
             if isinstance(event, RequestDone) and view is not None:
                 self._ended[name] = view
         self.answer = self._events_of.pop(request)
         return self._ended.pop(request)
 
 
-def _show_progress(progress: LoadProgress | None) -> None:
-    """Show a load's progress on one line of a terminal, and take it away at the end."""
-    if not sys.stderr.isatty():
-        return
-    line = ""
-    if progress is not None:
-        line = progress.stage
-        if progress.total:
-            line += f" {100 * progress.done // progress.total} %"
-    sys.stderr.write(f"\r\x1b[K{line}")
-    sys.stderr.flush()
+def _notes(engine: Engine, model: ModelInfo, depth: int | None) -> list[str]:
+    """Return why this is slower than what was asked for."""
+    found = []
+    started = engine.view.engine
+    if started is not None and started.blas_note:
+        found.append(started.blas_note)
+    if model.head is None and depth != 0:
+        found.append(f"{model.name} is decoded plainly: {model.head_note}")
+    return found
+
+
+def _preamble(engine: Engine, model: ModelInfo) -> list[Event]:
+    """Return what a trace begins with: what the engine said of itself and of its model."""
+    started = engine.view.engine
+    loaded = ModelLoaded("load", model)
+    return [loaded] if started is None else [started, loaded]
 
 
 def _json(document: dict[str, object]) -> str:

@@ -15,17 +15,17 @@ from engine.protocol import (
     MAX_DEPTH,
     ChatMessage,
     CycleDone,
-    LoadProgress,
     Mode,
     ModelInfo,
+    RequestDone,
     Role,
     Sampling,
     SetDepth,
 )
 from mtplx_tui import requests
 from mtplx_tui.bench import report, suite
-from mtplx_tui.bench.driver import EngineTrouble, OwnEngine
-from mtplx_tui.cli import UsageError, parser
+from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.driving import Engine, EngineTrouble, pass_line
 from mtplx_tui.files import write_atomically
 from mtplx_tui.library.disk import ModelNotFound, resolve
 
@@ -122,56 +122,42 @@ def _bench_options(words: list[str]) -> argparse.Namespace:
 
 
 def _failed(error: Exception, exit_code: int) -> int:
-    sys.stderr.write(f"mtplx-tui: {' '.join(str(error).split())}\n")
+    tell(str(error))
     return exit_code
 
 
-def _run(name: str, work: Callable[[OwnEngine, ModelInfo], Awaitable[None]]) -> int:
+def _run(name: str, work: Callable[[Engine, ModelInfo], Awaitable[None]]) -> int:
     """Run work on a model in an engine of its own, and tell what went wrong in one line."""
 
     async def ran() -> None:
         location = resolve(name)
-        async with OwnEngine() as engine:
-            model = await engine.load(location, _tell_load)
-            _tell("")
-            await work(engine, model)
+        async with Engine() as engine:
+            await work(engine, await engine.load(location))
 
     try:
         asyncio.run(ran())
     except ModelNotFound as error:
         return _failed(ValueError(f"{error.message}; {error.remedy}"), 1)
-    except (EngineTrouble, OSError, ValueError) as error:
-        _tell("")
-        return _failed(error, 1)
+    except BrokenPipeError:
+        raise
+    except (EngineTrouble, suite.SweepBroken, OSError, ValueError) as error:
+        pass_line("")
+        return _failed(error, error.exit_code if isinstance(error, EngineTrouble) else 1)
     return 0
 
 
-def _tell(line: str) -> None:
-    """Show one passing line to a person who watches."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
-
-
-def _tell_load(progress: LoadProgress) -> None:
-    share = f" {100 * progress.done // progress.total} %" if progress.total else ""
-    _tell(f"{progress.stage}{share}")
-
-
-async def _bench(engine: OwnEngine, model: ModelInfo, options: argparse.Namespace) -> None:
-    plan: suite.Plan = options.plan
-    answers = await suite.run(engine, model, plan, lambda a: _tell(f"{a.kind} {a.prompt + 1}"))
-    _tell("")
-    about: dict[str, object] = {
-        "model": model.name,
-        "weights_bytes": model.weights_bytes,
-        "memory_bytes": engine.memory_bytes(),
-        "machine": suite.machine(engine),
-        "mode": plan.mode.value,
-        "temperature": plan.temperature,
-        "max_tokens": plan.max_tokens,
-        "seed": plan.seed,
-    }
+async def _bench(engine: Engine, model: ModelInfo, options: argparse.Namespace) -> None:
+    sweep = suite.Sweep(model, options.plan)
+    while commands := sweep.next():
+        pass_line(f"{sweep.kind}, prompt {sweep.done + 1} of {sweep.prompts}")
+        for command in commands:
+            engine.send(command)
+        while not sweep.take(await engine.next_event()):
+            pass
+    pass_line("")
+    answers = sweep.answers
+    about = suite.about(model, sweep.plan, engine.view.engine)
+    about["memory_bytes"] = engine.memory_bytes()
     text = json.dumps(report.document(answers, about), indent=1)
     if options.out:
         write_atomically(options.out, text + "\n")
@@ -180,7 +166,7 @@ async def _bench(engine: OwnEngine, model: ModelInfo, options: argparse.Namespac
     sys.stdout.write((text if options.json else shown) + "\n")
 
 
-async def _tune(engine: OwnEngine, model: ModelInfo, options: argparse.Namespace) -> None:
+async def _tune(engine: Engine, model: ModelInfo, options: argparse.Namespace) -> None:
     """Answer while walking the depths up and down; the engine itself keeps what it learns."""
     if model.head is None:
         raise ValueError(f"{model.name} has no head, so there is nothing to tune")
@@ -192,11 +178,14 @@ async def _tune(engine: OwnEngine, model: ModelInfo, options: argparse.Namespace
         engine.send(SetDepth(cycle.request, next(walk)))
 
     for number, text in enumerate(suite.prompts_of("chat")[:4] + suite.prompts_of("code")[:4]):
-        _tell(f"answer {number + 1} of 8")
+        pass_line(f"answer {number + 1} of 8")
         wanted = requests.Options(depth=0, max_tokens=options.tokens, seed=number)
         message = ChatMessage(Role.USER, text)
-        await engine.answer([requests.build(str(number), model, wanted, messages=(message,))], step)
-    _tell("")
+        engine.send(requests.build(str(number), model, wanted, messages=(message,)))
+        while not isinstance(event := await engine.next_event(), RequestDone):
+            if isinstance(event, CycleDone):
+                step(event)
+    pass_line("")
     found = _tuned(cycles)
     lines = [
         f"depth {at['depth']}: {at['ms_per_cycle']:.1f} ms a cycle, "

@@ -1,20 +1,44 @@
-"""Runs prompts through several depths at once and keeps what each answer took."""
+"""What is measured: which requests come next, and what came of them.
+
+A sweep sends nothing: it makes commands and is fed with events, so a command's own engine and the
+app's serve it alike.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.resources import files
 
-from engine.protocol import MAX_DEPTH, ChatMessage, Generate, Mode, ModelInfo, Role
+from engine.protocol import (
+    MAX_DEPTH,
+    ChatMessage,
+    EngineStarted,
+    Event,
+    Finish,
+    Generate,
+    Mode,
+    ModelInfo,
+    RequestDone,
+    RequestFailed,
+    Role,
+)
 from mtplx_tui import requests
-from mtplx_tui.bench.driver import OwnEngine
-from mtplx_tui.view import RequestView
+from mtplx_tui.view import EngineView, RequestView, apply
 
-__all__ = ["KINDS", "Answer", "Plan", "depths_of", "kinds_of", "machine", "prompts_of", "run"]
+__all__ = [
+    "KINDS",
+    "Answer",
+    "Plan",
+    "Sweep",
+    "SweepBroken",
+    "about",
+    "depths_of",
+    "kinds_of",
+    "prompts_of",
+]
 
 KINDS = ("chat", "code", "json", "translation", "random")
 
@@ -95,38 +119,109 @@ def prompts_of(kind: str) -> list[str]:
     return text.splitlines()
 
 
-async def run(
-    engine: OwnEngine, model: ModelInfo, plan: Plan, tell: Callable[[Answer], None]
-) -> list[Answer]:
-    """Measure a plan on the loaded model; `tell` hears of each answer.
+class SweepBroken(Exception):
+    """A request of the sweep was ended by someone else; the message is one line."""
 
-    All depths answer a prompt side by side, in an order that moves on with each prompt.
+
+class Sweep:
+    """One plan on one model, prompt by prompt.
+
+    All depths answer a prompt side by side, in an order that moves on with each prompt: whatever
+    slows the machine slows all alike.
+
+    Args:
+        model: what is loaded; without a head nothing but plain decoding is measured.
+        plan: what is to be measured.
+        prefix: what the names of its requests begin with.
     """
-    answers: list[Answer] = []
-    for kind in plan.kinds:
-        for number, text in enumerate(prompts_of(kind)[: plan.prompts]):
-            turn = number % len(plan.depths)
-            order = [*plan.depths[turn:], *plan.depths[:turn]]
-            for answer in await _measured(engine, model, plan, (kind, number, text), order):
-                answers.append(answer)
-                tell(answer)
-    return answers
 
+    def __init__(self, model: ModelInfo, plan: Plan, prefix: str = "") -> None:
+        self.model = model
+        self.plan = plan if model.head is not None else replace(plan, depths=(0,))
+        self.answers: list[Answer] = []
+        """Of the prompts that are through."""
+        self.done = 0
+        """Prompts that are through."""
+        self._prefix = prefix
+        self._prompts = [
+            (kind, number, text)
+            for kind in plan.kinds
+            for number, text in enumerate(prompts_of(kind)[: plan.prompts])
+        ]
+        self._running: dict[str, int | None] = {}
+        self._view = EngineView()
 
-async def _measured(
-    engine: OwnEngine,
-    model: ModelInfo,
-    plan: Plan,
-    prompt: tuple[str, int, str],
-    order: Sequence[int | None],
-) -> list[Answer]:
-    kind, number, text = prompt
-    commands = [_command(model, plan, f"{kind} {number} {d}", text, number, d) for d in order]
-    views = await engine.answer(commands)
-    return [
-        _answer(kind, number, depth, views[command.request])
-        for depth, command in zip(order, commands, strict=True)
-    ]
+    @property
+    def prompts(self) -> int:
+        """How many prompts there are."""
+        return len(self._prompts)
+
+    @property
+    def kind(self) -> str:
+        """The kind of the prompt at hand, of the last one at the end."""
+        return self._prompts[min(self.done, self.prompts - 1)][0]
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The requests that are in flight."""
+        return tuple(self._running)
+
+    @property
+    def share(self) -> float:
+        """How much of the work is through, at most: answers may end before their last token."""
+        most = len(self.plan.depths) * self.plan.max_tokens
+        now = sum(view.emitted for view in self._views()) / most if self._running else 0.0
+        return (self.done + min(1.0, now)) / self.prompts
+
+    def next(self) -> list[Generate]:
+        """Return the requests of the next prompt; none while one runs or when all are through."""
+        if self._running or self.done == self.prompts:
+            return []
+        kind, number, text = self._prompts[self.done]
+        turn = number % len(self.plan.depths)
+        names = {
+            f"{self._prefix}{kind} {number} {depth}": depth
+            for depth in (*self.plan.depths[turn:], *self.plan.depths[:turn])
+        }
+        self._running, self._view = names, EngineView()
+        return [
+            _command(self.model, self.plan, name, text, number, depth)
+            for name, depth in names.items()
+        ]
+
+    def take(self, event: Event) -> bool:
+        """Take an event, of whatever request; True where a prompt is through by it.
+
+        Raises:
+            SweepBroken: a request of this sweep failed or was cancelled.
+        """
+        if getattr(event, "request", None) not in self._running:
+            return False
+        if isinstance(event, RequestFailed):
+            raise SweepBroken(event.error.message)
+        if isinstance(event, RequestDone) and event.finish is Finish.CANCELLED:
+            raise SweepBroken("its answers were ended")
+        self._view = apply(self._view, event)
+        if any(view.done is None for view in self._views()):
+            return False
+        self.answers += self._measured()
+        self._running = {}
+        self.done += 1
+        return True
+
+    def so_far(self) -> list[Answer]:
+        """Return the answers, those of the prompt at hand too once each has begun."""
+        is_begun = self._running and all(len(view.cycles) for view in self._views())
+        return [*self.answers, *self._measured()] if is_begun else list(self.answers)
+
+    def _views(self) -> list[RequestView]:
+        """Return the requests in flight; those not heard of yet are empty."""
+        return [self._view.request(name) or RequestView(name) for name in self._running]
+
+    def _measured(self) -> list[Answer]:
+        kind, number, _ = self._prompts[self.done]
+        pairs = zip(self._running.values(), self._views(), strict=True)
+        return [_answer(kind, number, depth, view) for depth, view in pairs]
 
 
 def _command(  # what makes a request, each told by the caller
@@ -158,9 +253,20 @@ def _answer(kind: str, number: int, depth: int | None, view: RequestView) -> Ans
     )
 
 
-def machine(engine: OwnEngine) -> dict[str, object]:
-    """Return what the figures were measured on."""
-    started = engine.started
+def about(model: ModelInfo, plan: Plan, started: EngineStarted | None) -> dict[str, object]:
+    """Return what figures were measured on, and how."""
+    return {
+        "model": model.name,
+        "weights_bytes": model.weights_bytes,
+        "machine": _machine(started),
+        "mode": plan.mode.value,
+        "temperature": plan.temperature,
+        "max_tokens": plan.max_tokens,
+        "seed": plan.seed,
+    }
+
+
+def _machine(started: EngineStarted | None) -> dict[str, object]:
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
