@@ -54,7 +54,7 @@ def bench(words: list[str]) -> int:
     options = _bench_options(words)
     try:
         if options.compare:
-            old, new = (report.read(path) for path in options.compare)
+            old, new = (report.read(path).answers for path in options.compare)
             sys.stdout.write(report.compared(old, new) + "\n")
             return 0
     except ValueError as error:

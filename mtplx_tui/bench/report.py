@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import random
 import statistics
 from collections import Counter
@@ -15,11 +16,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from engine import wire
-from mtplx_tui.bench.suite import Answer
+from engine.protocol import MAX_DEPTH
+from mtplx_tui.bench.suite import KINDS, Answer
 
-__all__ = ["Figure", "Row", "compared", "document", "markdown", "read", "rows", "table"]
+__all__ = [
+    "Change",
+    "Figure",
+    "Result",
+    "Row",
+    "change_figures",
+    "change_name",
+    "changes",
+    "compared",
+    "depth_name",
+    "document",
+    "markdown",
+    "read",
+    "rows",
+    "summary",
+    "table",
+]
 
 FORMAT = 1
+LEAST_PROMPTS = 3
+"""That two results must share before a change is called one."""
 _RESAMPLES = 2000
 
 
@@ -129,7 +149,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     host = row.ms_per_cycle - row.draft_ms - row.verify_ms - row.accept_ms
     return (
         row.kind,
-        "auto" if row.depth is None else str(row.depth),
+        depth_name(row.depth),
         str(row.tokens_per_s),
         str(row.against_plain),
         f"{row.tokens_per_cycle:.2f}",
@@ -166,35 +186,119 @@ def document(answers: Sequence[Answer], about: dict[str, object]) -> dict[str, o
     }
 
 
-def read(path: Path) -> list[Answer]:
-    """Return the answers of a result file. Raises ValueError where it is none."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a result file holds, as far as it is read again."""
+
+    about: dict[str, object]
+    """What was measured on, and how; for people to read."""
+    answers: list[Answer]
+
+
+def read(path: Path) -> Result:
+    """Return a result file's content. Raises ValueError where it is none."""
     try:
         content = json.loads(path.read_text("utf-8"))
         if content["bench"] != FORMAT:
             raise ValueError(f"made by another version ({content['bench']})")
-        return [wire.from_fields(Answer, fields) for fields in content["answers"]]
+        answers = [wire.from_fields(Answer, fields) for fields in content.pop("answers")]
+        _check(answers)
+        return Result(content, answers)
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no result of this bench: {error}") from error
 
 
-def compared(before: Sequence[Answer], after: Sequence[Answer]) -> str:
-    """Return a table of changes, each with its interval and whether it is more than noise.
+def _check(answers: Sequence[Answer]) -> None:
+    """Raise ValueError where no figure can be made of some answers."""
+    plain = {(a.kind, a.prompt) for a in answers if a.depth == 0}
+    for answer in answers:
+        if answer.kind not in KINDS or (answer.kind, answer.prompt) not in plain:
+            raise ValueError(f"{answer.kind!r:.20} {answer.prompt} has no plain decoding")
+        if not (0 < answer.seconds < math.inf and answer.cycles > 0 and answer.tokens > 0):
+            raise ValueError("an answer without tokens, cycles or time")
+        if len(answer.reached_at) != MAX_DEPTH or len(answer.accepted_at) != MAX_DEPTH:
+            raise ValueError(f"acceptance is told for {MAX_DEPTH} depths")
+    if not answers:
+        raise ValueError("it holds no answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What changed between two results, for one depth on one kind of prompt."""
+
+    kind: str
+    depth: int | None
+    ratio: Figure | None
+    """After over before; None where too few prompts are in both."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is more than noise, in one word where it can be told."""
+        if self.ratio is None:
+            return "too few prompts in common"
+        if self.ratio.low > 1:
+            return "faster"
+        return "slower" if self.ratio.high < 1 else "noise"
+
+
+def changes(before: Sequence[Answer], after: Sequence[Answer]) -> list[Change]:
+    """Return the changes of what both have measured, in the order of the first.
 
     What is compared is the ratio against plain decoding, which the machine's speed leaves alone,
     prompt by prompt where both have it; and for plain decoding itself its tokens a second.
     """
     old, new = _measures(before), _measures(after)
+    order = sorted(old.keys() & new.keys(), key=lambda group: _place(group, list(old)))
+    return [Change(*group, _ratio(old[group], new[group])) for group in order]
+
+
+def compared(before: Sequence[Answer], after: Sequence[Answer]) -> str:
+    """Return a table of changes, each with its interval and whether it is more than noise."""
     lines = [("kind", "depth", "change", "95 % interval", "verdict")]
-    for group in old:
-        if group in new:
-            lines.append(_change(group, old[group], new[group]))
+    lines += [
+        (change.kind, change_name(change.depth), *change_figures(change), change.verdict)
+        for change in changes(before, after)
+    ]
     widths = [max(len(line[at]) for line in lines) for at in range(5)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def change_name(depth: int | None) -> str:
+    """Return what a row of changes is about."""
+    return "0 (tokens/s)" if depth == 0 else depth_name(depth)
+
+
+def change_figures(change: Change) -> tuple[str, str]:
+    """Return a change and its interval, empty where there is none."""
+    if change.ratio is None:
+        return "", ""
+    ratio = change.ratio
+    return f"{ratio.median - 1:+.1%}", f"{ratio.low - 1:+.1%} to {ratio.high - 1:+.1%}"
+
+
+def depth_name(depth: int | None) -> str:
+    """Return a depth in a word."""
+    return "auto" if depth is None else str(depth)
+
+
+def summary(found: Sequence[Row]) -> str:
+    """Return in words what the rows of one kind say of drafting."""
+    fixed = [row for row in found if row.depth is not None and row.depth > 0]
+    auto = next((row for row in found if row.depth is None), None)
+    best = max(fixed, key=lambda row: row.against_plain.median, default=None)
+    words = []
+    if best is not None and best.against_plain.low > 1:
+        words.append(f"depth {best.depth} is fastest: {best.against_plain} x plain decoding")
+    elif best is not None:
+        words.append("no fixed depth is faster than plain decoding beyond noise")
+    if auto is not None:
+        words.append(f"auto: {auto.against_plain} x")
+    return "; ".join(words) or "plain decoding alone"
 
 
 _Group = tuple[str, int | None]
@@ -209,17 +313,14 @@ def _measures(answers: Sequence[Answer]) -> dict[_Group, dict[int, float]]:
     return found
 
 
-def _change(group: _Group, old: dict[int, float], new: dict[int, float]) -> tuple[str, ...]:
-    kind, depth = group
-    name = "auto" if depth is None else "0 (tokens/s)" if depth == 0 else str(depth)
-    common = old.keys() & new.keys()
-    if len(common) < 3:
-        return kind, name, "", "", "too few prompts in common"
-    change = figure([new[prompt] / old[prompt] for prompt in sorted(common)])
-    verdict = "noise"
-    if change.low > 1:
-        verdict = "faster"
-    elif change.high < 1:
-        verdict = "slower"
-    interval = f"{change.low - 1:+.1%} to {change.high - 1:+.1%}"
-    return kind, name, f"{change.median - 1:+.1%}", interval, verdict
+def _place(group: _Group, groups: Sequence[_Group]) -> tuple[int, bool, int]:
+    """Return where a group stands: by kind as measured, by depth, automatic last."""
+    kinds = list(dict.fromkeys(kind for kind, _ in groups))
+    return kinds.index(group[0]), group[1] is None, group[1] or 0
+
+
+def _ratio(old: dict[int, float], new: dict[int, float]) -> Figure | None:
+    common = sorted(old.keys() & new.keys())
+    if len(common) < LEAST_PROMPTS:
+        return None
+    return figure([new[prompt] / old[prompt] for prompt in common])

@@ -200,7 +200,7 @@ class Sweep:
         if isinstance(event, RequestFailed):
             raise SweepBroken(event.error.message)
         if isinstance(event, RequestDone) and event.finish is Finish.CANCELLED:
-            raise SweepBroken("its answers were ended")
+            raise SweepBroken("the engine ended its answers, as when another model is opened")
         self._view = apply(self._view, event)
         if any(view.done is None for view in self._views()):
             return False
@@ -209,10 +209,14 @@ class Sweep:
         self.done += 1
         return True
 
+    def leave(self) -> None:
+        """Leave the prompt at hand; what its answers were so far counts no more."""
+        self._running = {}
+
     def so_far(self) -> list[Answer]:
         """Return the answers, those of the prompt at hand too once each has begun."""
         is_begun = self._running and all(len(view.cycles) for view in self._views())
-        return [*self.answers, *self._measured()] if is_begun else list(self.answers)
+        return [*self.answers, *self._measured()] if is_begun else [*self.answers]
 
     def _views(self) -> list[RequestView]:
         """Return the requests in flight; those not heard of yet are empty."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,33 @@ def test_a_result_file_is_read_back(tmp_path: Path) -> None:
     found = answers(0.5)
     path = tmp_path / "result.json"
     path.write_text(json.dumps(report.document(found, {"model": "demo"})))
-    assert report.read(path) == found
+    result = report.read(path)
+    assert result.answers == found
+    assert result.about["model"] == "demo"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seconds": 0.0},
+        {"seconds": float("nan")},
+        {"tokens": 0},
+        {"cycles": 0},
+        {"kind": "\x1b[31m"},
+        {"prompt": 99},
+        {"reached_at": (1,)},
+    ],
+)
+def test_answers_no_figure_can_be_made_of_are_refused(
+    tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    found = answers(0.5)
+    whole = report.document(found, {})
+    whole["answers"] = [asdict(replace(found[1], **changed)), *map(asdict, found)]
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps(whole))
+    with pytest.raises(ValueError, match="is no result of this bench"):
+        report.read(path)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +126,20 @@ def test_a_slower_machine_changes_no_ratio() -> None:
 
 def test_too_few_prompts_give_no_verdict() -> None:
     assert verdict(answers(0.5)[:4], answers(0.6)[:4]) == "too few prompts in common"
+
+
+def test_a_figure_does_not_depend_on_the_order_of_its_numbers() -> None:
+    values = [1.0, 4.0, 2.0, 9.0, 3.0, 5.0, 8.0]
+    assert report.figure(values) == report.figure(sorted(values)) != report.figure(values[:6])
+    assert report.figure(values).median == 4
+    assert 1 < report.figure(values).low < 4 < report.figure(values).high < 9
+
+
+def test_a_summary_claims_no_gain_within_noise() -> None:
+    assert report.summary(report.rows(answers(0.5))).startswith("depth 2 is fastest: 2.00")
+    assert "no fixed depth is faster" in report.summary(report.rows(answers(0.99, wobble=0.1)))
+    plain = [each for each in answers(0.5) if each.depth == 0]
+    assert report.summary(report.rows(plain)) == "plain decoding alone"
 
 
 def test_tables_hold_every_row() -> None:
