@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import App, SystemCommand
@@ -55,12 +55,15 @@ from mtplx_tui.machine.guarding import find_setup
 from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.station import Station
-from mtplx_tui.messages import DownloadChanged, EngineChanged, ThermalsChanged
+from mtplx_tui.messages import BenchChanged, DownloadChanged, EngineChanged, ThermalsChanged
 from mtplx_tui.requests import Options
 from mtplx_tui.term import private_terminal
 from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
+
+if TYPE_CHECKING:
+    from mtplx_tui.bench.runner import Runner
 
 __all__ = ["MtplxApp", "run"]
 
@@ -97,6 +100,12 @@ def _thermals() -> Screen[None]:
     return ThermalsScreen()
 
 
+def _bench() -> Screen[None]:
+    from mtplx_tui.screens.bench import BenchScreen
+
+    return BenchScreen()
+
+
 class MtplxApp(App[int]):
     """See the module.
 
@@ -118,6 +127,7 @@ class MtplxApp(App[int]):
         "speculation": _speculation,
         "models": _models,
         "thermals": _thermals,
+        "bench": _bench,
     }
     DEFAULT_MODE = "chat"
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -173,6 +183,7 @@ class MtplxApp(App[int]):
         self._unsaved: dict[str, object] = {}
         self._saving: asyncio.Task[None] | None = None
         self._has_downloads = False
+        self._runner: Runner | None = None
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")
@@ -221,6 +232,8 @@ class MtplxApp(App[int]):
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
         self.station.close()
+        if self._runner is not None:
+            self._runner.stop()
         if self._has_downloads:
             await asyncio.to_thread(self.downloads.close)
         if self._saving is not None:
@@ -231,12 +244,20 @@ class MtplxApp(App[int]):
     # The engine
 
     def feed(self, events: list[Event]) -> None:
-        """Take a batch of events: apply it to view and desk, and tell the tab that is shown."""
+        """Take a batch of events: apply it to view and desk, and tell the tab that is shown.
+
+        A bench takes its own events out first.
+        """
+        if self._runner is not None and not (events := self._runner.take(events)):
+            self._runner.look(self.view)
+            return
         for event in events:
             self.view = view.apply(self.view, event)
             self.desk.apply(event)
             self._follow(event)
         self.station.apply(events)
+        if self._runner is not None:
+            self._runner.look(self.view)
         self._tell(tuple(events))
 
     def _follow(self, event: Event) -> None:
@@ -261,6 +282,8 @@ class MtplxApp(App[int]):
         """Take it that the engine process ended: what was running is cut."""
         self.view = view.engine_died(self.view, error)
         self.desk.engine_died()
+        if self._runner is not None:
+            self._runner.engine_died(error)
         self._load = None
         self._tell_error(error)
         self._tell()
@@ -283,6 +306,8 @@ class MtplxApp(App[int]):
         if any(request.is_running for request in self.view.requests):
             self.view = view.engine_died(self.view, ErrorInfo("the engine is started again", ""))
             self.desk.engine_died()
+        if self._runner is not None:
+            self._runner.engine_died(ErrorInfo("the engine was started again", ""))
         self._load = None
         self.view = view.engine_starting(self.view)
         self._tell()
@@ -387,6 +412,22 @@ class MtplxApp(App[int]):
         if self.screen_stack:
             self.screen_stack[0].post_message(DownloadChanged(event.job))
 
+    # The bench
+
+    @property
+    def bench(self) -> Runner:
+        """What measures depths; made when it is first asked for."""
+        if self._runner is None:
+            from mtplx_tui.bench.runner import Runner
+
+            self._runner = Runner(self.send, self.places.bench, self._tell_bench)
+        return self._runner
+
+    def _tell_bench(self) -> None:
+        self._show_status_soon()
+        if self.screen_stack:
+            self.screen_stack[0].post_message(BenchChanged())
+
     # Depth
 
     def set_depth(self, depth: int | None) -> None:
@@ -468,7 +509,8 @@ class MtplxApp(App[int]):
         depth = self.desk.chat.options.depth
         if newest is not None and newest.is_running:
             depth = newest.depth
-        status = Status(self.view, depth, self._note, marks_for(self.terminal))
+        note = self._note or ("" if self._runner is None else self._runner.words)
+        status = Status(self.view, depth, note, marks_for(self.terminal))
         try:
             self.screen_stack[0].query_one(StatusBar).show(status)
         except NoMatches:

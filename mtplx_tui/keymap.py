@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textual.binding import Binding, BindingType
 
 __all__ = [
+    "BENCH",
     "CHAT",
     "EVERYWHERE",
     "MODELS",
@@ -38,6 +39,7 @@ EVERYWHERE = (
     Key("app.speculation", "f3,alt+2", "show_tab('speculation')", "speculation", is_priority=True),
     Key("app.models", "f4,alt+3", "show_tab('models')", "models", is_priority=True),
     Key("app.thermals", "f5,alt+4", "show_tab('thermals')", "thermals", is_priority=True),
+    Key("app.bench", "f6,alt+5", "show_tab('bench')", "bench", is_priority=True),
     Key("app.fans", "f12,alt+0", "fans('automatic')", "fans: automatic", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
@@ -97,6 +99,18 @@ THERMALS = (
     Key("thermals.sensors", "s", "sensors", "all sensors, or the curves"),
 )
 
+BENCH = (
+    Key("bench.run", "enter", "run", "measure"),
+    Key("bench.back", "escape", "back", "stop at once, or close a result"),
+    Key("bench.kinds", "k", "choose('kinds')", "other kinds of prompts"),
+    Key("bench.depths", "d", "choose('depths')", "other depths"),
+    Key("bench.prompts", "p", "choose('prompts')", "another number of prompts"),
+    Key("bench.tokens", "t", "choose('tokens')", "longer or shorter answers"),
+    Key("bench.previous", "left", "kind(-1)", "show the kind before"),
+    Key("bench.next", "right", "kind(1)", "show the next kind"),
+    Key("bench.open", "o", "open", "open an earlier result"),
+    Key("bench.compare", "c", "compare", "compare with an earlier result"),
+)
 MODELS = (
     Key("models.search", "slash", "search", "search"),
     Key("models.list", "escape", "list", "to the list"),

@@ -8,7 +8,7 @@ from engine.protocol import Event
 from mtplx_tui.library.queue import Job
 from mtplx_tui.view import EngineView
 
-__all__ = ["DownloadChanged", "EngineChanged", "ThermalsChanged"]
+__all__ = ["BenchChanged", "DownloadChanged", "EngineChanged", "ThermalsChanged"]
 
 
 class EngineChanged(Message):
@@ -36,3 +36,7 @@ class ThermalsChanged(Message):
 
     Goes to the tab that is shown; a tab that comes back looks at the app.
     """
+
+
+class BenchChanged(Message):
+    """A bench began, measured on or ended. Goes to the tab that is shown."""

@@ -57,6 +57,8 @@ class Marks:
     """A block too thin to fill a cell."""
     range: str
     """Between two numbers."""
+    stem: str
+    """Of an interval that stands upright."""
     previous: str
     next: str
     paused: str
@@ -86,6 +88,7 @@ UNICODE = Marks(
     block="█",
     sliver="▏",
     range="–",
+    stem="│",
     previous="‹",
     next="›",
     paused="‖",
@@ -114,6 +117,7 @@ ASCII = Marks(
     block="#",
     sliver="|",
     range="-",
+    stem="|",
     previous="<",
     next=">",
     paused="=",

@@ -85,6 +85,13 @@ class Runner:
         return self.stage is Stage.WAITING or (self.stage is Stage.RUNNING and is_between)
 
     @property
+    def words(self) -> str:
+        """How far it is, in a few words; empty while none is under way."""
+        if self.stage is Stage.RUNNING and self.sweep is not None:
+            return f"bench: prompt {self.sweep.done + 1} of {self.sweep.prompts}"
+        return "bench: waits for an answer" if self.stage is Stage.WAITING else ""
+
+    @property
     def seconds_left(self) -> float | None:
         """Time until it is through, at most; None while that can't be told."""
         if self.stage is not Stage.RUNNING or self.sweep is None:

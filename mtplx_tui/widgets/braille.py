@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-__all__ = ["area", "plain_area"]
+__all__ = ["Dots", "area", "plain_area"]
 
 LEFT = (0x40, 0x44, 0x46, 0x47)
 """The left column of a cell, filled from below to one, two, three or four dots."""
@@ -71,3 +71,42 @@ def _height(value: float | None, most: int, low: float, high: float) -> int:
 
 def _dots(column: tuple[int, ...], filled: int) -> int:
     return column[min(filled, 4) - 1] if filled > 0 else 0
+
+
+class Dots:
+    """A sheet of cells, two by four dots each, that lines are drawn on.
+
+    Args:
+        columns: cells across.
+        rows: cells down.
+    """
+
+    WIDE, HIGH = 2, 4
+    _BITS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+    """By column and row within a cell, from the top left."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self._cells = [[0] * columns for _ in range(rows)]
+
+    def line(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Draw a line between two places in cells from the top left; what lies outside is cut."""
+        (x0, y0), (x1, y1) = start, end
+        steps = max(1, round(max(self.WIDE * abs(x1 - x0), self.HIGH * abs(y1 - y0))))
+        for step in range(steps + 1):
+            share = step / steps
+            self._set(x0 + share * (x1 - x0), y0 + share * (y1 - y0))
+
+    def signs(self, *, is_plain: bool = False) -> list[tuple[int, int, str]]:
+        """Return row, column and sign of each cell that has a dot; a full stop if plain."""
+        return [
+            (at, column, "." if is_plain else chr(0x2800 + dots))
+            for at, row in enumerate(self._cells)
+            for column, dots in enumerate(row)
+            if dots
+        ]
+
+    def _set(self, x: float, y: float) -> None:
+        across, down = int(self.WIDE * x), int(self.HIGH * y)
+        column, row = across // self.WIDE, down // self.HIGH
+        if 0 <= row < len(self._cells) and 0 <= column < len(self._cells[row]):
+            self._cells[row][column] |= self._BITS[across % self.WIDE][down % self.HIGH]

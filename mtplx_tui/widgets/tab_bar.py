@@ -11,6 +11,7 @@ TABS = (
     ("speculation", "F3", "Speculation"),
     ("models", "F4", "Models"),
     ("thermals", "F5", "Thermals"),
+    ("bench", "F6", "Bench"),
 )
 OPEN = "bold $text-primary on $primary-muted"
 
