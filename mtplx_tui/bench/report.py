@@ -293,11 +293,11 @@ def summary(found: Sequence[Row]) -> str:
     best = max(fixed, key=lambda row: row.against_plain.median, default=None)
     words = []
     if best is not None and best.against_plain.low > 1:
-        words.append(f"depth {best.depth} is fastest: {best.against_plain} x plain decoding")
+        words.append(f"depth {best.depth} is fastest: {best.against_plain} x plain")
     elif best is not None:
-        words.append("no fixed depth is faster than plain decoding beyond noise")
+        words.append("no fixed depth is faster than plain beyond noise")
     if auto is not None:
-        words.append(f"auto: {auto.against_plain} x")
+        words.append(f"auto {auto.against_plain} x")
     return "; ".join(words) or "plain decoding alone"
 
 

@@ -5,6 +5,7 @@ The app's runner does the work; this chooses what is measured and shows it. Hidd
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,11 +54,12 @@ TOKEN_CHOICES = (200, 100, 50)
 HINT_IDLE = (("enter", "measures"), ("←→", "kind"), ("o", "earlier results"), ("c", "compare"))
 HINT_ACTIVE = (("esc", "stops"), ("←→", "kind"))
 NOTHING = """\
-How much faster does this model get by drafting, here and now?
+How much faster does drafting make this model, here and now?
 
-Enter asks the same questions at several depths side by side, one cycle in turn,
-so whatever slows the machine slows all alike. Figures are medians over prompts
-with their 95 % intervals; plain decoding (depth 0) is always among them."""
+Enter asks the same questions at several depths side by side, one cycle
+in turn, so whatever slows the machine slows all alike. Figures are
+medians over prompts with their 95 % intervals. Plain decoding, which
+is depth 0, is always among them."""
 
 
 class BenchScreen(Screen[None]):
@@ -370,4 +372,5 @@ def estimate(plan: Plan, view: EngineView, answers: Sequence[Answer]) -> str:
     if not speeds or speeds[-1] <= 0:
         return ""
     asked = len(plan.kinds) * plan.prompts * len(plan.depths)
-    return f"about {duration(asked * plan.max_tokens / speeds[-1])} at most"
+    seconds = asked * plan.max_tokens / speeds[-1]
+    return f"at most {math.ceil(seconds / 60)} min" if seconds > 60 else "under a minute"

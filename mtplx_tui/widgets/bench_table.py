@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual.content import Content
 
@@ -29,6 +29,8 @@ class _Column:
     title: str
     width: int
     cell: Callable[[Row, Marks], str]
+    rank: int
+    """Columns of a higher rank are left out first."""
     style: str = ""
 
 
@@ -46,44 +48,62 @@ def _host_ms(row: Row) -> float:
     return row.ms_per_cycle - row.draft_ms - row.verify_ms - row.accept_ms
 
 
+_ACCEPTED = _Column("accepted %", 18, _accepted, 6)
+"""From depth 1 on; as many depths as fit."""
 _COLUMNS = (
-    _Column("x plain", 9, lambda row, _: f"{row.against_plain.median:.2f}", "bold"),
-    _Column("95 %", 13, lambda row, marks: _spread(row.against_plain, row, marks), "dim"),
-    _Column("tokens/s", 10, lambda row, _: f"{row.tokens_per_s.median:.1f}"),
-    _Column("95 %", 15, lambda row, marks: _spread(row.tokens_per_s, row, marks), "dim"),
-    _Column("tokens/cycle", 14, lambda row, _: f"{row.tokens_per_cycle:.2f}"),
-    _Column("ms/cycle", 10, lambda row, _: f"{row.ms_per_cycle:.1f}"),
-    _Column("draft", 7, lambda row, _: f"{row.draft_ms:.1f}", "$cycle-draft"),
-    _Column("verify", 8, lambda row, _: f"{row.verify_ms:.1f}", "$cycle-verify"),
-    _Column("accept", 8, lambda row, _: f"{row.accept_ms:.1f}", "$cycle-accept"),
-    _Column("host", 6, lambda row, _: f"{_host_ms(row):.1f}", "$cycle-host"),
-    _Column("accepted at 1, 2, .. %", 26, _accepted),
+    _Column("x plain", 9, lambda row, _: f"{row.against_plain.median:.2f}", 1, "bold"),
+    _Column("95 %", 13, lambda row, marks: _spread(row.against_plain, row, marks), 2, "dim"),
+    _Column("tokens/s", 10, lambda row, _: f"{row.tokens_per_s.median:.1f}", 3),
+    _Column("95 %", 15, lambda row, marks: _spread(row.tokens_per_s, row, marks), 11, "dim"),
+    _Column("tok/cycle", 11, lambda row, _: f"{row.tokens_per_cycle:.2f}", 4),
+    _Column("ms/cycle", 10, lambda row, _: f"{row.ms_per_cycle:.1f}", 5),
+    _ACCEPTED,
+    _Column("draft", 7, lambda row, _: f"{row.draft_ms:.1f}", 7, "$cycle-draft"),
+    _Column("verify", 8, lambda row, _: f"{row.verify_ms:.1f}", 8, "$cycle-verify"),
+    _Column("accept", 8, lambda row, _: f"{row.accept_ms:.1f}", 9, "$cycle-accept"),
+    _Column("host", 6, lambda row, _: f"{_host_ms(row):.1f}", 10, "$cycle-host"),
 )
-"""Beside the depth, the most important first; cells of each."""
+"""Beside the depth; cells of each."""
 DEPTH_CELLS = 7
+MOST_MORE = 8
+"""Cells that acceptance takes beyond its own, where there is room."""
 
 
 def table_page(rows: Sequence[Row], width: int, marks: Marks) -> Content:
     """Return a heading and a row a depth."""
-    columns: list[_Column] = []
-    room = width - DEPTH_CELLS
-    for column in _COLUMNS:
-        if room < column.width:
-            break
-        room -= column.width
-        columns.append(column)
+    columns = _fitting(width)
     titles = "".join(column.title.rjust(column.width) for column in columns)
     lines = [Content.styled("depth".ljust(DEPTH_CELLS) + titles, "dim")]
     lines += [_line(row, columns, marks) for row in rows]
     return Content("\n").join(lines)
 
 
+def _fitting(width: int) -> list[_Column]:
+    """Return the columns that there is room for, in their order."""
+    chosen: list[_Column] = []
+    room = width - DEPTH_CELLS
+    for column in sorted(_COLUMNS, key=lambda column: column.rank):
+        if room < column.width:
+            break
+        room -= column.width
+        chosen.append(column)
+    wider = replace(_ACCEPTED, width=_ACCEPTED.width + min(room, MOST_MORE))
+    return [wider if column is _ACCEPTED else column for column in _COLUMNS if column in chosen]
+
+
 def _line(row: Row, columns: Sequence[_Column], marks: Marks) -> Content:
     cells = [
-        (column.cell(row, marks)[: column.width - 1].rjust(column.width), column.style)
+        (_cut(column.cell(row, marks), column.width - 1).rjust(column.width), column.style)
         for column in columns
     ]
     return Content.assemble(_depth(row.depth), *cells)
+
+
+def _cut(text: str, width: int) -> str:
+    """Return as many whole words of a text as fit."""
+    while len(text) > width:
+        text = text.rpartition(" ")[0]
+    return text
 
 
 def _depth(depth: int | None) -> tuple[str, str]:

@@ -38,7 +38,8 @@ def cycle(command: Generate, number: int, speed: float = 1.0) -> CycleDone:
     """Return a cycle; an automatic depth drafts two."""
     depth = 2 if command.depth is None else command.depth
     emitted = TOKENS[depth] if number % 2 else 1
-    total = STEP_S * COSTS[depth] * (1 + (command.seed % 3) / 20) / speed
+    uneven = 1 + (command.seed % 3) / 20 + (command.seed * 7 + depth * depth) % 5 / 40
+    total = STEP_S * COSTS[depth] * uneven / speed
     return CycleDone(
         request=command.request,
         cycle=number,
@@ -50,7 +51,7 @@ def cycle(command: Generate, number: int, speed: float = 1.0) -> CycleDone:
         emitted_pieces=("x",) * emitted,
         ended=Ended.RESIDUAL if depth else Ended.PLAIN,
         runs=(),
-        draft_s=0.05 * total * depth,
+        draft_s=0.03 * total * depth,
         verify_s=0.7 * total,
         accept_s=0.05 * total,
         total_s=total,

@@ -46,7 +46,7 @@ class BenchTalk(Talk):
         self.app.feed(list(in_turn(self.asked, cycles)))
         await self.seen()
 
-    async def answers(self, prompts: int, speed: float = 1.0) -> None:
+    async def measures(self, prompts: int, speed: float = 1.0) -> None:
         """Answer whole prompts."""
         for _ in range(prompts):
             self.app.feed(list(answered(self.asked, speed=speed)))
@@ -77,5 +77,3 @@ def keep_earlier(folder: Path, factor: float = 1.0) -> Path:
             for event in answered([command], speed=speed):
                 sweep.take(event)
     return results.keep(folder, sweep.answers, {"model": "demo"}, MORNING)
-
-

@@ -14,6 +14,7 @@ from mtplx_tui.screens.bench import depth_words, estimate
 from mtplx_tui.theming import ASCII, UNICODE
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
+from tests.bench.test_report import answer
 from tests.tui.bench_talk import BenchTalk, keep_earlier
 
 SIZE = (120, 40)
@@ -40,7 +41,7 @@ async def test_table_and_curve_grow_with_each_cycle(talk: BenchTalk) -> None:
         assert "auto" in talk.text("#bench-table")
         early = talk.text("#bench-curve")
         assert "auto" in early
-        await talk.answers(3)
+        await talk.measures(3)
         assert "chat, 3 prompts" in talk.text("#bench-heading")
         assert talk.text("#bench-curve") != early
 
@@ -48,10 +49,10 @@ async def test_table_and_curve_grow_with_each_cycle(talk: BenchTalk) -> None:
 async def test_through_it_says_what_is_fastest_and_keeps_the_result(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", "p", "p", "enter")
-        await talk.answers(2)
+        await talk.measures(2)
         state = talk.text("#bench-state")
         assert "2 of 2 prompts" in state
-        assert "depth 3 is fastest: 1.33" in state
+        assert "depth 3 is fastest: 1.29 (1.21-1.36)" in state
         (path,) = results.kept(talk.app.places.bench)
         assert len(report.read(path).answers) == 12
 
@@ -72,7 +73,7 @@ async def test_a_running_answer_goes_first(talk: BenchTalk) -> None:
 async def test_escape_stops_at_once_and_whole_prompts_stay(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
-        await talk.answers(1)
+        await talk.measures(1)
         await talk.runs(3)
         await talk.press("escape")
         cancelled = {c.request for c in talk.app.sent if isinstance(c, Cancel)}
@@ -84,11 +85,12 @@ async def test_escape_stops_at_once_and_whole_prompts_stay(talk: BenchTalk) -> N
 async def test_a_dying_engine_is_told_and_what_was_measured_stays(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
-        await talk.answers(2)
+        await talk.measures(2)
         await talk.dies()
         await talk.seen()
         assert "the engine was ended by signal 9 · 2 of 8 prompts" in talk.text("#bench-state")
-        assert "1.33" in talk.text("#bench-table")
+        assert "tok/cycle" in talk.text("#bench-table")
+        assert "chat, 2 prompts" in talk.text("#bench-heading")
         await talk.press("enter")
         assert "the engine has stopped: ctrl+r starts it again" in talk.notices()
 
@@ -97,7 +99,7 @@ async def test_it_goes_on_in_another_tab_which_hears_nothing_of_it(talk: BenchTa
     async with talk.at(*SIZE):
         await talk.press("f6", "enter", "f3")
         view = talk.app.view
-        await talk.answers(2)
+        await talk.measures(2)
         assert talk.app.view is view
         assert talk.app.bench.sweep is not None
         assert talk.app.bench.sweep.done == 2
@@ -127,7 +129,7 @@ async def test_keys_choose_what_is_measured(talk: BenchTalk) -> None:
 async def test_kinds_are_shown_one_at_a_time(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", *["k"] * 5, "p", "p", "enter")
-        await talk.answers(10)
+        await talk.measures(10)
         assert "5/5" in talk.text("#bench-heading")
         await talk.press("right")
         assert "1/5" in talk.text("#bench-heading")
@@ -149,7 +151,7 @@ async def test_two_results_are_compared(talk: BenchTalk, factor: float, verdict:
     keep_earlier(talk.app.places.bench, factor)
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
-        await talk.answers(8)
+        await talk.measures(8)
         await talk.press("c", "enter")
         lines = talk.text("#bench-changes").splitlines()
         assert all(line.endswith(verdict) for line in lines[2:])
@@ -179,7 +181,7 @@ async def test_without_an_earlier_result_it_says_so(talk: BenchTalk) -> None:
 async def test_leaving_the_app_keeps_what_was_measured(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
-        await talk.answers(1)
+        await talk.measures(1)
     assert talk.app.bench.stage is Stage.STOPPED
     assert len(results.kept(talk.app.places.bench)) == 1
 
@@ -195,14 +197,18 @@ async def test_without_unicode_it_is_drawn_in_plain_signs(talk: BenchTalk) -> No
     talk.app.terminal = type(talk.app.terminal)("xterm", False, True, 16, False, False)
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
-        await talk.answers(2)
+        await talk.measures(2)
         assert talk.text("#bench-curve").isascii()
         assert talk.text("#bench-table").isascii()
         assert talk.screen.query_one(BenchCurve).display
 
 
-def test_an_estimate_needs_a_speed() -> None:
+def test_an_estimate_is_what_all_answers_take_at_plain_speed() -> None:
     assert estimate(Plan(), EngineView(), []) == ""
+    plain, deep = answer(0, 0, 2.0), answer(0, 3, 1.0)
+    assert (plain.tokens_per_s, deep.tokens_per_s) == (50, 100)
+    assert estimate(Plan(prompts=8, max_tokens=200), EngineView(), [plain, deep]) == "at most 4 min"
+    assert estimate(Plan(prompts=1, max_tokens=50), EngineView(), [plain]) == "under a minute"
 
 
 def test_depths_are_told_as_ranges() -> None:
