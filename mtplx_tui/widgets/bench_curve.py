@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from mtplx_tui.bench.report import Row, depth_name
 from mtplx_tui.theming import UNICODE, Marks
-from mtplx_tui.widgets.bench_table import LEAST_ANSWERS, depth_style
+from mtplx_tui.widgets.bench_table import depth_style
 from mtplx_tui.widgets.braille import Dots
 
 __all__ = ["BenchCurve", "curve_page"]
@@ -152,9 +152,8 @@ def _put_point(sheet: Sheet, frame: _Frame, row: Row, marks: Marks) -> None:
     """Draw a depth's figure and its interval."""
     x, color = frame.x(row.depth), depth_style(row.depth)
     figure = row.against_plain
-    if row.answers >= LEAST_ANSWERS:
-        for y in range(int(frame.y(figure.high)), int(frame.y(figure.low)) + 1):
-            sheet[y][x] = (marks.stem, color)
+    for y in range(int(frame.y(figure.high)), int(frame.y(figure.low)) + 1):
+        sheet[y][x] = (marks.stem, color)
     y = int(frame.y(figure.median))
     sheet[y][x] = (marks.state, color)
     text = f" {figure.median:.2f}"

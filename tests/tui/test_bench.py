@@ -14,6 +14,7 @@ from mtplx_tui.screens.bench import depth_words, estimate
 from mtplx_tui.theming import ASCII, UNICODE
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
+from tests.bench.streams import answered, in_turn
 from tests.bench.test_report import answer
 from tests.tui.bench_talk import BenchTalk, keep_earlier
 
@@ -105,6 +106,20 @@ async def test_it_goes_on_in_another_tab_which_hears_nothing_of_it(talk: BenchTa
         assert talk.app.bench.sweep.done == 2
         await talk.press("f6")
         assert "prompt 3 of 8" in talk.text("#bench-state")
+
+
+async def test_in_a_batch_of_both_each_takes_its_own(talk: BenchTalk) -> None:
+    async with talk.at(*SIZE):
+        await talk.press("f6", "enter", "f2")
+        await talk.ask("Why?")
+        chat = talk.generates[-1]
+        both = [*in_turn(talk.asked, 2), *answered([chat])]
+        talk.app.feed(both)
+        await talk.settle()
+        assert [request.request for request in talk.app.view.requests] == [chat.request]
+        assert talk.app.view.requests[0].done is not None
+        assert talk.app.bench.sweep is not None
+        assert len(talk.app.bench.sweep.so_far()) == 6
 
 
 async def test_a_depth_chosen_meanwhile_changes_no_measurement(talk: BenchTalk) -> None:
