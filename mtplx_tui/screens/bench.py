@@ -31,7 +31,7 @@ from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
-from mtplx_tui.widgets.bench_table import change_page, table_page
+from mtplx_tui.widgets.bench_table import BenchTable, change_page
 from mtplx_tui.widgets.heading import Ends, Heading
 from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.status_bar import StatusBar
@@ -105,7 +105,7 @@ class BenchScreen(Screen[None]):
         yield Heading(self._marks, id="bench-heading")
         with Container(id="bench-body"):
             with Vertical(id="bench-tables"):
-                yield Static(id="bench-table", markup=False)
+                yield BenchTable(self._marks, id="bench-table")
                 yield Static(id="bench-changes", markup=False)
             yield BenchCurve(self._marks, id="bench-curve")
         yield Static(id="bench-state", markup=False)
@@ -153,10 +153,7 @@ class BenchScreen(Screen[None]):
         kind = self._kind if self._kind in kinds else kinds[-1]
         found = _rows(answers, kind)
         before = [] if self._before is None else _rows(self._before[1], kind)
-        table = self.query_one("#bench-table", Static)
-        width = self.query_one("#bench-tables").content_size.width
-        self._put("#bench-table", table_page(found, width or self.size.width - 2, self._marks))
-        table.display = True
+        self.query_one(BenchTable).show(found)
         changes = self.query_one("#bench-changes", Static)
         changes.display = self._before is not None
         if self._before is not None:
@@ -211,6 +208,8 @@ class BenchScreen(Screen[None]):
                 )
             case Stage.RUNNING:
                 return self._progress()
+            case _ if self._opened is not None:
+                return self._summary()
             case Stage.FAILED:
                 color = "$text-error"
             case Stage.STOPPED:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from textual.content import Content
+from textual.widgets import Static
 
 from mtplx_tui.bench.report import (
     Change,
@@ -15,9 +16,9 @@ from mtplx_tui.bench.report import (
     change_name,
     depth_name,
 )
-from mtplx_tui.theming import Marks
+from mtplx_tui.theming import UNICODE, Marks
 
-__all__ = ["change_page", "table_page"]
+__all__ = ["BenchTable", "change_page", "depth_style", "table_page"]
 
 LEAST_ANSWERS = 2
 """Of a row, before it has a spread."""
@@ -67,6 +68,31 @@ _COLUMNS = (
 DEPTH_CELLS = 7
 MOST_MORE = 8
 """Cells that acceptance takes beyond its own, where there is room."""
+
+
+class BenchTable(Static):
+    """Fits its columns to its width."""
+
+    DEFAULT_CSS = "BenchTable { height: auto; text-wrap: nowrap; text-overflow: clip; }"
+
+    def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._marks = marks
+        self._rows: tuple[Row, ...] = ()
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Show the rows of one kind."""
+        self._rows = tuple(rows)
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Fit the columns to the width."""
+        self._draw()
+
+    def _draw(self) -> None:
+        page = table_page(self._rows, self.size.width, self._marks)
+        if page != self.content:
+            self.update(page)
 
 
 def table_page(rows: Sequence[Row], width: int, marks: Marks) -> Content:

@@ -161,6 +161,28 @@ async def test_an_earlier_result_is_opened_and_closed(talk: BenchTalk) -> None:
         assert talk.screen.query_one("#bench-nothing").display
 
 
+async def test_an_opened_result_hides_how_the_newest_run_ended(talk: BenchTalk) -> None:
+    keep_earlier(talk.app.places.bench)
+    async with talk.at(*SIZE):
+        await talk.press("f6", "enter")
+        await talk.dies()
+        await talk.seen()
+        assert "signal 9 · 0 of 8 prompts · nothing kept" in talk.text("#bench-state")
+        await talk.press("o", "enter")
+        assert talk.text("#bench-state").startswith("depth 3 is fastest")
+
+
+async def test_another_width_gives_other_columns(talk: BenchTalk) -> None:
+    async with talk.at(200, 60):
+        await talk.press("f6", "enter")
+        await talk.measures(2)
+        assert "verify" in talk.text("#bench-table")
+        await talk.pilot.resize_terminal(80, 24)
+        await talk.seen()
+        assert "verify" not in talk.text("#bench-table")
+        assert "x plain" in talk.text("#bench-table")
+
+
 @pytest.mark.parametrize(("factor", "verdict"), [(1.0, "noise"), (0.8, "faster"), (1.3, "slower")])
 async def test_two_results_are_compared(talk: BenchTalk, factor: float, verdict: str) -> None:
     keep_earlier(talk.app.places.bench, factor)
