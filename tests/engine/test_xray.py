@@ -8,13 +8,23 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.protocol import Candidate, DraftDetail, Mode, Sampling, WindowDetail
+from engine.protocol import (
+    Candidate,
+    CycleDone,
+    DraftDetail,
+    Generate,
+    Mode,
+    Sampling,
+    WindowDetail,
+)
+from engine.request import Request
 from engine.speculation import cycle
 from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
 from engine.speculation.draft import Draft
 from engine.speculation.noise import Purpose, uniform
 from engine.speculation.stream import Stream
 from engine.speculation.xray import CANDIDATES, detail_of
+from engine.wire import decode, encode
 from tests.fakes import tiny
 
 PROMPT = [5, 9, 2, 7, 11]
@@ -217,3 +227,20 @@ def test_nothing_is_told_unless_someone_asks() -> None:
     stream = Stream(trunk.make_cache(), head, SEED)
     read_prompt(trunk, stream, PROMPT[:-1], PROMPT[-1])
     assert run_cycle(trunk, stream, 3, WARM, Mode.TOKEN).numbers is None
+
+
+def test_a_request_tells_it_from_the_next_cycle_on_until_it_is_asked_no_more() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz <>|\n"
+    model = tiny.loaded(tiny.vocabulary_of(letters))
+    request = Request(Generate("r", (), raw="hello", depth=2, max_tokens=60, sampling=WARM), model)
+    told = []
+    for number in range(8):
+        request.set_detail(is_on=3 <= number < 6)
+        cycles = [event for event in request.advance() if isinstance(event, CycleDone)]
+        told += [(each.detail is not None, each) for each in cycles]
+    assert [is_told for is_told, _ in told] == [False] * 2 + [True] * 3 + [False] * 2
+    for _, each in told[2:5]:
+        assert each.detail is not None
+        assert len(each.detail.drafts) == each.depth == 2
+        assert all(top.piece in letters for top in each.detail.next_top)
+        assert decode(encode([each])) == [each]
