@@ -6,7 +6,7 @@ The one place that knows families, as data; `family_table` holds it, and what ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,6 +21,7 @@ __all__ = [
     "head_layers",
     "levels",
     "promises_head",
+    "sublayers",
 ]
 
 Concat = Literal["embedding,hidden", "hidden,embedding", "separate"]
@@ -119,6 +120,13 @@ def head_layers(config: Mapping[str, object]) -> int:
         if isinstance(value, int) and _is_count(value):
             return value
     return 0
+
+
+def sublayers(config: Mapping[str, object]) -> Sequence[object]:
+    """Return the kinds of the sub-layers of a Nemotron-H head: by default attention, then experts."""
+    level = levels(config)[-1]
+    named = level.get("mtp_hybrid_override_pattern") or level.get("mtp_layers_block_type")
+    return named if isinstance(named, (str, list)) else "*E"
 
 
 def promises_head(config: Mapping[str, object]) -> bool:

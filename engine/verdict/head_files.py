@@ -14,7 +14,15 @@ from engine.errors import HeadError
 from engine.verdict.families import Family, has_head_names, head_layers, promises_head
 from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor
 
-__all__ = ["SIDECARS", "HeadFiles", "HeadTensor", "find_head", "head_names", "head_prefixes"]
+__all__ = [
+    "SIDECARS",
+    "HeadFiles",
+    "HeadTensor",
+    "find_head",
+    "head_names",
+    "head_prefixes",
+    "without_prefix",
+]
 
 SIDECARS = (
     "mtp.safetensors",
@@ -115,7 +123,7 @@ def _in_files(
     tensors: dict[str, HeadTensor] = {}
     for path, header in headers.items():
         for tensor in header.tensors:
-            name = _without_prefix(tensor.name, prefixes)
+            name = without_prefix(tensor.name, prefixes)
             if name is not None:
                 tensors[name] = HeadTensor(path, tensor.name, tensor)
     return tensors
@@ -134,7 +142,7 @@ def _in_sidecar(
     prefixes = head_prefixes(family, config)
     tensors: dict[str, HeadTensor] = {}
     for tensor in header.tensors:
-        name = _without_prefix(tensor.name, prefixes) or tensor.name
+        name = without_prefix(tensor.name, prefixes) or tensor.name
         tensors[name] = HeadTensor(path, tensor.name, tensor)
     return path.name, tensors
 
@@ -146,7 +154,8 @@ def head_prefixes(family: Family, config: Mapping[str, object]) -> tuple[str, ..
     return tuple(prefix.replace("{N}", str(layers)) for prefix in known)
 
 
-def _without_prefix(name: str, prefixes: tuple[str, ...]) -> str | None:
+def without_prefix(name: str, prefixes: tuple[str, ...]) -> str | None:
+    """Return a tensor's name within its family; None where it is none of the head's."""
     for prefix in prefixes:
         if name.startswith(prefix):
             return name.removeprefix(prefix)

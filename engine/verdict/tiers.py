@@ -6,13 +6,14 @@ files and no tensor's values; what only values can tell is the engine's to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from engine.verdict.families import HEAD_MARKERS, Family, Parts, levels
+from engine.verdict.coverage import faults
+from engine.verdict.families import HEAD_MARKERS, Family, levels
 from engine.verdict.family_table import family_of
-from engine.verdict.head_files import head_prefixes
+from engine.verdict.head_files import SIDECARS, head_prefixes, without_prefix
 from engine.verdict.headers import SafetensorsTensor
 
 __all__ = ["Evidence", "HeadFacts", "Reason", "Tier", "Verdict", "head_tensors", "judge"]
@@ -103,7 +104,7 @@ def judge(evidence: Evidence, family: Family | None = None) -> Verdict:
             None,
             quantization(config),
         )
-    reasons += [_known(family, model_type), _joined(evidence, found, family)]
+    reasons += [_known(family, model_type), _fitting(evidence, found, family)]
     head = _facts(evidence, found, promised or 1, family)
     if family is None or family.cannot_run:
         tier = Tier.UNSUPPORTED
@@ -127,7 +128,13 @@ def promised_layers(config: Mapping[str, object]) -> int:
 def head_tensors(
     config: Mapping[str, object], names: Mapping[str, str], family: Family | None = None
 ) -> tuple[str, ...]:
-    """Return the names that belong to a head: by prefix, or as a layer behind the trunk's."""
+    """Return the names that belong to a head: by prefix, as a layer behind the trunk's, by file.
+
+    Args:
+        config: of the checkpoint.
+        names: with the file of each.
+        family: of the head.
+    """
     prefixes = HEAD_MARKERS.tensor_prefixes
     if family is not None:
         prefixes = (*prefixes, *head_prefixes(family, config))
@@ -141,7 +148,9 @@ def head_tensors(
     return tuple(
         name
         for name in names
-        if name.startswith(prefixes) or (is_extra_layer and any(mark in name for mark in behind))
+        if name.startswith(prefixes)
+        or names[name] in SIDECARS
+        or (is_extra_layer and any(mark in name for mark in behind))
     )
 
 
@@ -188,17 +197,16 @@ def _known(family: Family | None, model_type: str) -> Reason:
     return Reason(check, ok=True, detail=family.name)
 
 
-def _joined(evidence: Evidence, found: Sequence[str], family: Family | None) -> Reason:
-    """Say whether the head's own parts are there, and take embedding and hidden row in.
+def _fitting(evidence: Evidence, found: Sequence[str], family: Family | None) -> Reason:
+    """Say whether the head fits: in all its tensors where their names are known, else in one."""
+    if family is None or family.parts is None:
+        return _joined(evidence, found, family)
+    return _whole(evidence, found, family)
 
-    Widths are looked at where one matrix takes both, side by side.
-    """
+
+def _joined(evidence: Evidence, found: Sequence[str], family: Family | None) -> Reason:
+    """Say whether a matrix takes embedding and hidden row in, side by side."""
     check = "embedding and hidden are joined"
-    missing = [] if family is None or family.parts is None else _missing(family.parts, found)
-    if missing:
-        is_sure = evidence.is_whole
-        detail = f"{missing[0]} is missing" if is_sure else f"{missing[0]} was not found ahead"
-        return Reason(check, ok=False if is_sure else None, detail=detail)
     if family is not None and family.concat == "separate":
         return Reason(check, ok=True, detail="by a matrix each")
     hidden = max((_count(level.get("hidden_size")) for level in levels(evidence.config)), default=0)
@@ -215,15 +223,25 @@ def _joined(evidence: Evidence, found: Sequence[str], family: Family | None) -> 
     return Reason(check, ok=False, detail=detail)
 
 
-def _missing(parts: Parts, found: Iterable[str]) -> list[str]:
-    """Return the head's own modules that no tensor belongs to."""
-    own = (parts.embedding_norm, parts.hidden_norm, parts.projection, parts.final_norm)
-    names = tuple(found)
-    return [
-        part
-        for part in own
-        if part and "{" not in part and not any(f".{part}." in f".{name}" for name in names)
-    ]
+def _whole(evidence: Evidence, found: Sequence[str], family: Family) -> Reason:
+    """Say whether each tensor of the head is there in the shape that its trunk asks for."""
+    check = "the head is whole"
+    apart = sorted({evidence.places[name] for name in found} & set(SIDECARS))
+    if len(apart) > 1:
+        detail = f"its head is there more than once: {', '.join(apart)}"
+        return Reason(check, ok=False, detail=detail)
+    prefixes = head_prefixes(family, evidence.config)
+    mine = [name for name in found if not apart or evidence.places[name] == apart[0]]
+    head = {without_prefix(name, prefixes) or name: evidence.tensors.get(name) for name in mine}
+    rest = evidence.places.keys() - set(found)
+    trunk = {name: evidence.tensors.get(name) for name in rest}
+    wrong, is_sure = faults(family, evidence.config, head, trunk)
+    if wrong and evidence.is_whole:
+        more = f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""
+        return Reason(check, ok=False, detail=", ".join(wrong[:2]) + more)
+    if wrong or not is_sure:
+        return Reason(check, ok=None, detail="not everything could be compared with the trunk")
+    return Reason(check, ok=True, detail=f"{len(head)} tensors, each as the trunk asks for")
 
 
 def _bits(config: Mapping[str, object]) -> int:

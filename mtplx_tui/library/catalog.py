@@ -80,8 +80,20 @@ def judge_folder(name: str, folder: Path) -> Report:
     Raises:
         ModelFileError: a file is missing, malformed, or links to somewhere else.
     """
-    check_folder(folder)
-    return _report(name, FolderSource(folder))
+    facts = check_folder(folder)
+    report = _report(name, FolderSource(folder))
+    is_refused = facts.head is None and family_of(facts.config) is not None
+    if report.verdict.tier is not Tier.COMPATIBLE or not is_refused:
+        return report
+    return replace(report, verdict=_refused(report.verdict, facts.head_note))
+
+
+def _refused(verdict: Verdict, why: str) -> Verdict:
+    """Return the verdict on a head that the engine would not even look for."""
+    reason = Reason("the engine takes it", ok=False, detail=why)
+    summary = f"its MTP head can't be used: {why}"
+    reasons = (*verdict.reasons, reason)
+    return replace(verdict, tier=Tier.NO_MTP, summary=summary, reasons=reasons)
 
 
 def judge_demo(file: Path) -> Report:

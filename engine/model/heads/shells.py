@@ -16,7 +16,7 @@ from mlx_lm.utils import _get_classes
 
 from engine.errors import HeadError
 from engine.model.trunk import body_of
-from engine.verdict.families import Family
+from engine.verdict.families import Family, sublayers
 
 __all__ = ["build_shell"]
 
@@ -56,8 +56,7 @@ def build_shell(family: Family, config: Mapping[str, object], tensors: Tensors) 
 
 
 def _nemotron_h(level: Config, _: Tensors) -> dict[str, Any]:
-    """Its head has layers of its own pattern: by default attention, then experts."""
-    pattern = level.get("mtp_hybrid_override_pattern") or level.get("mtp_layers_block_type") or "*E"
+    pattern = sublayers(level)
     key = "hybrid_override_pattern" if isinstance(pattern, str) else "layers_block_type"
     nothing: dict[str, Any] = {"hybrid_override_pattern": None, "layer_types": None}
     return {**nothing, key: pattern, "num_hidden_layers": len(pattern)}
