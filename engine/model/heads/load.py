@@ -7,6 +7,7 @@ its layout, so a head is read as the trunk is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from engine.verdict.head_files import HeadFiles
 __all__ = ["load_head"]
 
 _LAYERS = "layers"
+_EXPERT = re.compile(r"(.*\.)experts\.(\d+)\.(.+)")
 
 
 def load_head(
@@ -175,9 +177,27 @@ def _layer_weights(
     except Exception as error:  # mlx-lm's model classes raise whatever their code runs into
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise HeadError(f"its head's layers are in a layout not known here: {reason}") from error
-    kept = {name.removeprefix(path): value for name, value in found.items()}
+    kept = {name.removeprefix(path): value for name, value in _stacked(found).items()}
     kept |= {layers.name(name): value for name, value in gains.items()}
     return {f"body.{name}": value for name, value in kept.items()}
+
+
+def _stacked(weights: Mapping[str, mx.array]) -> dict[str, mx.array]:
+    """Stack experts that mlx-lm left one by one, as it has them in its layers."""
+    experts: dict[str, dict[int, mx.array]] = {}
+    rest = {}
+    for name, value in weights.items():
+        match = _EXPERT.fullmatch(name)
+        if match:
+            experts.setdefault(f"{match[1]}switch_mlp.{match[3]}", {})[int(match[2])] = value
+        else:
+            rest[name] = value
+    stacks = {name: [each[index] for index in sorted(each)] for name, each in experts.items()}
+    return rest | {
+        name: mx.stack(each)
+        for name, each in stacks.items()
+        if len({one.shape for one in each}) == 1
+    }
 
 
 def _path(shell: nn.Module, body: nn.Module) -> str:
