@@ -19,6 +19,7 @@ examples:
   mtplx-tui bench --help          depths measured against plain decoding
   mtplx-tui tune --help           where an automatic depth starts, measured
   mtplx-tui inspect owner/name    does it draft, does it fit: before any download
+  mtplx-tui graft --help          the head of the original release for a converted trunk
   mtplx-tui pull owner/name       download it; models and remove manage what is here
   mtplx-tui certify --help        does drafting change what a model says, here?
   mtplx-tui fans --help           temperatures, and fans held while something runs
@@ -79,6 +80,8 @@ def _command(words: list[str]) -> int:  # noqa: C901 - one case a command
             from mtplx_tui.pull import main as command
         case ["inspect"]:
             from mtplx_tui.inspecting import main as command
+        case ["graft"]:
+            from mtplx_tui.grafting import main as command
         case ["models"]:
             from mtplx_tui.listing import main_models as command
         case ["remove"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import time
@@ -17,6 +18,7 @@ from mlx_lm.utils import _get_classes, get_total_parameters, load_model
 
 from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
+from engine.model.contracts import settled_contract
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
@@ -25,9 +27,10 @@ from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.verdict.checkpoint import CheckpointFacts, check_folder
+from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
 
-__all__ = ["LoadedModel", "Progress", "load"]
+__all__ = ["LoadedModel", "Progress", "build_trunk", "load"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -56,7 +59,11 @@ def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> Loade
     """
     begin = time.perf_counter()
     is_file = path.suffix == ".gguf"
-    loaded = _load_demo(path, cache_folder, progress) if is_file else _load_folder(path, progress)
+    loaded = (
+        _load_demo(path, cache_folder, progress)
+        if is_file
+        else _load_folder(path, cache_folder, progress)
+    )
     gc.freeze()
     return _finished(loaded, name, path, time.perf_counter() - begin)
 
@@ -117,22 +124,25 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     return _Parts(gguf.model, trunk, head, DEMO.name, note, gguf.tokenizer, config, Sampling())
 
 
-def _load_folder(path: Path, progress: Progress) -> _Parts:
+def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     progress("checking files", 0, 0)
     facts = check_folder(path)
     tokenizer = tokenizers.from_folder(path, facts.config)
     progress("building the model", 0, 0)
-    model = _built(path, facts)
+    model = build_trunk(path, facts)
     _read_weights(model, facts.weights_bytes, progress)
     trunk = Trunk(model)
-    head, note = _head(facts, trunk, progress)
+    settle = functools.partial(settled_contract, facts, trunk, tokenizer, cache_folder)
+    head, note = _head(facts, trunk, settle, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
     return _Parts(model, trunk, head, family, note, tokenizer, config, sampling)
 
 
-def _head(facts: CheckpointFacts, trunk: Trunk, progress: Progress) -> tuple[Head | None, str]:
+def _head(
+    facts: CheckpointFacts, trunk: Trunk, settle: Callable[[], Contract], progress: Progress
+) -> tuple[Head | None, str]:
     """Return the checkpoint's own head, or why there is none that can draft."""
     if facts.head is None:
         return None, facts.head_note
@@ -140,18 +150,23 @@ def _head(facts: CheckpointFacts, trunk: Trunk, progress: Progress) -> tuple[Hea
     try:
         if not trunk.can_roll_back:
             raise HeadError("its trunk keeps a state that can't be rolled back here")
-        head = load_head(facts.head, facts.config, facts.contract, trunk)
+        contract = settle()
+        head = load_head(facts.head, facts.config, contract, trunk)
         _read_weights(
             head, sum(t.header.end - t.header.begin for t in facts.head.tensors.values()), progress
         )
-        trunk.tap(facts.contract.hidden or facts.head.family.hidden)
+        trunk.tap(contract.hidden or facts.head.family.hidden)
     except HeadError as error:
         return None, error.message
     return head, ""
 
 
-def _built(path: Path, facts: CheckpointFacts) -> nn.Module:
-    """Let mlx-lm build the model; its weights stay on the disk until they are read."""
+def build_trunk(path: Path, facts: CheckpointFacts) -> nn.Module:
+    """Let mlx-lm build the model; its weights stay on the disk until they are read.
+
+    Raises:
+        ModelError: it can't.
+    """
     try:
         model, _ = load_model(path, lazy=True, get_model_classes=_without(facts.head_names))
     except Exception as error:  # mlx-lm's model classes raise whatever their code runs into

@@ -17,10 +17,14 @@ import mlx.core as mx
 
 from engine.errors import HeadError
 
-__all__ = ["as_multiplied", "is_gain"]
+__all__ = ["NormDoubt", "as_multiplied", "is_gain"]
 
 _MIN_SIZE = 64
 """Gains shorter than this tell nothing."""
+
+
+class NormDoubt(HeadError):
+    """The gains' values leave open how they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def as_multiplied(
         final_is_raw: whether the final norm is an offset; None where it goes with the others.
 
     Raises:
-        HeadError: the values leave a doubt, or what is declared is no encoding.
+        NormDoubt: the values leave a doubt.
+        HeadError: what is declared is no encoding.
     """
     if declared is not None:
         if declared not in ("plain", "one_plus"):
@@ -82,7 +87,7 @@ def _agreed(gains: Mapping[str, mx.array], *groups: _Group) -> bool:
     """Return whether all groups say that their gains are offsets from one."""
     votes = [_vote(gains, group) for group in groups]
     if len({*votes}) > 1:
-        raise HeadError("some of its norms are shifted and some are not", _REMEDY)
+        raise NormDoubt("some of its norms are shifted and some are not", _REMEDY)
     return votes[0]
 
 
@@ -99,4 +104,4 @@ def _vote(gains: Mapping[str, mx.array], group: _Group) -> bool:
         return False
     shown = "too short to tell" if mean is None else f"{mean:.3g} on average"
     kind = group.endings[0].removesuffix(".weight")
-    raise HeadError(f"how its norms are stored can't be told: {kind} is {shown}", _REMEDY)
+    raise NormDoubt(f"how its norms are stored can't be told: {kind} is {shown}", _REMEDY)

@@ -78,6 +78,16 @@ class Trunk:
         self._tap = NormTap(norm.norm if isinstance(norm, NormTap) else norm, side)
         body[name] = self._tap
 
+    def normed(self, hidden: mx.array) -> mx.array:
+        """Return hidden rows behind the final norm; [1, n, hidden] to the same.
+
+        Raises:
+            HeadError: the trunk isn't tapped.
+        """
+        if self._tap is None:
+            raise HeadError("the trunk's last norm is not tapped")
+        return self._tap.norm(hidden)
+
     def make_cache(self) -> Cache:
         """Return empty caches for one request."""
         return trunk_cache(self.model, self._taps)

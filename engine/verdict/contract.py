@@ -14,7 +14,10 @@ from typing import Any, Literal
 from engine.errors import HeadError
 from engine.verdict.families import Concat, Family, Side
 
-__all__ = ["CONTRACT_FILE", "Contract", "read_contract"]
+__all__ = ["CONTRACT_FILE", "Contract", "NormEncoding", "read_contract"]
+
+NormEncoding = Literal["plain", "one_plus"]
+"""How gains are stored: as they multiply, or as an offset from one."""
 
 CONTRACT_FILE = "mtp_contract.json"
 _CHOICES = {
@@ -33,8 +36,7 @@ class Contract:
     concat: Concat | None = None
     hidden: Side | None = None
     recycle: Side | None = None
-    norm_encoding: Literal["plain", "one_plus"] | None = None
-    """How gains are stored: as they multiply, or as an offset from one."""
+    norm_encoding: NormEncoding | None = None
 
     def applied_to(self, family: Family) -> Family:
         """Return the family with what is declared in place of its own."""

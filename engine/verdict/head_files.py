@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.errors import HeadError
 from engine.verdict.families import Family, has_head_names, head_layers, promises_head
-from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor
+from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor, check_safetensors
 
 __all__ = [
     "SIDECARS",
@@ -44,6 +44,17 @@ class HeadTensor:
     name: str
     """In the file."""
     header: SafetensorsTensor
+
+    def read(self) -> bytes:
+        """Return its values as they lie in the file.
+
+        Raises:
+            OSError: the file can't be read.
+        """
+        start = check_safetensors(self.path).data_start
+        with self.path.open("rb") as file:
+            file.seek(start + self.header.begin)
+            return file.read(self.header.end - self.header.begin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,15 @@ class PairHead(nn.Module):
             body.ssm_idx = len(self.make_cache().layers)
             self._spare = [cast("LayerCache", ArraysCache(size=1))]
         self.final_norm_name = norm
-        self._is_embedding_first = family.concat == "embedding,hidden"
-        self._recycle = family.recycle
+        self.follow(family)
         self._blanks_first = family.blanks_first
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
         self.draft_head = full_head(trunk)
+
+    def follow(self, family: Family) -> None:
+        """Take the order of the inputs and the recycled row from a contract."""
+        self._is_embedding_first = family.concat == "embedding,hidden"
+        self._recycle = family.recycle
 
     @property
     def final_norm(self) -> NormTap:

@@ -1,0 +1,259 @@
+"""The contract probe: it finds each disguise of a trained head, refuses a random one, asks once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from engine.errors import HeadError
+from engine.model import probe
+from engine.model.arrays import read_arrays
+from engine.model.contracts import settled_contract
+from engine.model.draft_head import DraftHead, trimmed_head
+from engine.model.gguf import load_gguf
+from engine.model.heads.load import load_head
+from engine.model.heads.pair import PairHead
+from engine.model.load import LoadedModel, load
+from engine.model.tokenizer import from_folder
+from engine.model.trunk import Trunk
+from engine.verdict.checkpoint import DEMO_HEAD, check_folder
+from engine.verdict.contract import Contract, NormEncoding
+from engine.verdict.families import Family
+from engine.verdict.family_parts import QWEN_PARTS
+from engine.verdict.family_table import DEMO
+from engine.verdict.head_files import find_head
+from engine.verdict.headers import check_safetensors
+from mtplx_tui.library.disk import resolve
+from tests.fakes import checkpoints
+from tests.fakes.checkpoints import Weights
+
+FEW = 48
+"""Tokens that are enough for tiny models, about which there is nothing to find out."""
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "POSITIONS", FEW)
+
+
+def opened(folder: Path, cache: Path) -> LoadedModel:
+    return load(folder.name, folder, cache, lambda *_: None)
+
+
+def contracts(cache: Path) -> list[Path]:
+    return sorted((cache / "contracts").glob("*.json"))
+
+
+def test_a_random_head_of_a_disputed_family_is_refused_once(tmp_path: Path) -> None:
+    folder = checkpoints.write(tmp_path / "m", "glm4_moe", contract={})
+    model = opened(folder, tmp_path / "cache")
+    assert model.head is None
+    assert "of the trunk's choices at best" in model.info.head_note
+    (place,) = contracts(tmp_path / "cache")
+    place.write_text(json.dumps({"refused": "as it was before"}), "utf-8")
+    assert opened(folder, tmp_path / "cache").info.head_note == "as it was before"
+
+
+def test_what_was_found_is_read_again_and_followed(tmp_path: Path) -> None:
+    folder = checkpoints.write(tmp_path / "m", "glm4_moe", contract={})
+    cache = tmp_path / "cache"
+    opened(folder, cache)
+    (place,) = contracts(cache)
+    found = {"concat": "hidden,embedding", "hidden": "pre", "recycle": "pre", "norm_encoding": None}
+    place.write_text(json.dumps(found), "utf-8")
+    model = opened(folder, cache)
+    assert model.head is not None
+    facts = check_folder(folder)
+    settled = settled_contract(facts, model.trunk, from_folder(folder, facts.config), cache)
+    assert settled == Contract("hidden,embedding", "pre", "pre")
+    tokens = mx.array([1, 2, 3])
+    output = model.trunk.forward(tokens, model.trunk.make_cache())
+    assert output.hidden is not None
+    seen = model.trunk.unembed(output.hidden)[0]
+    assert not mx.array_equal(seen, output.logits)
+
+
+def test_a_head_with_other_values_is_asked_anew(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    for name, factor in (("one", 1.0), ("other", 1.5)):
+        folder = checkpoints.write(
+            tmp_path / name, "glm4_moe", contract={},
+            edit=lambda weights, by=factor: {
+                k: v * by if k.endswith("eh_proj.weight") else v for k, v in weights.items()
+            },
+        )  # fmt: skip
+        opened(folder, cache)
+    assert len(contracts(cache)) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"hidden": "sideways"}', '{"depth": 1}'])
+def test_a_kept_contract_that_cant_be_read_is_found_anew(tmp_path: Path, content: str) -> None:
+    folder = checkpoints.write(tmp_path / "m", "glm4_moe", contract={})
+    cache = tmp_path / "cache"
+    opened(folder, cache)
+    (place,) = contracts(cache)
+    before = place.read_text("utf-8")
+    place.write_text(content, "utf-8")
+    opened(folder, cache)
+    assert place.read_text("utf-8") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "contract"), [("glm4_moe", {"norm_encoding": "plain"}), ("mimo", {})]
+)
+def test_what_is_declared_or_not_disputed_is_not_probed(
+    tmp_path: Path, name: str, contract: dict[str, str]
+) -> None:
+    folder = checkpoints.write(tmp_path / "m", name, contract=contract)
+    assert opened(folder, tmp_path / "cache").head is not None
+    assert contracts(tmp_path / "cache") == []
+
+
+def test_norms_that_leave_a_doubt_are_probed(tmp_path: Path) -> None:
+    folder = checkpoints.write(tmp_path / "m", "qwen3_5", contract={})
+    model = opened(folder, tmp_path / "cache")
+    assert "of the trunk's choices at best" in model.info.head_note
+    assert len(contracts(tmp_path / "cache")) == 1
+
+
+PROSE = """\
+The history of the bicycle began in the nineteenth century. The first bicycles were made of wood \
+and iron, and they were heavy and hard to ride. In the middle of the century, the first pedals \
+were added to the front wheel, which made it possible to ride without touching the ground with \
+the feet. The front wheel became larger and larger, because a larger wheel could go further with \
+each turn of the pedals. These bicycles were fast, but they were also dangerous, because the rider \
+sat high above the ground. In the end, the safety bicycle was invented, which had two wheels of \
+the same size and a chain that connected the pedals to the rear wheel. It was the first bicycle \
+that could be used by everyone. The invention of the rubber tire made it even more comfortable to \
+ride. Today, the bicycle is one of the most popular means of transport in the world. It is cheap, \
+it is good for the environment, and it is good for your health. There are many different types of \
+bicycles, such as mountain bikes, road bikes, and electric bikes.
+"""
+LLAMA = replace(
+    DEMO, name="llama", model_types=("llama",), parts=QWEN_PARTS, shell={"num_hidden_layers": 1}
+)
+"""The demo's head as one of a family of its own, to be read by the loader of all families."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo's trunk, and what it makes of a text."""
+
+    trunk: Trunk
+    config: dict[str, object]
+    tokens: list[int]
+    text: probe._Text
+    draft_head: DraftHead
+    """The demo's own: of frequent tokens alone, which is much quicker."""
+
+
+@pytest.fixture(scope="module")
+def demo(engine_cache: Path) -> Demo:
+    gguf = load_gguf(Path(resolve("demo").path), engine_cache, lambda *_: None)
+    config: dict[str, object] = {
+        key: value for key, value in vars(gguf.args).items() if key != "layer_types"
+    }
+    tokens = gguf.tokenizer.encode(PROSE, is_rendered=True)
+    trunk = Trunk(gguf.model)
+    text = probe._read(trunk, tokens)
+    words = DEMO_HEAD.with_name("frequent_tokens.txt").read_text("utf-8").split()
+    draft_head = trimmed_head(trunk, [int(word) for word in words])
+    return Demo(trunk, {**config, "model_type": "llama"}, tokens, text, draft_head)
+
+
+@pytest.fixture
+def asked(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Contract, float]]:
+    """Probe the demo's head after a change to its weights, and to what is believed of it.
+
+    What the trunk makes of the text is the same for all of them, and read once.
+    """
+    monkeypatch.setattr(probe, "_read", lambda *_: demo.text)
+
+    def ask(
+        family: Family,
+        disguise: Callable[[Weights], Weights] = lambda weights: weights,
+        encodings: tuple[NormEncoding | None, ...] = (None,),
+    ) -> tuple[Contract, float]:
+        file = tmp_path / "mtp.safetensors"
+        mx.save_safetensors(str(file), disguise(read_arrays(DEMO_HEAD)))
+        files = find_head(family, demo.config, {file: check_safetensors(file)}, {})
+
+        def build(encoding: NormEncoding | None) -> probe.Probed:
+            contract = Contract(norm_encoding=encoding)
+            found = load_head(files, demo.config, contract, demo.trunk)
+            assert isinstance(found, PairHead)
+            found.draft_head = demo.draft_head
+            return found
+
+        return probe.probe(family, demo.trunk, build, encodings, demo.tokens)
+
+    return ask
+
+
+def swapped(weights: Weights) -> Weights:
+    first, second = mx.split(weights["mtp.fc.weight"], 2, axis=1)
+    return {**weights, "mtp.fc.weight": mx.concatenate([second, first], axis=1)}
+
+
+def lowered(weights: Weights) -> Weights:
+    return {k: v - 1 if v.ndim == 1 else v for k, v in weights.items()}
+
+
+def random(weights: Weights) -> Weights:
+    keys = iter(mx.random.split(mx.random.key(5), len(weights)))
+    return {
+        k: 0.05 * mx.random.normal(v.shape, key=next(keys)) if v.ndim > 1 else v
+        for k, v in weights.items()
+    }
+
+
+@pytest.mark.slow
+class TestDisguises:
+    def test_a_head_as_its_family_has_it_keeps_its_contract(
+        self, asked: Callable[..., tuple[Contract, float]]
+    ) -> None:
+        contract, share = asked(LLAMA)
+        assert contract == Contract("embedding,hidden", "pre", "pre")
+        assert 0.3 < share < 0.8
+
+    def test_trap_5_halves_of_fc_swapped_are_found(
+        self, asked: Callable[..., tuple[Contract, float]]
+    ) -> None:
+        contract, _ = asked(LLAMA, swapped)
+        assert contract == Contract("hidden,embedding", "pre", "pre")
+
+    def test_trap_4_post_norm_for_pre_norm_is_found(
+        self, asked: Callable[..., tuple[Contract, float]]
+    ) -> None:
+        contract, _ = asked(replace(LLAMA, hidden="post"))
+        assert (contract.concat, contract.hidden) == ("embedding,hidden", "pre")
+
+    @pytest.mark.parametrize(("disguise", "encoding"), [(lowered, "one_plus"), (None, "plain")])
+    def test_trap_2_norms_stored_in_doubt_are_found(
+        self,
+        asked: Callable[..., tuple[Contract, float]],
+        disguise: Callable[[Weights], Weights] | None,
+        encoding: NormEncoding,
+    ) -> None:
+        family = replace(LLAMA, norm="one_plus")
+        contract, _ = asked(family, disguise or dict, ("plain", "one_plus"))
+        assert contract == Contract("embedding,hidden", "pre", "pre", encoding)
+
+    def test_all_disguises_at_once_are_found(
+        self, asked: Callable[..., tuple[Contract, float]]
+    ) -> None:
+        family = replace(LLAMA, norm="one_plus", hidden="post")
+        contract, _ = asked(family, lambda w: swapped(lowered(w)), ("plain", "one_plus"))
+        assert contract.concat == "hidden,embedding"
+        assert (contract.hidden, contract.norm_encoding) == ("pre", "one_plus")
+
+    def test_a_random_head_is_refused(self, asked: Callable[..., tuple[Contract, float]]) -> None:
+        with pytest.raises(HeadError, match="too few to draft"):
+            asked(LLAMA, random)
