@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import in_pty
 
 PROGRAM = str(Path(sys.executable).with_name("mtplx-tui"))
-FIRST_FRAME, READY = b"F3", b"ready"
+FIRST_FRAME, READY = b"F3", b"is ready"
 QUIT = b"\x11"
 PATIENCE_S = 120.0
 

@@ -56,27 +56,30 @@ class Profiles:
         return DepthProfile(self._ratios, accepted)
 
     def measured(self, ratios: tuple[float, ...]) -> None:
-        """Take in what depths cost; written with the first request's acceptance."""
+        """Take in what depths cost, and write the file: the next start need not measure."""
         self._ratios = ratios
+        self._write()
 
     def keep(self, kind: str, learnt: DepthProfile, cycles: int) -> None:
-        """Take in what a request of a kind learnt in some cycles, and write the file.
-
-        Raises:
-            OSError: it can't be written.
-        """
+        """Take in what a request of a kind learnt in some cycles, and write the file."""
         self._ratios = learnt.ratios
         before = self._accepted.get(kind, learnt.accepted)
         share = cycles / (cycles + _SLOWNESS)
         self._accepted[kind] = tuple(
             old + share * (new - old) for old, new in zip(before, learnt.accepted, strict=True)
         )
+        self._write()
+
+    def _write(self) -> None:
+        """Write the file; where it can't be, the log says so and the next start knows less."""
         content = {"ratios": self._ratios, "accepted": self._accepted}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             fresh.write_text(json.dumps(content), "utf-8")
             fresh.replace(self.path)
+        except OSError as error:
+            _log.warning("what was learnt of depth can't be kept: %s", error)
         finally:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ Decides whose turn it is: requests take turns, one chunk of prompt or one cycle 
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import time
@@ -41,7 +40,6 @@ from engine.speculation.warm_up import measured_ratios
 
 __all__ = ["Session"]
 
-_log = logging.getLogger(__name__)
 
 PROGRESS_S = 0.1
 """Between two reports of a load's progress."""
@@ -178,10 +176,7 @@ class Session:
         """Keep what a request learnt of depth for those to come."""
         if not isinstance(request, Request) or self._profiles is None or not request.cycles:
             return
-        try:
-            self._profiles.keep(kind_of(request.sampling), request.learnt(), request.cycles)
-        except OSError as error:
-            _log.warning("what was learnt of depth can't be kept: %s", error)
+        self._profiles.keep(kind_of(request.sampling), request.learnt(), request.cycles)
 
 
 def _profiles(model: LoadedModel, cache_folder: Path, progress: Progress) -> Profiles | None:

@@ -27,6 +27,21 @@ def test_a_kept_profile_is_there_for_the_next_engine(tmp_path: Path) -> None:
     assert [path.name for path in again.path.parent.iterdir()] == [again.path.name]
 
 
+def test_measured_costs_are_there_before_any_request(tmp_path: Path) -> None:
+    Profiles(tmp_path, MODEL, "cpu").measured(RATIOS)
+    again = Profiles(tmp_path, MODEL, "cpu")
+    assert again.is_measured
+    assert again.of("warm") == DepthProfile(RATIOS, ())
+
+
+def test_a_full_disk_costs_the_profile_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "depth").write_text("no folder")
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    profiles.measured(RATIOS)
+    profiles.keep("warm", LEARNT, 50)
+    assert profiles.of("warm") == LEARNT
+
+
 def test_another_machine_knows_nothing(tmp_path: Path) -> None:
     Profiles(tmp_path, MODEL, "cpu").keep("warm", LEARNT, 50)
     other = Profiles(tmp_path, MODEL, "gpu")
