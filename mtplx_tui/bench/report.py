@@ -292,7 +292,9 @@ def summary(found: Sequence[Row]) -> str:
     auto = next((row for row in found if row.depth is None), None)
     best = max(fixed, key=lambda row: row.against_plain.median, default=None)
     words = []
-    if best is not None and best.against_plain.low > 1:
+    if best is not None and best.answers < LEAST_PROMPTS:
+        words.append(f"too few prompts to say which depth is fastest: {best.answers}")
+    elif best is not None and best.against_plain.low > 1:
         words.append(f"depth {best.depth} is fastest: {best.against_plain} x plain")
     elif best is not None:
         words.append("no fixed depth is faster than plain beyond noise")

@@ -138,6 +138,7 @@ def test_a_figure_does_not_depend_on_the_order_of_its_numbers() -> None:
 def test_a_summary_claims_no_gain_within_noise() -> None:
     assert report.summary(report.rows(answers(0.5))).startswith("depth 2 is fastest: 2.00")
     assert "no fixed depth is faster" in report.summary(report.rows(answers(0.99, wobble=0.1)))
+    assert report.summary(report.rows(answers(0.5)[:4])).startswith("too few prompts")
     plain = [each for each in answers(0.5) if each.depth == 0]
     assert report.summary(report.rows(plain)) == "plain decoding alone"
 
