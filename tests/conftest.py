@@ -1,7 +1,8 @@
-"""Real engine processes, shared by the tests that only talk to them."""
+"""What all tests share: real engine processes, and signals that reach what they start."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import pytest
 from mtplx_tui.library.disk import resolve
 from tests.fakes import tiny
 from tests.fakes.driver import EngineProcess
+
+
+def pytest_configure() -> None:
+    """Let what the tests start be interrupted, though a shell started them in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -44,7 +44,7 @@ def stock(hub: FakeHub) -> None:
 
     dropped = {**MATRIX["dropped"][1], "README.md": README}
     add("mlx-community/Qwen3.8-27B-4bit", dropped, 81_234)
-    unknown = files({**WITH_HEAD, "model_type": "qwen3_5"}, model={**TRUNK, **HEAD_PART})
+    unknown = files({**WITH_HEAD, "model_type": "dots9"}, model={**TRUNK, **HEAD_PART})
     add("someone/Qwen3.8-27B-4bit-mtp", {**unknown, "README.md": README}, 912)
     add("mlx-community/Llama-3.2-1B-4bit", MATRIX["never there"][1], 5_100)
     add("someone/broken", {**dropped, "config.json": b"{"}, 3)
