@@ -184,10 +184,10 @@ def test_a_declared_offset_is_undone_at_load(tmp_path: Path) -> None:
     assert same(norms_of(opened(offset)), norms_of(plain))
 
 
-def test_undeclared_gains_of_a_tiny_head_are_too_short_to_tell(tmp_path: Path) -> None:
+def test_undeclared_gains_of_a_random_head_are_probed_and_refused(tmp_path: Path) -> None:
     model = opened(checkpoints.write(tmp_path / "m", "qwen3_5", contract={}))
     assert model.head is None
-    assert "too short to tell" in model.info.head_note
+    assert "too few to draft" in model.info.head_note
 
 
 def test_a_contract_can_say_how_the_head_is_fed(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_demo_answers_with_its_head(demo_engine: EngineProcess) -> None:
 
 
 def test_the_same_request_repeats_exactly(demo_engine: EngineProcess) -> None:
-    asked = question("Name three colours.", seed=3, max_tokens=16)
+    asked = question("Name three colours.", seed=3, max_tokens=16, depth=3)
     first, _ = demo_engine.complete(asked)
     second, _ = demo_engine.complete(asked)
     assert token_ids(first) == token_ids(second)

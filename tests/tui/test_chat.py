@@ -321,7 +321,7 @@ class TestOptions:
             await talk.press("ctrl+b")
             talk.app.screen.query_one("#mode").focus()
             await talk.press("enter", "down", "enter")
-            assert talk.chat.options.mode is Mode.SEEDED
+            assert talk.chat.options.mode is Mode.BLOCK
 
     async def test_what_is_typed_is_kept_while_events_come(self, talk: Talk) -> None:
         async with talk.at(120, 40):

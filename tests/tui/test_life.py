@@ -40,6 +40,10 @@ class Start(Protocol):
     ) -> Terminal: ...
 
 
+SIZES = ("COLUMNS", "LINES")
+"""They would stand for the terminal's own size."""
+
+
 @pytest.fixture
 def start(home: Path) -> Iterator[Start]:
     assert home.is_dir()
@@ -55,7 +59,8 @@ def start(home: Path) -> Iterator[Start]:
         command = [PROGRAM, *words]
         if shell:
             command = ["/bin/sh", "-c", shell, *command]
-        started.append(Terminal(command, {**os.environ, **plain, **environment}, size))
+        own = {name: text for name, text in os.environ.items() if name not in SIZES}
+        started.append(Terminal(command, {**own, **plain, **environment}, size))
         return started[-1]
 
     yield run

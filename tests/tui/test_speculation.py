@@ -321,11 +321,11 @@ class TestDepth:
         async with talk.at(120, 40):
             await talk.press("f3", "plus", "plus")
             await talk.rest()
-            assert "depth 5 ·" in talk.status()
-            assert "⁵ 0" in text_of(talk, DepthLegend)
+            assert "depth 2 ·" in talk.status()
+            assert "² 0" in text_of(talk, DepthLegend)
             await talk.press("f2")
             await talk.ask(QUESTION)
-            assert talk.generates[-1].depth == 5
+            assert talk.generates[-1].depth == 2
             assert not [command for command in talk.app.sent if isinstance(command, SetDepth)]
 
     async def test_a_model_without_a_head_says_that_depth_does_nothing(self, talk: Talk) -> None:
