@@ -1,6 +1,6 @@
 """Which tokens the demo uses most: the data behind the draft's trimmed LM head.
 
-    uv run python benchmarks/frequent_tokens.py [--tokens 60000] [--keep 8192]
+    uv run python benchmarks/frequent_tokens.py [--tokens 60000] [--keep 4096]
 
 Lets the demo answer made-up questions, many at a time, at the sampling it has by default and at
 temperature 1, and sums the probabilities that each token was drawn with, which tells far more of
@@ -83,7 +83,7 @@ def main() -> None:
     """Count, write, tell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=60_000)
-    parser.add_argument("--keep", type=int, default=8192)
+    parser.add_argument("--keep", type=int, default=4096)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=ROOT / "engine/data/demo/frequent_tokens.txt")
     options = parser.parse_args()

@@ -48,7 +48,6 @@ from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
-from mtplx_tui.library.queue import Downloads, Job, JobState
 from mtplx_tui.link import EngineGone, EngineLink
 from mtplx_tui.machine import station
 from mtplx_tui.machine.guarding import find_setup
@@ -64,6 +63,7 @@ from mtplx_tui.widgets.status_bar import Status, StatusBar
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
+    from mtplx_tui.library.queue import Downloads, Job
 
 __all__ = ["MtplxApp", "run"]
 
@@ -396,6 +396,8 @@ class MtplxApp(App[int]):
     @functools.cached_property
     def downloads(self) -> Downloads:
         """The downloads, those of before among them; made when they are first asked for."""
+        from mtplx_tui.library.queue import Downloads
+
         self._has_downloads = True
         return Downloads(config.find_hub_cache(), self.places.downloads, self._take_job)
 
@@ -405,6 +407,8 @@ class MtplxApp(App[int]):
 
     @on(DownloadChanged)
     def _tell_download(self, event: DownloadChanged) -> None:
+        from mtplx_tui.library.queue import JobState
+
         if event.job.state is JobState.FAILED:
             self.notify(event.job.error, severity="error", timeout=NOTE_S, markup=False)
         elif event.job.state is JobState.DONE:

@@ -43,6 +43,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _STAGES = {
     "cycles": "watching drafts being accepted",
     "rules": "running the rules of acceptance",
+    "texts": "holding whole texts to plain decoding's rows",
     "sequences": "comparing short sequences",
     "greedy": "comparing greedy texts",
 }

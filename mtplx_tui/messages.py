@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.message import Message
 
 from engine.protocol import Event
-from mtplx_tui.library.queue import Job
 from mtplx_tui.view import EngineView
+
+if TYPE_CHECKING:
+    from mtplx_tui.library.queue import Job
 
 __all__ = ["BenchChanged", "DownloadChanged", "EngineChanged", "ThermalsChanged"]
 

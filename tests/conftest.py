@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ from tests.fakes.driver import EngineProcess
 
 
 def pytest_configure() -> None:
-    """Let what the tests start be interrupted, though a shell started them in the background."""
+    """Let engines share two cores, and let what the tests start be interrupted.
+
+    Two test processes whose engines spin on both cores each slow one another down many times. And
+    a shell starts what is in its background deaf to interrupts.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

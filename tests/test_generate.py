@@ -189,6 +189,7 @@ def assert_same_view(events: list[Any], found: Document) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("demo")
 class TestDemo:
     def test_the_example_of_the_manual_is_what_the_chat_answers(
         self, home: Path, demo_engine: EngineProcess

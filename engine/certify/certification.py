@@ -30,12 +30,14 @@ from engine.speculation.draft import GREEDY_BELOW
 __all__ = ["Certification"]
 
 FAMILY_P = 1e-6
-CHECKS = 10
+CHECKS = 12
 PASSING_P = FAMILY_P / CHECKS
 LEAST_TRIALS = 1_000_000
 LEAST_PLACES = 100
 """Greedy tokens, and judged drafts, below which nothing is decided."""
 LEAST_SEQUENCES = 20
+LEAST_TEXT = 500
+"""Tokens of whole texts in each mode."""
 _GREEDY_TOKENS = 24
 _FINITE = 1e300
 """For an infinite statistic, which JSON can't hold."""
@@ -52,9 +54,10 @@ class _Stage:
 _PATIENCE = 0.95
 """Share of the budget up to which a stage that is short of its least goes on."""
 _STAGES = (
-    _Stage("cycles", 0.25),
-    _Stage("rules", 0.45),
-    _Stage("sequences", 0.85),
+    _Stage("cycles", 0.15),
+    _Stage("rules", 0.35),
+    _Stage("texts", 0.7),
+    _Stage("sequences", 0.9),
     _Stage("greedy", 1.0),
 )
 
@@ -108,6 +111,8 @@ class Certification:
                 self._evidence.run_cycle()
             case "rules":
                 self._evidence.run_trials()
+            case "texts":
+                self._evidence.run_text()
             case "sequences":
                 self._evidence.run_sequences(self._prompts[0])
             case _:
@@ -123,6 +128,7 @@ class Certification:
             "cycles": not (found.windows and found.has_doubtful_drafts)
             or found.judged.sum() < LEAST_PLACES,
             "rules": found.trials["token_rule"].samples < LEAST_TRIALS,
+            "texts": min(text.tokens for text in found.texts.values()) < LEAST_TEXT,
             "sequences": found.sequence_count < LEAST_SEQUENCES,
         }
         for stage in _STAGES:
@@ -190,6 +196,7 @@ class Certification:
         return (
             *(self._rule(mode) for mode in ("token_rule", "block_rule")),
             acceptance,
+            *(self._text(mode) for mode in Mode),
             *(self._sequences(arm) for arm in ("control", *(mode.value for mode in Mode))),
             state,
             _check("noise", "the numbers of a position are independent by purpose", noise, noise.p),
@@ -205,6 +212,12 @@ class Certification:
             fit.p,
             is_enough=fit.samples >= LEAST_TRIALS,
         )
+
+    def _text(self, mode: Mode) -> LawCheck:
+        fit = self._evidence.texts[mode].fit()
+        claim = "the tokens of whole texts follow the rows that plain decoding draws from"
+        is_enough = fit.samples >= LEAST_TEXT and fit.degrees > 0
+        return _check(f"texts, {mode.value}", claim, fit, fit.p, is_enough=is_enough)
 
     def _sequences(self, arm: str) -> LawCheck:
         fit = self._evidence.compared(arm)

@@ -16,6 +16,7 @@ from engine.certify.divergence import (
     noise_limit,
     row_noise,
 )
+from engine.certify.ranks import RankFit
 from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
 from engine.certify.statistics import Fit, fit, two_samples
 from engine.certify.trials import RealWindow, narrowed, tried
@@ -23,6 +24,7 @@ from engine.model.load import LoadedModel
 from engine.protocol import Mode, Sampling
 from engine.speculation.cycle import read_prompt, run_cycle
 from engine.speculation.noise import CycleNoise
+from engine.speculation.sampling import target_distribution
 from engine.speculation.stream import Stream
 
 __all__ = ["Evidence"]
@@ -32,6 +34,7 @@ MOST_TOKENS = 192
 TRIALS = 16_384
 _STREAM_TOKENS = 64
 _SEQUENCE = 2
+_TEXT_TOKENS = 48
 _CELLS = 16
 _LEAST_VARIANCE = 5.0
 """Of a place's accepted drafts, before their number is taken as normal."""
@@ -70,6 +73,9 @@ class Evidence:
         self.variance = np.zeros(depth)
         self.trials: dict[str, Fit] = {"token_rule": Fit(), "block_rule": Fit()}
         self.sequences: dict[str, Counter[tuple[int, ...]]] = {}
+        self.texts = {mode: RankFit() for mode in Mode}
+        """Whole texts of each mode, by the ranks of their tokens."""
+        self._modes = itertools.cycle(Mode)
         self.errors = 0
         self.greedy_places = 0
         self._ties, self._control_ties, self._control_places = 0, 0, 0
@@ -139,6 +145,18 @@ class Evidence:
         keys = sorted(ours.keys() | plain.keys())
         counts = [np.array([each[key] for key in keys], np.float64) for each in (ours, plain)]
         return two_samples(*counts) if keys else Fit()
+
+    def run_text(self) -> None:
+        """Draw a text in the next mode, and hold its tokens to rows read anew by plain decoding."""
+        mode, prompt = next(self._modes), next(self._prompts)
+        stream = self._begun(prompt, self._next_seed())
+        text: list[int] = []
+        while len(text) < _TEXT_TOKENS:
+            result = run_cycle(self._model.trunk, stream, self._depth, self._sampling, mode)
+            text += result.emitted
+        fed = single_rows([prompt[-1], *text[:-1]])
+        logits = mx.array(replayed_rows(self._model.trunk, prompt[:-1], fed))
+        self.texts[mode].add(np.array(target_distribution(logits, self._sampling)), text)
 
     def run_greedy(self, tokens: int) -> None:
         """Decode greedily with drafts, and judge each place where plain decoding would part."""

@@ -215,6 +215,7 @@ def random(weights: Weights) -> Weights:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("demo")
 class TestDisguises:
     def test_a_head_as_its_family_has_it_keeps_its_contract(
         self, asked: Callable[..., tuple[Contract, float]]

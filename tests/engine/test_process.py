@@ -32,6 +32,9 @@ from mtplx_tui.library.disk import resolve
 from tests.fakes import tiny
 from tests.fakes.driver import EngineProcess, question, text_of, token_ids
 
+pytestmark = pytest.mark.xdist_group("demo")
+"""The demo is unpacked once, and its engine loads it once."""
+
 
 def test_the_demo_answers_with_its_head(demo_engine: EngineProcess) -> None:
     cycles, done = demo_engine.complete(

@@ -98,6 +98,7 @@ def the_answer(home: Path) -> Turn:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("demo")
 def test_the_demo_is_asked_and_answers(
     start: Start, home: Path, demo_engine: EngineProcess
 ) -> None:
