@@ -36,7 +36,7 @@ LEAST_TRIALS = 1_000_000
 LEAST_PLACES = 100
 """Greedy tokens, and judged drafts, below which nothing is decided."""
 LEAST_SEQUENCES = 20
-LEAST_TEXT = 500
+LEAST_TEXT = 300
 """Tokens of whole texts in each mode."""
 _GREEDY_TOKENS = 24
 _FINITE = 1e300
@@ -51,14 +51,14 @@ class _Stage:
     """Share of the budget at which it ends."""
 
 
-_PATIENCE = 0.95
+_PATIENCE = 0.9
 """Share of the budget up to which a stage that is short of its least goes on."""
 _STAGES = (
     _Stage("cycles", 0.15),
-    _Stage("rules", 0.35),
-    _Stage("texts", 0.7),
-    _Stage("sequences", 0.9),
-    _Stage("greedy", 1.0),
+    _Stage("rules", 0.22),
+    _Stage("texts", 0.62),
+    _Stage("sequences", 0.82),
+    _Stage("greedy", 0.96),
 )
 
 

@@ -17,7 +17,7 @@ from engine.certify.divergence import (
     row_noise,
 )
 from engine.certify.ranks import RankFit
-from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
+from engine.certify.replay import Window, regrouped, replayed_rows, single_rows, wide_rows
 from engine.certify.statistics import Fit, fit, two_samples
 from engine.certify.trials import RealWindow, narrowed, tried
 from engine.model.load import LoadedModel
@@ -154,7 +154,7 @@ class Evidence:
         while len(text) < _TEXT_TOKENS:
             result = run_cycle(self._model.trunk, stream, self._depth, self._sampling, mode)
             text += result.emitted
-        fed = single_rows([prompt[-1], *text[:-1]])
+        fed = wide_rows([prompt[-1], *text[:-1]])
         logits = mx.array(replayed_rows(self._model.trunk, prompt[:-1], fed))
         self.texts[mode].add(np.array(target_distribution(logits, self._sampling)), text)
 

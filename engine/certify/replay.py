@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.model.trunk import Trunk
+from engine.protocol import MAX_DEPTH
 
-__all__ = ["Window", "regrouped", "replayed_rows", "single_rows"]
+__all__ = ["Window", "regrouped", "replayed_rows", "single_rows", "wide_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,13 @@ class Window:
 def single_rows(tokens: Sequence[int]) -> list[Window]:
     """Return the windows of plain decoding."""
     return [Window((token,), 1) for token in tokens]
+
+
+def wide_rows(tokens: Sequence[int]) -> list[Window]:
+    """Return the widest windows there are over a text that is known already."""
+    widest = MAX_DEPTH + 1
+    chunks = [tuple(tokens[at : at + widest]) for at in range(0, len(tokens), widest)]
+    return [Window(chunk, len(chunk)) for chunk in chunks]
 
 
 def regrouped(windows: Sequence[Window], text: Sequence[int]) -> list[Window]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import RequestView, wilson_interval
+from mtplx_tui.widgets.answer_page import AnswerPage
 
 TITLES = ("Acceptance at each depth", "Acceptance")
 """The second where the columns leave no room for the first."""
@@ -15,33 +15,14 @@ MARK, SHARE, COUNTS, SURE = 2, 6, 13, 8
 """Cells of the other columns."""
 
 
-class AcceptanceBars(Static):
+class AcceptanceBars(AnswerPage):
     """One row a depth.
 
     A bar is thick up to the share, and goes on thin to the interval's upper end.
     """
 
-    DEFAULT_CSS = "AcceptanceBars { height: auto; text-wrap: nowrap; text-overflow: clip; }"
-
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
-        self._marks = marks
-        self._request: RequestView | None = None
-
-    def show(self, request: RequestView | None) -> None:
-        """Show an answer's acceptance."""
-        self._request = request
-        self._draw()
-
-    def on_resize(self) -> None:
-        """Fit the bars to the width."""
-        self._draw()
-
-    def _draw(self) -> None:
-        page = acceptance_page(self._request, self.size.width, self._marks)
-        if page != self.content:
-            old = str(self.content).count("\n")
-            self.update(page, layout=old != page.plain.count("\n"))
+        super().__init__(acceptance_page, marks, id=id)
 
 
 def acceptance_page(request: RequestView | None, width: int, marks: Marks) -> Content:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from textual.content import Content
-from textual.widgets import Static
 
 from engine.protocol import CycleDone
 from mtplx_tui.theming import PARTS, UNICODE, Marks
 from mtplx_tui.view import RequestView
+from mtplx_tui.widgets.answer_page import AnswerPage
 
 TITLE = "Anatomy of a cycle"
 RECENT = 32
@@ -64,31 +64,20 @@ def _times(count: int, tokens: int, known: tuple[float, ...], total_s: float) ->
     return CycleTimes(parts, tokens / total_s if total_s > 0 else 0.0, tokens / count)
 
 
-class CycleAnatomy(Static):
+class CycleAnatomy(AnswerPage):
     """One row a part, each bar beginning where the one before ends."""
 
-    DEFAULT_CSS = "CycleAnatomy { height: auto; text-wrap: nowrap; text-overflow: clip; }"
-
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
-        self._marks = marks
-        self._request: RequestView | None = None
+        super().__init__(self._with_selected, marks, id=id)
         self._selected: int | None = None
 
     def show(self, request: RequestView | None, selected: int | None = None) -> None:
         """Show an answer's cycles, and one of them beside the means."""
-        self._request, self._selected = request, selected
-        self._draw()
+        self._selected = selected
+        super().show(request)
 
-    def on_resize(self) -> None:
-        """Fit the bar to the width."""
-        self._draw()
-
-    def _draw(self) -> None:
-        page = anatomy_page(self._request, self._selected, self.size.width, self._marks)
-        if page != self.content:
-            old = str(self.content).count("\n")
-            self.update(page, layout=old != page.plain.count("\n"))
+    def _with_selected(self, request: RequestView | None, width: int, marks: Marks) -> Content:
+        return anatomy_page(request, self._selected, width, marks)
 
 
 def anatomy_page(

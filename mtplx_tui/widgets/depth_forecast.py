@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
 from mtplx_tui.forecast import Forecast, forecasts, saving, saving_words
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import RequestView
+from mtplx_tui.widgets.answer_page import AnswerPage
 
 TITLES = ("What each depth would give", "Each depth")
 MARK, SPEED, SURE, SEEN, CYCLES = 2, 8, 9, 9, 7
 LEAST_BAR, MOST_BAR = 4, 36
 
 
-class DepthForecast(Static):
+class DepthForecast(AnswerPage):
     """One row a depth: a bar up to the prediction, thin up to its interval's end."""
 
-    DEFAULT_CSS = "DepthForecast { height: auto; text-wrap: nowrap; text-overflow: clip; }"
-
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
-        self._marks = marks
-        self._request: RequestView | None = None
-
-    def show(self, request: RequestView | None) -> None:
-        """Show an answer's depths."""
-        self._request = request
-        self._draw()
-
-    def on_resize(self) -> None:
-        """Fit the bars to the width."""
-        self._draw()
-
-    def _draw(self) -> None:
-        page = forecast_page(self._request, self.size.width, self._marks)
-        if page != self.content:
-            old = str(self.content).count("\n")
-            self.update(page, layout=old != page.plain.count("\n"))
+        super().__init__(forecast_page, marks, id=id)
 
 
 def forecast_page(request: RequestView | None, width: int, marks: Marks) -> Content:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.protocol import (
     Channel,
     CycleDone,
@@ -10,7 +12,6 @@ from engine.protocol import (
     Finish,
     Generate,
     Mode,
-    ModelInfo,
     RequestDone,
     RequestFailed,
     RequestStarted,
@@ -18,21 +19,13 @@ from engine.protocol import (
     TextRun,
 )
 from mtplx_tui.chats.desk import Desk
+from tests.fakes import streams
 
-MODEL = ModelInfo(
-    name="demo",
-    path="/models/demo.gguf",
-    model_type="llama",
-    parameters=135_000_000,
-    weights_bytes=90_000_000,
-    quantization="none",
-    vocabulary=49_152,
+MODEL = replace(
+    streams.MODEL,
     context=2_048,
     head=None,
-    head_note="",
     sampling=Sampling(temperature=0.5, top_p=0.9, top_k=40, min_p=0.01),
-    has_chat_template=True,
-    load_s=1.0,
 )
 
 

@@ -23,7 +23,6 @@ from engine.protocol import (
     Event,
     Finish,
     Generate,
-    HeadInfo,
     LoadFailed,
     LoadProgress,
     ModelInfo,
@@ -33,7 +32,6 @@ from engine.protocol import (
     RequestFailed,
     RequestStarted,
     Role,
-    Sampling,
     TextRun,
 )
 from mtplx_tui.app import MtplxApp
@@ -45,6 +43,7 @@ from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.widgets.status_bar import StatusBar
+from tests.fakes.streams import MODEL
 
 PATIENCE_S = 5.0
 NOON = 1_800_014_400.0
@@ -53,21 +52,6 @@ TERMINAL = Terminal(
     name="xterm-256color", is_dumb=False, has_color=True, colors=2**24, is_utf8=True, is_ssh=False
 )
 
-MODEL = ModelInfo(
-    name="demo",
-    path="/models/demo",
-    model_type="llama",
-    parameters=134_515_008,
-    weights_bytes=1,
-    quantization="none",
-    vocabulary=49_152,
-    context=8_192,
-    head=HeadInfo("demo", 1, 1),
-    head_note="",
-    sampling=Sampling(),
-    has_chat_template=True,
-    load_s=1.0,
-)
 OF_REQUEST = (RequestStarted, PrefillProgress, DepthSet, CycleDone, RequestDone, RequestFailed)
 
 
