@@ -1,6 +1,6 @@
 """The demo model's GGUF file, brought to mlx-lm's llama class.
 
-MLX reads the file, but only after its header was checked (`engine.verdict.headers`): a
+MLX reads the file, but only after its header was checked (`engine.verdict.gguf_headers`): a
 malformed one crashes MLX. On a CPU the weights are unpacked once and kept in a cache folder,
 since MLX multiplies packed weights slowly there; on a GPU they stay packed.
 """
@@ -23,7 +23,7 @@ from engine.errors import ModelFileError
 from engine.model.arrays import read_arrays, read_with_metadata
 from engine.model.gguf_tokenizer import build_tokenizer
 from engine.model.tokenizer import Tokenizer
-from engine.verdict.headers import check_gguf
+from engine.verdict.gguf_headers import check_gguf
 
 __all__ = ["GgufModel", "load_gguf"]
 

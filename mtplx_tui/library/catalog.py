@@ -24,7 +24,8 @@ from engine.verdict.checkpoint import (
 )
 from engine.verdict.families import HEAD_MARKERS
 from engine.verdict.family_table import DEMO, FAMILIES, family_of
-from engine.verdict.headers import SafetensorsTensor, check_gguf, check_safetensors
+from engine.verdict.gguf_headers import check_gguf
+from engine.verdict.headers import SafetensorsTensor, check_safetensors
 from engine.verdict.memory import CONTEXTS, memory_bytes
 from engine.verdict.tiers import (
     Evidence,

@@ -18,9 +18,10 @@ import pytest
 import safetensors
 
 from engine.errors import ModelFileError
-from engine.verdict import headers
+from engine.verdict import gguf_headers
 from engine.verdict.bounded_json import CostlyJson, check_cost
-from engine.verdict.headers import Omitted, check_gguf, check_safetensors
+from engine.verdict.gguf_headers import Omitted, check_gguf
+from engine.verdict.headers import check_safetensors
 
 DEMO_HEAD = Path(__file__).parents[2] / "engine" / "data" / "demo" / "mtp.safetensors"
 F32, Q4_1, STRING, ARRAY, UINT32, BOOL = 0, 3, 8, 9, 4, 7
@@ -436,10 +437,10 @@ def mlx_reads(paths: list[Path]) -> list[str]:
 
 def test_mlx_reads_every_tensor_type_that_passes(tmp_path: Path) -> None:
     paths = []
-    for kind, (name, _, block_bytes) in headers._TENSOR_TYPES.items():
+    for kind, (name, _, block_bytes) in gguf_headers._TENSOR_TYPES.items():
         path = tmp_path / f"{name}.gguf"
         dims = (256, 1)
-        size = 256 // headers._TENSOR_TYPES[kind][1] * block_bytes
+        size = 256 // gguf_headers._TENSOR_TYPES[kind][1] * block_bytes
         path.write_bytes(gguf(tensors=(tensor(b"w.weight", dims, kind),), data=bytes(size)))
         assert check_gguf(path).tensors[0].type == name
         paths.append(path)
