@@ -17,7 +17,7 @@ from mlx_lm.models import cache as mlx_lm_cache
 from engine.model.recurrent import RecurrentCache, RecurrentTap
 from engine.model.sliding import SlidingCache
 
-__all__ = ["Cache", "LayerCache", "evaluate", "kv_cache", "trunk_cache"]
+__all__ = ["Cache", "LayerCache", "evaluate", "trunk_cache"]
 
 
 class LayerCache(Protocol):
@@ -105,11 +105,6 @@ def trunk_cache(model: nn.Module, taps: Sequence[RecurrentTap] = ()) -> Cache:
     return Cache(
         [_replaced(layer, is_tapped=is_tapped) for layer in layers], taps if is_tapped else ()
     )
-
-
-def kv_cache(layers: int) -> Cache:
-    """Return empty plain KV caches for a head."""
-    return Cache([mlx_lm_cache.KVCache() for _ in range(layers)])
 
 
 def evaluate(*caches: Cache) -> None:

@@ -111,8 +111,8 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         with as_file(files("engine") / "data" / "demo") as data:
             words = (data / "frequent_tokens.txt").read_text("utf-8").split()
             tokens = [int(word) for word in words]
-            head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, DEMO, tokens)
-        trunk.tap()
+            head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, tokens)
+        trunk.tap(DEMO.hidden)
     except HeadError as error:
         note = error.message
     config: dict[str, object] = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from engine.verdict.attentive_families import ATTENTIVE
 from engine.verdict.families import Family
+from engine.verdict.family_parts import QWEN_PARTS
 from engine.verdict.recurrent_families import RECURRENT
 
 __all__ = ["DEMO", "FAMILIES", "family_of"]
@@ -19,6 +20,8 @@ DEMO = Family(
     norm="plain",
     prefixes=("mtp.",),
     block="llama layer",
+    parts=QWEN_PARTS,
+    shell={"num_hidden_layers": 1, "layer_types": None},
 )
 """The head trained for the demo model and shipped with the engine."""
 

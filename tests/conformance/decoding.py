@@ -9,14 +9,14 @@ import mlx.core as mx
 import numpy as np
 
 from engine.model.cache import Cache, LayerCache
-from engine.model.heads.demo import DemoHead
+from engine.model.head import Head
 from engine.model.trunk import Trunk
 from engine.protocol import Mode, Sampling
 from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
 from engine.speculation.sampling import target_distribution
 from engine.speculation.stream import Stream
 
-Model = tuple[Trunk, DemoHead]
+Model = tuple[Trunk, Head]
 PROMPT, LAST = [1, 2, 3], 4
 VOCABULARY = 8
 SAMPLING = Sampling(temperature=0.8, top_p=1, top_k=0)

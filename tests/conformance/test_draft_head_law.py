@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 
 from engine.model.draft_head import DraftHead
-from engine.model.heads.demo import DemoHead
+from engine.model.heads.pair import PairHead
 from engine.model.trunk import Trunk
 from engine.protocol import Mode, Sampling
 from engine.speculation import draft
@@ -22,14 +22,14 @@ DRAFTABLE = [1, 2, 4, 7]
 
 
 @pytest.fixture
-def model() -> tuple[Trunk, DemoHead]:
+def model() -> tuple[Trunk, PairHead]:
     return tiny.trunk_and_head(VOCABULARY, draftable=DRAFTABLE)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_trimmed_draft_head_leaves_the_plain_law(
-    model: tuple[Trunk, DemoHead], mode: Mode
+    model: tuple[Trunk, PairHead], mode: Mode
 ) -> None:
     result = engine_fit(model, mode, 1500, 7)
     assert result.p > SUITE_P, str(result)
@@ -37,7 +37,7 @@ def test_a_trimmed_draft_head_leaves_the_plain_law(
 
 @pytest.mark.slow
 def test_a_draft_law_of_the_wrong_tokens_is_seen(
-    model: tuple[Trunk, DemoHead], monkeypatch: pytest.MonkeyPatch
+    model: tuple[Trunk, PairHead], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Claims the same probabilities for the tokens next to those that were drafted."""
     true = DraftHead.widened
@@ -47,7 +47,7 @@ def test_a_draft_law_of_the_wrong_tokens_is_seen(
 
 @pytest.mark.parametrize("sampling", [SAMPLING, Sampling(0.7, 0.9, 5), Sampling(0)])
 def test_seeded_text_is_the_same_with_a_trimmed_draft_head(
-    model: tuple[Trunk, DemoHead], sampling: Sampling
+    model: tuple[Trunk, PairHead], sampling: Sampling
 ) -> None:
     texts = {
         tuple(decoded(model, 30, lambda _, d=depth: d, seed=5, mode=Mode.SEEDED, sampling=sampling))
@@ -57,7 +57,7 @@ def test_seeded_text_is_the_same_with_a_trimmed_draft_head(
 
 
 @pytest.mark.parametrize("mode", [Mode.TOKEN, Mode.SEEDED])
-def test_only_kept_tokens_are_drafted(model: tuple[Trunk, DemoHead], mode: Mode) -> None:
+def test_only_kept_tokens_are_drafted(model: tuple[Trunk, PairHead], mode: Mode) -> None:
     trunk, head = model
     stream = Stream(trunk.make_cache(), head, 1)
     read_prompt(trunk, stream, [1, 2, 3], 4)
@@ -67,7 +67,7 @@ def test_only_kept_tokens_are_drafted(model: tuple[Trunk, DemoHead], mode: Mode)
 
 
 def test_a_grammar_that_no_drafted_token_fits_leaves_a_law_to_draft_from(
-    model: tuple[Trunk, DemoHead],
+    model: tuple[Trunk, PairHead],
 ) -> None:
     draft_head = model[1].draft_head
     allowed = mx.array([[token == 0 for token in range(VOCABULARY)]])

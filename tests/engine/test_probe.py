@@ -16,6 +16,7 @@ from engine.model.arrays import read_arrays
 from engine.model.contracts import settled_contract
 from engine.model.draft_head import DraftHead, trimmed_head
 from engine.model.gguf import load_gguf
+from engine.model.heads.demo import config_of
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
@@ -24,7 +25,6 @@ from engine.model.trunk import Trunk
 from engine.verdict.checkpoint import DEMO_HEAD, check_folder
 from engine.verdict.contract import Contract, NormEncoding
 from engine.verdict.families import Family
-from engine.verdict.family_parts import QWEN_PARTS
 from engine.verdict.family_table import DEMO
 from engine.verdict.head_files import find_head
 from engine.verdict.headers import check_safetensors
@@ -134,9 +134,7 @@ ride. Today, the bicycle is one of the most popular means of transport in the wo
 it is good for the environment, and it is good for your health. There are many different types of \
 bicycles, such as mountain bikes, road bikes, and electric bikes.
 """
-LLAMA = replace(
-    DEMO, name="llama", model_types=("llama",), parts=QWEN_PARTS, shell={"num_hidden_layers": 1}
-)
+LLAMA = replace(DEMO, name="llama", model_types=("llama",))
 """The demo's head as one of a family of its own, to be read by the loader of all families."""
 
 
@@ -155,15 +153,13 @@ class Demo:
 @pytest.fixture(scope="module")
 def demo(engine_cache: Path) -> Demo:
     gguf = load_gguf(Path(resolve("demo").path), engine_cache, lambda *_: None)
-    config: dict[str, object] = {
-        key: value for key, value in vars(gguf.args).items() if key != "layer_types"
-    }
+    config = config_of(gguf.args)
     tokens = gguf.tokenizer.encode(PROSE, is_rendered=True)
     trunk = Trunk(gguf.model)
     text = probe._read(trunk, tokens)
     words = DEMO_HEAD.with_name("frequent_tokens.txt").read_text("utf-8").split()
     draft_head = trimmed_head(trunk, [int(word) for word in words])
-    return Demo(trunk, {**config, "model_type": "llama"}, tokens, text, draft_head)
+    return Demo(trunk, config, tokens, text, draft_head)
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models import llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from engine.model.draft_head import trimmed_head
-from engine.model.heads.demo import DemoHead
+from engine.model.heads.demo import config_of
+from engine.model.heads.pair import PairHead
+from engine.model.heads.shells import build_shell
 from engine.model.load import LoadedModel
 from engine.model.tokenizer import Tokenizer as ModelTokenizer
 from engine.model.trunk import Trunk
@@ -41,7 +44,7 @@ def arguments(vocabulary: int = 64, layers: int = 2) -> llama.ModelArgs:
     )
 
 
-def randomise(module: llama.Model | DemoHead, seed: int) -> None:
+def randomise(module: nn.Module, seed: int) -> None:
     """Give every matrix random float32 weights."""
     keys = iter(mx.random.split(mx.random.key(seed), 256))
 
@@ -54,15 +57,17 @@ def randomise(module: llama.Model | DemoHead, seed: int) -> None:
 
 def trunk_and_head(
     vocabulary: int = 64, seed: int = 1, draftable: Sequence[int] = ()
-) -> tuple[Trunk, DemoHead]:
+) -> tuple[Trunk, PairHead]:
     """Return a tiny tapped trunk and a head for it that drafts all tokens, or these alone."""
     args = arguments(vocabulary)
     model = llama.Model(args)
     randomise(model, seed)
     trunk = Trunk(model)
     trunk.tap()
-    head = DemoHead(args, trunk, DEMO, trimmed_head(trunk, draftable) if draftable else None)
+    head = PairHead(build_shell(DEMO, config_of(args), {}), trunk, args.hidden_size, DEMO)
     randomise(head, seed + 1)
+    if draftable:
+        head.draft_head = trimmed_head(trunk, draftable)
     return trunk, head
 
 

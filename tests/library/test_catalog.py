@@ -18,7 +18,7 @@ from mtplx_tui.library.hub import Hub, HubError, Query
 from tests.fakes.hub import FakeHub, Fault, safetensors_bytes
 from tests.library.pulls import contents
 
-LLAMA = replace(DEMO, name="tiny-llama", model_types=("llama",))
+LLAMA = replace(DEMO, name="tiny-llama", model_types=("llama",), parts=None)
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
 H = 64
 TRUNK: Tensors = {
