@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,6 @@ def any_head_of(model: LoadedModel) -> Head:
     return model.head
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
-    folder = tmp_path_factory.mktemp("families")
-    return {name: opened(checkpoints.write(folder / name, name)) for name in checkpoints.DONORS}
-
-
 def decoded(model: LoadedModel, tokens: int, depth: int, mode: Mode = Mode.SEEDED) -> list[int]:
     stream = Stream(model.trunk.make_cache(), any_head_of(model), 3)
     read_prompt(model.trunk, stream, PROMPT, LAST)
@@ -70,7 +65,9 @@ def check_lengths(stream: Stream) -> None:
 
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)
-def test_seeded_text_is_the_same_at_every_depth(models: dict[str, LoadedModel], name: str) -> None:
+def test_seeded_text_is_the_same_at_every_depth(
+    models: Mapping[str, LoadedModel], name: str
+) -> None:
     plain = decoded(models[name], 24, 0)
     for depth in range(1, 7):
         assert decoded(models[name], 24, depth) == plain, depth
@@ -78,7 +75,7 @@ def test_seeded_text_is_the_same_at_every_depth(models: dict[str, LoadedModel], 
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)
 def test_a_head_without_noise_in_its_family_names_is_whole(
-    models: dict[str, LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     info = models[name].info
     assert info.head_note == ""
@@ -88,7 +85,7 @@ def test_a_head_without_noise_in_its_family_names_is_whole(
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)
 def test_trap_7_8_a_primed_head_holds_what_one_pass_over_all_pairs_would(
-    models: dict[str, LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     """After chunks of prompt and cycles of every outcome, scripted by the depth."""
     model, head = models[name], any_head_of(models[name])
@@ -118,7 +115,7 @@ def taught(model: LoadedModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ["qwen3_5", "qwen3_5_moe"])
-def test_trunk_and_head_follow_the_equations(models: dict[str, LoadedModel], name: str) -> None:
+def test_trunk_and_head_follow_the_equations(models: Mapping[str, LoadedModel], name: str) -> None:
     settings = families.config(name)
     config = settings["text_config"]
     built = families.build(settings)
@@ -144,7 +141,7 @@ def test_trunk_and_head_follow_the_equations(models: dict[str, LoadedModel], nam
 
 @pytest.mark.parametrize("name", checkpoints.NAMES.keys() - checkpoints.DISTINCT.keys())
 def test_trap_10_drafts_depend_on_distance_not_on_place(
-    models: dict[str, LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     """The same pairs at offset 0 and far on: a rotated cache with nothing in it but zeros."""
     head = head_of(models[name])
@@ -163,7 +160,7 @@ SIDES = {"mimo": ("pre", False), "kimi_k3": ("pre", True), "qwen3_5": ("post", T
 
 @pytest.mark.parametrize("name", SIDES)
 def test_trap_4_5_6_order_hidden_and_recycled_rows_are_the_familys(
-    models: dict[str, LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     side, is_embedding_first = SIDES[name]
     model, head = models[name], head_of(models[name])
@@ -244,7 +241,7 @@ def test_trap_18_a_packed_head_brings_its_own_group_size_and_bits(tmp_path: Path
     "file", ["mtp.safetensors", "model-mtp.safetensors", "mtp/weights.safetensors"]
 )
 def test_a_head_beside_the_model_drafts_as_one_inside(
-    models: dict[str, LoadedModel], tmp_path: Path, file: str
+    models: Mapping[str, LoadedModel], tmp_path: Path, file: str
 ) -> None:
     def bare(weights: Weights) -> Weights:
         return {name.removeprefix("mtp."): value for name, value in weights.items()}
@@ -266,7 +263,7 @@ def chained(
 
 
 def test_trap_29_each_depth_has_the_head_and_the_cache_of_its_own(
-    models: dict[str, LoadedModel],
+    models: Mapping[str, LoadedModel],
 ) -> None:
     """True tokens come in any portions; drafts that happen to be true give the true rows."""
     model = models["mimo_v2_flash"]
@@ -293,7 +290,7 @@ def test_trap_29_each_depth_has_the_head_and_the_cache_of_its_own(
 
 
 def test_trap_29_deeper_than_there_are_heads_the_last_one_goes_on(
-    models: dict[str, LoadedModel],
+    models: Mapping[str, LoadedModel],
 ) -> None:
     head = any_head_of(models["mimo_v2_flash"])
     cache = head.make_cache()

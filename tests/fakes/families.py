@@ -224,6 +224,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "sliding_window": 8,
         "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
         "is_moe_layer": [False, True, True],
+        "routed_scaling_factor": 2.5,
         "num_nextn_predict_layers": 1,
     },
     "bailing_hybrid": {

@@ -20,8 +20,8 @@ Weights = dict[str, Array]
 EPS = 1e-6
 
 
-def rms_norm(x: Array, gain: Array | float) -> Array:
-    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + EPS) * gain
+def rms_norm(x: Array, gain: Array | float, eps: float = EPS) -> Array:
+    return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * gain
 
 
 def silu(x: Array) -> Array:
