@@ -154,7 +154,18 @@ def test_single_hiccups_change_no_choice() -> None:
     assert set(run.settled) == {3}
 
 
-def test_costs_that_changed_are_noticed() -> None:
+@pytest.mark.parametrize("accepted", ["border", "middling"])
+def test_trap_30_costs_that_grow_midway_are_noticed(accepted: str) -> None:
+    """A context that became long: rows of a window that were nearly free are dear from now on."""
+    before, after, shares = COSTS["nearly free"], COSTS["many experts"], ACCEPTED[accepted]
+    policy = DepthPolicy(DepthProfile(tuple(before)))
+    assert ran(policy, before, shares, 1000).settled[-1] >= 3
+    ran(policy, after, shares, 600, seed=1)
+    run = ran(policy, after, shares, 2000, seed=2)
+    assert run.rate > 0.97 * rates(after, shares)[0] > 1.3 * rates(after, shares)[8]
+
+
+def test_trap_30_costs_from_another_day_are_noticed() -> None:
     """A profile from another day: depth 1 is dear in it, but is not any more."""
     stale = tuple(COSTS["many experts"])
     run = ran(DepthPolicy(DepthProfile(stale)), COSTS["a CPU"], ACCEPTED["middling"], 4000)

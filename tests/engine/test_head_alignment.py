@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from engine.model.cache import Cache
+from engine.model.head import Head
 from engine.model.heads.pair import PairHead
-from engine.model.load import LoadedModel, load
+from engine.model.load import LoadedModel
 from engine.protocol import Mode, Sampling
 from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
 from engine.speculation.stream import Stream
@@ -21,27 +21,13 @@ GREEDY = Sampling(0)
 PROMPT, LAST = list(range(5, 45)), 50
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], LoadedModel]:
-    folder = tmp_path_factory.mktemp("models")
-    opened: dict[str, LoadedModel] = {}
-
-    def model(name: str) -> LoadedModel:
-        if name not in opened:
-            path = checkpoints.write(folder / name, name)
-            opened[name] = load(name, path, Path(folder), lambda *_: None)
-        return opened[name]
-
-    return model
-
-
 class Scripted:
     """A head that holds what it is given, and drafts tokens of which the first few are right.
 
     Its cache is the real head's, so that rollback and priming are the real ones.
     """
 
-    def __init__(self, head: PairHead, right: list[int]) -> None:
+    def __init__(self, head: Head, right: list[int]) -> None:
         self._head = head
         self.draft_head = head.draft_head
         self._right = right
@@ -71,9 +57,49 @@ class Scripted:
         return row
 
 
-def greedy_text(model: LoadedModel, tokens: int) -> list[int]:
+class Request:
+    """A stream whose drafts are scripted, and the greedy text that it has to follow."""
+
+    def __init__(self, model: LoadedModel, prompt: list[int], tokens: int) -> None:
+        assert model.head is not None, model.info.head_note
+        self.model = model
+        self.text = greedy_text(model, prompt, tokens)
+        self.head = Scripted(model.head, self.text)
+        self.stream = Stream(model.trunk.make_cache(), self.head, 0)
+        self.prompt = prompt
+        self.out: list[int] = []
+        read_prompt(model.trunk, self.stream, prompt, LAST)
+
+    def cycle(self, depth: int, accept: int) -> None:
+        """Run a cycle in which so many drafts are right."""
+        self.head.begin(len(self.out), accept)
+        self.head.seen.clear()
+        result: CycleResult = run_cycle(self.model.trunk, self.stream, depth, GREEDY, Mode.TOKEN)
+        assert result.accepted == accept
+        self.out += result.emitted
+        head_cache = self.stream.head_cache
+        assert head_cache is not None
+        assert head_cache.length + self.stream.pending_rows == self.stream.trunk_cache.length
+
+    def check(self) -> None:
+        """Hold the text, and what the head took in, against one pass over the whole text."""
+        assert self.out == self.text[: len(self.out)]
+        whole = [*self.prompt, LAST, *self.out]
+        trunk, head = self.model.trunk, self.model.head
+        hidden = trunk.forward(mx.array(whole[:-1]), trunk.make_cache()).hidden
+        assert hidden is not None
+        assert head is not None
+        mine = self.stream.absorb()
+        right = head.forward(hidden, mx.array(whole[1:]), head.make_cache())
+        assert np.abs(np.array(mine) - np.array(right[:, -1:])).max() < 1e-4
+        rows, tokens = self.head.seen[-1]
+        assert tokens == whole[-len(tokens) :]
+        assert np.abs(rows - np.array(hidden)[:, -rows.shape[1] :]).max() < 1e-4
+
+
+def greedy_text(model: LoadedModel, prompt: list[int], tokens: int) -> list[int]:
     stream = Stream(model.trunk.make_cache(), None, 0)
-    read_prompt(model.trunk, stream, PROMPT, LAST)
+    read_prompt(model.trunk, stream, prompt, LAST)
     out: list[int] = []
     while len(out) < tokens:
         out += run_cycle(model.trunk, stream, 0, GREEDY, Mode.TOKEN).emitted
@@ -81,47 +107,40 @@ def greedy_text(model: LoadedModel, tokens: int) -> list[int]:
 
 
 OUTCOMES = [(depth, accept) for depth in range(1, 6) for accept in range(depth + 1)]
+HYBRID_AND_NOT = ["qwen3_5", "mimo", "deepseek_v3", "nemotron_h", "exaone_moe"]
 
 
-@pytest.mark.parametrize("name", ["qwen3_5", "mimo", "deepseek_v3", "nemotron_h", "exaone_moe"])
+@pytest.mark.parametrize("name", HYBRID_AND_NOT)
 def test_trap_8b_11_true_rows_follow_every_outcome(
-    models: Callable[[str], LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     """Whatever is accepted, the head takes in each true row once, with the token behind it."""
-    model = models(name)
-    assert isinstance(model.head, PairHead)
-    text = greedy_text(model, 90)
-    head = Scripted(model.head, text)
-    stream = Stream(model.trunk.make_cache(), head, 0)
-    read_prompt(model.trunk, stream, PROMPT, LAST)
-    out: list[int] = []
+    request = Request(models[name], PROMPT, 90)
     for depth, accept in OUTCOMES:
-        head.begin(len(out), accept)
-        head.seen.clear()
-        result: CycleResult = run_cycle(model.trunk, stream, depth, GREEDY, Mode.TOKEN)
-        assert result.accepted == accept
-        out += result.emitted
-        assert stream.head_cache is not None
-        assert stream.head_cache.length + stream.pending_rows == stream.trunk_cache.length
-    assert out == text[: len(out)]
+        request.cycle(depth, accept)
+    request.check()
 
-    whole = [*PROMPT, LAST, *out]
-    hidden = model.trunk.forward(mx.array(whole[:-1]), model.trunk.make_cache()).hidden
-    assert hidden is not None
-    mine = stream.absorb()
-    right = model.head.forward(hidden, mx.array(whole[1:]), model.head.make_cache())
-    assert np.abs(np.array(mine) - np.array(right[:, -1:])).max() < 1e-4
-    rows, tokens = head.seen[-1]
-    assert tokens == whole[-len(tokens) :]
-    assert np.abs(rows - np.array(hidden)[:, -rows.shape[1] :]).max() < 1e-4
+
+@pytest.mark.parametrize("name", [*HYBRID_AND_NOT, "mimo_v2_flash"])
+def test_trap_22_each_requests_rejects_undo_its_own_rows_alone(
+    models: Mapping[str, LoadedModel], name: str
+) -> None:
+    """Requests whose cycles take turns on one trunk and one head, with a script each."""
+    requests = [Request(models[name], PROMPT[:length], 40) for length in (7, 40, 18)]
+    scripts = (((4, 0), (3, 3), (2, 1)), ((2, 2), (5, 1), (4, 4)), ((0, 0), (1, 1), (5, 0)))
+    for turn in (*scripts, *scripts[::-1]):
+        for request, (depth, accept) in zip(requests, turn, strict=True):
+            request.cycle(depth, accept)
+    for request in requests:
+        request.check()
 
 
 def test_trap_9_the_first_pair_of_a_text_goes_in_without_its_embedding_where_the_family_has_it_so(
-    models: Callable[[str], LoadedModel],
+    models: Mapping[str, LoadedModel],
 ) -> None:
     hidden = mx.random.normal((1, 3, checkpoints.WIDTH), key=mx.random.key(1))
     for name, blanks in (("deepseek_v3", True), ("glm4_moe", False), ("qwen3_5", False)):
-        head = models(name).head
+        head = models[name].head
         assert isinstance(head, PairHead)
         for position in (0, 1):
             first, other = [7, 8, 9], [7, 8, 9]
@@ -136,10 +155,10 @@ def test_trap_9_the_first_pair_of_a_text_goes_in_without_its_embedding_where_the
 
 @pytest.mark.parametrize("name", ["qwen3_5", "mimo"])
 def test_trap_25_reading_a_prompt_multiplies_no_row_by_the_lm_head(
-    models: Callable[[str], LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     """With an LM head of four million rows, the logits of a prompt would not fit the bound."""
-    model = models(name)
+    model = models[name]
     stream = Stream(model.trunk.make_cache(), model.head, 0)
     lm_head = model.trunk.lm_head
     weight = lm_head["weight"]
@@ -157,10 +176,10 @@ def test_trap_25_reading_a_prompt_multiplies_no_row_by_the_lm_head(
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)
 def test_trap_27_the_number_of_rows_hardly_changes_a_row(
-    models: Callable[[str], LoadedModel], name: str
+    models: Mapping[str, LoadedModel], name: str
 ) -> None:
     """On MLX's own BLAS nothing changes, but for latent attention, which has a path for one row."""
-    trunk = models(name).trunk
+    trunk = models[name].trunk
     tokens = mx.array(PROMPT)
     single = trunk.make_cache()
     trunk.forward(tokens[:20], single)
