@@ -48,13 +48,17 @@ BAD: list[tuple[str, Edit, str]] = [
     ("qwen3_5", added("mtp.fc.weight_scale_inv"), "not known here: projection.weight_scale_inv"),
     ("qwen3_5", changed("fc.weight", mx.zeros_like), "all zeros"),
     ("qwen3_5", changed("fc.weight", lambda w: w * mx.nan), "no number"),
+    ("qwen3_5", changed("o_proj.weight", lambda w: w * mx.inf), "self_attn.o_proj.weight of its head holds"),
+    ("qwen3_5", changed("down_proj.weight", mx.zeros_like), "down_proj.weight of its head is all zeros"),
+    ("deepseek_v3", changed("hnorm.weight", mx.zeros_like), "hidden_norm.weight of its head is all zeros"),
+    ("glm4_moe", lambda weights: {k: mx.zeros_like(v) for k, v in weights.items()}, "all zeros"),
     ("qwen3_5_moe", without("switch_mlp.up_proj.weight"), "switch_mlp.up_proj.weight missing"),
     ("deepseek_v3", without("eh_proj.weight"), "eh_proj.weight missing"),
     ("deepseek_v3", without("hnorm.weight"), "hidden_norm.weight missing"),
     ("glm4_moe", without("k_proj.weight"), "k_proj.weight missing"),
     ("mimo", without("final_layernorm.weight"), "norm.weight missing"),
     ("nemotron_h", without("layers.1.norm.weight"), "layers.1.norm.weight missing"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "edit", "says"), BAD)
@@ -280,6 +284,8 @@ LIES: list[tuple[str, dict[str, Any]]] = [
     ("nemotron_h", {"hybrid_override_pattern": "M?"}),
     ("deepseek_v3", {"kv_lora_rank": 0}),
     ("glm4_moe", {"hidden_size": 31}),
+    ("mimo", {"num_hidden_layers": 3}),
+    ("mimo", {"quantization": "yes"}),
 ]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from mlx_lm.utils import quantize_model
 
+from engine.errors import ModelError
 from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
 from engine.protocol import Mode, Sampling
@@ -157,6 +158,36 @@ def test_a_packed_trunk_with_a_head_left_unpacked(tmp_path: Path) -> None:
             out += run_cycle(opened.trunk, stream, depth, sampling, Mode.SEEDED).emitted
         texts.append(out[:24])
     assert texts[0] == texts[1] == texts[2]
+
+
+@pytest.mark.parametrize(
+    "lie", [{"mode": "cubes", "bits": 4, "group_size": 32}, {"bits": 11, "group_size": 64}]
+)
+def test_how_a_trunk_is_packed_is_taken_from_its_tensors(
+    tmp_path: Path, lie: dict[str, Any]
+) -> None:
+    packed, config = quantize_model(families.build(settings()), settings(), 32, 4)
+    trunk, head = checkpoints.trunk_weights(packed), parts()[1]
+    files = {"model.safetensors": {**trunk, **head}}
+    right = save(tmp_path / "right", files, quantization=config["quantization"])
+    assert np.array_equal(taught(save(tmp_path / "m", files, quantization=lie)), taught(right))
+
+
+@pytest.mark.parametrize(
+    ("bits", "group_size", "told"),
+    [(8, 64, {"bits": 8, "group_size": 64}), (4, 32, {"bits": 4}), (4, 32, "yes")],
+)
+def test_a_trunk_packed_in_a_way_not_known_is_one_clear_error(
+    tmp_path: Path, bits: int, group_size: int, told: object
+) -> None:
+    """Scales of a format of their own, which there is not in 8 bits; no group size; no facts."""
+    packed, _ = quantize_model(families.build(settings()), settings(), group_size, bits)
+    trunk = checkpoints.trunk_weights(packed)
+    if bits == 8:
+        trunk = {k: v.astype(mx.uint8) if k.endswith(".scales") else v for k, v in trunk.items()}
+    with pytest.raises(ModelError) as caught:
+        save(tmp_path / "m", {"model.safetensors": trunk}, quantization=told)
+    assert str(caught.value).isprintable()
 
 
 def test_a_text_only_checkpoint_needs_no_text_config(tmp_path: Path) -> None:

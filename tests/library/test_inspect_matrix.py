@@ -136,6 +136,10 @@ def cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def bomb(raw: bytes) -> bytes:
+    return struct.pack("<Q", len(raw)) + raw
+
+
 def overlapping() -> bytes:
     one = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
     other = {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]}
@@ -226,6 +230,9 @@ OTHERS = {
 }  # fmt: skip
 BROKEN = {
     "cut short": Case(QWEN, "error", "model.safetensors", after=cut),
+    "a header of 32 MB and more": Case(QWEN, "error", "model.safetensors", after=written("model.safetensors", struct.pack("<Q", 2**40) + b"{}" * 9)),
+    "a header of nothing but brackets": Case(QWEN, "error", "model.safetensors", after=written("model.safetensors", bomb(b"[" * 2**20))),
+    "a header of a million names": Case(QWEN, "error", "model.safetensors", after=written("model.safetensors", bomb(b"{" + b'"a":{},' * 2**20 + b'"b":{}}'))),
     "no safetensors": Case(QWEN, "error", "model.safetensors", after=written("model.safetensors", b"\xff" * 99)),
     "overlapping": Case(QWEN, "error", "model.safetensors", after=written("model.safetensors", overlapping())),
     "an index of a file that is gone": Case(QWEN, "error", "is missing", after=unnamed_shard),

@@ -94,7 +94,7 @@ def _one(family: Family, tensors: dict[str, mx.array], place: _Place, trunk: Tru
     weights = own | _layer_weights(shell, head, layers, tensors)
     matrices = _own_matrices(trunk, weights)
     _fill(head, weights)
-    _check_values(head.projection)
+    _check_values(weights)
     head.keep_own(matrices)
     return head
 
@@ -278,14 +278,20 @@ def _fill(module: nn.Module, weights: dict[str, mx.array]) -> None:
     module.eval()
 
 
-def _check_values(projection: nn.Module) -> None:
-    """Raise HeadError where a conversion left zeros, or what is no number."""
-    scales = projection.get("scales")
-    values = projection["weight"] if scales is None else scales
-    if not mx.isfinite(values.astype(mx.float32)).all().item():
-        raise HeadError("its head holds what is no number")
-    if not mx.any(values != 0).item():
-        raise HeadError("its head is all zeros")
+def _check_values(weights: Mapping[str, mx.array]) -> None:
+    """Raise HeadError where a conversion left a matrix or a gain of zeros, or what is no number.
+
+    The least and the largest value tell: what is no number is both, and no copy is made.
+    """
+    for name, value in weights.items():
+        is_packed = f"{name.removesuffix('.weight')}.scales" in weights
+        if is_packed and name.endswith(".weight"):
+            continue
+        ends = mx.stack([mx.min(value), mx.max(value)]).astype(mx.float32)
+        if not mx.isfinite(ends).all().item():
+            raise HeadError(f"{_shown(name)} of its head holds what is no number")
+        if (value.ndim > 1 or is_gain(name, value)) and not mx.any(ends).item():
+            raise HeadError(f"{_shown(name)} of its head is all zeros")
 
 
 def _check_names(wanted: Mapping[str, mx.array], weights: Mapping[str, mx.array]) -> None:
