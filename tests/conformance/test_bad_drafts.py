@@ -17,7 +17,7 @@ from engine.speculation.cycle import run_cycle
 from tests.conformance.decoding import LAST, PROMPT, VOCABULARY, Model, begun
 from tests.fakes import tiny
 
-CYCLES = 600
+CYCLES = 300
 SIGMAS = 6
 BAD = np.array([0.02, 0.4, 0.02, 0.02, 0.3, 0.02, 0.2, 0.02])
 """What is drafted from, whatever was said before."""
@@ -41,10 +41,14 @@ class BadHead:
         return mx.broadcast_to(mx.log(mx.array(BAD, mx.float32)), (recycled.shape[1], VOCABULARY))
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
+def with_bad_head() -> Model:
     trunk, head = tiny.trunk_and_head(VOCABULARY)
     return trunk, BadHead(head)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return with_bad_head()
 
 
 def plain_law(model: Model, *text: int) -> np.ndarray:

@@ -8,7 +8,6 @@ see the fault.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -24,6 +23,7 @@ from engine.speculation.history import History
 from engine.speculation.noise import CycleNoise, Purpose
 from engine.speculation.stream import Stream
 from tests.conformance import (
+    test_bad_drafts,
     test_ends,
     test_engine_law,
     test_exact_acceptance,
@@ -37,19 +37,9 @@ from tests.conformance.decoding import VOCABULARY
 from tests.conformance.toys import A, B, C
 from tests.conformance.windows import PLAIN, Process
 from tests.fakes import tiny
+from tests.fakes.faults import Fault, seen
 
 Patch = pytest.MonkeyPatch
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault, and the test that has to see it."""
-
-    name: str
-    test: Callable[..., object]
-    arguments: dict[str, Any]
-    put: Callable[[Patch], object] = lambda _: None
-    """Nothing is put anywhere where the arguments hold a faulty draft process."""
 
 
 def replaced(name: str, function: Callable[..., object]) -> Callable[[Patch], object]:
@@ -316,6 +306,15 @@ def rows_shifted_in_the_engine(patch: Patch) -> None:
     patch.setattr(cycle, "target_distribution", shifted)
 
 
+def drafts_judged_by_themselves(patch: Patch) -> None:
+    right = cycle.token_rule
+
+    def rule(target: mx.array, own: mx.array, *rest: mx.array) -> acceptance.Verdict:
+        return right(mx.concatenate([own, target[-1:]]), own, *rest)
+
+    patch.setattr(cycle, "token_rule", rule)
+
+
 def keys_without_the_cycle(patch: Patch) -> None:
     bits = noise._bits
     patch.setattr(noise, "_bits", lambda seed, _, place, purpose: bits(seed, 0, place, purpose))
@@ -352,13 +351,13 @@ ENGINE = [
     Fault(
         "rejected drafts left in the caches",
         test_state.test_state_is_that_of_sequential_decoding,
-        {"model": MODEL, "accepted": 2, "monkeypatch": None},
+        {"model": MODEL, "accepted": 2},
         never_rolled_back,
     ),
     Fault(
         "what a stop cut left in the caches",
         test_state.test_a_stop_leaves_the_state_of_sequential_decoding,
-        {"model": MODEL, "kept": 2, "monkeypatch": None},
+        {"model": MODEL, "kept": 2},
         never_rolled_back,
     ),
     Fault(
@@ -410,6 +409,12 @@ ENGINE = [
         rows_shifted_in_the_engine,
     ),
     Fault(
+        "drafts judged by themselves",
+        test_bad_drafts.test_trap_23_bad_drafts_are_rejected_at_the_analytic_rate,
+        {"model": test_bad_drafts.with_bad_head(), "mode": Mode.TOKEN},
+        drafts_judged_by_themselves,
+    ),
+    Fault(
         "keys without the cycle",
         test_noise.test_every_part_of_the_key_counts,
         {},
@@ -438,13 +443,8 @@ ENGINE = [
 
 @pytest.mark.parametrize("fault", [*RULES, *PROCESSES, *ENGINE], ids=lambda fault: fault.name)
 def test_every_fault_is_seen(fault: Fault, monkeypatch: Patch) -> None:
-    arguments = dict(fault.arguments)
-    if "monkeypatch" in arguments:
-        arguments["monkeypatch"] = monkeypatch
-    fault.put(monkeypatch)
     # Where a fault lets something illegal out, the matcher refuses to go on before the test does.
-    with pytest.raises((AssertionError, RequestError)):
-        fault.test(**arguments)
+    seen(fault, RequestError, monkeypatch=monkeypatch)
     killed[fault.name] = getattr(fault.test, "__name__", "")
 
 

@@ -1,11 +1,14 @@
-"""Faults of an engine, each of which a certificate has to name."""
+"""Faults put on purpose: each has a test, or a check of a certificate, that has to see it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import pytest
 
 from engine.model.cache import Cache
 from engine.speculation import acceptance
@@ -17,7 +20,34 @@ NAMED = {
     "rollback": "greedy state",
     "noise": "noise",
 }
-"""Fault to the check that has to be broken."""
+"""Fault of an engine to the check of its certificate that has to be broken."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, and the test that has to see it."""
+
+    name: str
+    test: Callable[..., object]
+    arguments: dict[str, Any]
+    put: Callable[[pytest.MonkeyPatch], object] = lambda _: None
+    """Nothing is put anywhere where the arguments themselves are faulty."""
+
+
+def seen(fault: Fault, *by: type[BaseException], **fixtures: Any) -> None:
+    """Put a fault into this process, and have its test fail.
+
+    Args:
+        fault: what to put.
+        by: errors that show it too, besides a failed assertion.
+        fixtures: of the running test, `monkeypatch` among them; its test gets those it names.
+    """
+    wanted = inspect.signature(fault.test).parameters
+    given = {name: value for name, value in fixtures.items() if name in wanted}
+    fault.put(fixtures["monkeypatch"])
+    with pytest.raises((AssertionError, pytest.fail.Exception, *by)):
+        fault.test(**{**fault.arguments, **given})
+
 
 Setter = Callable[[Any, str, Any], object]
 
