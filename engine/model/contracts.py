@@ -1,22 +1,13 @@
-"""Contracts that were found out, one small file a head in the engine's cache folder.
-
-A checkpoint is asked once: what the probe found, a refusal too, is kept by the content of its head
-and by what is known of its family. A file that can't be read counts as none.
-"""
+"""Contracts that have to be found out: the head is probed, once for as long as its content stays."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import logging
-import os
-from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import cast
 
-from engine.errors import HeadError
+from engine.errors import HeadError, ModelFileError
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.load import load_head
 from engine.model.norms import NormDoubt
@@ -24,7 +15,8 @@ from engine.model.probe import Probed, probe
 from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.verdict.checkpoint import CheckpointFacts
-from engine.verdict.contract import Contract, NormEncoding, read_contract
+from engine.verdict.contract import Contract, NormEncoding
+from engine.verdict.found_contracts import FoundContract, find_contract, keep_contract
 from engine.verdict.head_files import HeadFiles
 
 __all__ = ["settled_contract"]
@@ -57,14 +49,29 @@ def settled_contract(
     encodings = _encodings(head, facts, trunk)
     if head.family.disputed != "hidden" and encodings == (None,):
         return facts.contract
-    place = cache_folder / "contracts" / f"{_digest(head, facts)}.json"
-    kept = _kept(place)
-    if kept is None:
-        kept = _asked(head, facts, trunk, tokenizer, encodings)
-        _keep(place, kept)
-    if "refused" in kept:
-        raise HeadError(str(kept["refused"]), "declare its contract in mtp_contract.json")
-    return read_contract({key: value for key, value in kept.items() if value is not None})
+    found = _found_before(head, facts, cache_folder)
+    if found is None:
+        found = _asked(head, facts, trunk, tokenizer, encodings)
+        _keep(found, head, facts, cache_folder)
+    if found.refusal:
+        raise HeadError(found.refusal, "declare its contract in mtp_contract.json")
+    return found.contract
+
+
+def _found_before(head: HeadFiles, facts: CheckpointFacts, cache: Path) -> FoundContract | None:
+    try:
+        return find_contract(head, facts, cache)
+    except ModelFileError as error:
+        _log.warning("%s; the head will be probed anew", error.message)
+        return None
+
+
+def _keep(found: FoundContract, head: HeadFiles, facts: CheckpointFacts, cache: Path) -> None:
+    """Keep what was found; where that can't be, the next load asks again."""
+    try:
+        keep_contract(found, head, facts, cache)
+    except OSError as error:
+        _log.warning("%s can't be written: %s", error.filename or cache, error.strerror)
 
 
 def _encodings(
@@ -85,8 +92,8 @@ def _asked(
     trunk: Trunk,
     tokenizer: Tokenizer,
     encodings: tuple[NormEncoding | None, ...],
-) -> dict[str, object]:
-    """Run the probe; return what to keep of it."""
+) -> FoundContract:
+    """Run the probe."""
 
     def build(encoding: NormEncoding | None) -> Probed:
         found = load_head(head, facts.config, Contract(norm_encoding=encoding), trunk)
@@ -97,48 +104,6 @@ def _asked(
     try:
         contract, share = probe(head.family, trunk, build, encodings, tokens)
     except HeadError as error:
-        return {"refused": error.message}
+        return FoundContract(Contract(), refusal=error.message)
     _log.info("its head foretells %.0f %% of the trunk's choices, fed as %s", 100 * share, contract)
-    return {
-        "concat": contract.concat,
-        "hidden": contract.hidden,
-        "recycle": contract.recycle,
-        "norm_encoding": contract.norm_encoding,
-    }
-
-
-def _digest(head: HeadFiles, facts: CheckpointFacts) -> str:
-    """Return a hash of the head's bytes, of the config, and of what is known of the family."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((head.family, sorted(head.tensors), facts.weights_bytes)).encode())
-    digest.update(json.dumps(facts.config, sort_keys=True).encode())
-    for name in sorted(head.tensors):
-        digest.update(head.tensors[name].read())
-    return digest.hexdigest()
-
-
-def _kept(place: Path) -> Mapping[str, object] | None:
-    try:
-        content = json.loads(place.read_text("utf-8"))
-        if isinstance(content, dict) and "refused" not in content:
-            read_contract({key: value for key, value in content.items() if value is not None})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, HeadError, TypeError) as error:
-        _log.warning("%s is no contract (%s); the head will be probed anew", place, error)
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _keep(place: Path, content: Mapping[str, object]) -> None:
-    """Write what was found; where that can't be, the next load asks again."""
-    fresh = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(content), "utf-8")
-        fresh.replace(place)
-    except OSError as error:
-        _log.warning("%s can't be written: %s", place, error.strerror)
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
+    return FoundContract(contract, share)

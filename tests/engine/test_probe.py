@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
 
 from engine.errors import HeadError
-from engine.model import probe
+from engine.model import contracts, probe
 from engine.model.arrays import read_arrays
 from engine.model.contracts import settled_contract
 from engine.model.draft_head import DraftHead, trimmed_head
@@ -22,15 +24,17 @@ from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
 from engine.model.tokenizer import from_folder
 from engine.model.trunk import Trunk
-from engine.verdict.checkpoint import DEMO_HEAD, check_folder
+from engine.verdict import found_contracts
+from engine.verdict.checkpoint import DEMO_HEAD, CheckpointFacts, check_folder
 from engine.verdict.contract import Contract, NormEncoding
 from engine.verdict.families import Family
 from engine.verdict.family_table import DEMO
-from engine.verdict.head_files import find_head
+from engine.verdict.head_files import HeadFiles, find_head
 from engine.verdict.headers import check_safetensors
 from mtplx_tui.library.disk import resolve
 from tests.fakes import checkpoints
 from tests.fakes.checkpoints import Weights
+from tests.fakes.faults import Fault, seen
 
 FEW = 48
 """Tokens that are enough for tiny models, about which there is nothing to find out."""
@@ -45,7 +49,7 @@ def opened(folder: Path, cache: Path) -> LoadedModel:
     return load(folder.name, folder, cache, lambda *_: None)
 
 
-def contracts(cache: Path) -> list[Path]:
+def kept_in(cache: Path) -> list[Path]:
     return sorted((cache / "contracts").glob("*.json"))
 
 
@@ -54,7 +58,7 @@ def test_a_random_head_of_a_disputed_family_is_refused_once(tmp_path: Path) -> N
     model = opened(folder, tmp_path / "cache")
     assert model.head is None
     assert "of the trunk's choices at best" in model.info.head_note
-    (place,) = contracts(tmp_path / "cache")
+    (place,) = kept_in(tmp_path / "cache")
     place.write_text(json.dumps({"refused": "as it was before"}), "utf-8")
     assert opened(folder, tmp_path / "cache").info.head_note == "as it was before"
 
@@ -63,7 +67,7 @@ def test_what_was_found_is_read_again_and_followed(tmp_path: Path) -> None:
     folder = checkpoints.write(tmp_path / "m", "glm4_moe", contract={})
     cache = tmp_path / "cache"
     opened(folder, cache)
-    (place,) = contracts(cache)
+    (place,) = kept_in(cache)
     found = {"concat": "hidden,embedding", "hidden": "pre", "recycle": "pre", "norm_encoding": None}
     place.write_text(json.dumps(found), "utf-8")
     model = opened(folder, cache)
@@ -88,7 +92,7 @@ def test_a_head_with_other_values_is_asked_anew(tmp_path: Path) -> None:
             },
         )  # fmt: skip
         opened(folder, cache)
-    assert len(contracts(cache)) == 2
+    assert len(kept_in(cache)) == 2
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"hidden": "sideways"}', '{"depth": 1}'])
@@ -96,7 +100,7 @@ def test_a_kept_contract_that_cant_be_read_is_found_anew(tmp_path: Path, content
     folder = checkpoints.write(tmp_path / "m", "glm4_moe", contract={})
     cache = tmp_path / "cache"
     opened(folder, cache)
-    (place,) = contracts(cache)
+    (place,) = kept_in(cache)
     before = place.read_text("utf-8")
     place.write_text(content, "utf-8")
     opened(folder, cache)
@@ -111,28 +115,95 @@ def test_what_is_declared_or_not_disputed_is_not_probed(
 ) -> None:
     folder = checkpoints.write(tmp_path / "m", name, contract=contract)
     assert opened(folder, tmp_path / "cache").head is not None
-    assert contracts(tmp_path / "cache") == []
+    assert kept_in(tmp_path / "cache") == []
 
 
 def test_norms_that_leave_a_doubt_are_probed(tmp_path: Path) -> None:
     folder = checkpoints.write(tmp_path / "m", "qwen3_5", contract={})
     model = opened(folder, tmp_path / "cache")
     assert "of the trunk's choices at best" in model.info.head_note
-    assert len(contracts(tmp_path / "cache")) == 1
+    assert len(kept_in(tmp_path / "cache")) == 1
 
 
+Patch = pytest.MonkeyPatch
+
+
+def told(change: Callable[[CheckpointFacts], CheckpointFacts]) -> Callable[[Patch], object]:
+    """Settle contracts by other facts than the checkpoint's."""
+
+    def settle(facts: CheckpointFacts, *rest: Any) -> Contract:
+        return settled_contract(change(facts), *rest)
+
+    return lambda patch: patch.setattr("engine.model.load.settled_contract", settle)
+
+
+def disputed(cell: str) -> Callable[[CheckpointFacts], CheckpointFacts]:
+    def change(facts: CheckpointFacts) -> CheckpointFacts:
+        assert facts.head is not None
+        family = replace(facts.head.family, disputed=cell)
+        return replace(facts, head=replace(facts.head, family=family))
+
+    return change
+
+
+def names_alone(head: HeadFiles, facts: CheckpointFacts, cache: Path) -> Path:
+    known = repr((sorted(head.tensors), facts.config)).encode()
+    return cache / "contracts" / f"{zlib.crc32(known)}.json"
+
+
+REFUSED = test_a_random_head_of_a_disputed_family_is_refused_once
+UNASKED = test_what_is_declared_or_not_disputed_is_not_probed
+FAULTS = [
+    Fault(
+        "kept by names, not by content",
+        test_a_head_with_other_values_is_asked_anew,
+        {},
+        lambda patch: patch.setattr(found_contracts, "_place", names_alone),
+    ),
+    Fault("never kept", REFUSED, {}, lambda patch: patch.setattr(contracts, "_keep", lambda *_: 0)),
+    Fault(
+        "never read again",
+        test_what_was_found_is_read_again_and_followed,
+        {},
+        lambda patch: patch.setattr(contracts, "_found_before", lambda *_: None),
+    ),
+    Fault(
+        "a declared contract probed all the same",
+        UNASKED,
+        {"name": "glm4_moe", "contract": {"norm_encoding": "plain"}},
+        told(lambda facts: replace(facts, contract=Contract())),
+    ),
+    Fault(
+        "what nobody disputes probed all the same",
+        UNASKED,
+        {"name": "mimo", "contract": {}},
+        told(disputed("hidden")),
+    ),
+    Fault("a dispute overheard", REFUSED, {}, told(disputed(""))),
+    Fault(
+        "a doubt of norms overheard",
+        test_norms_that_leave_a_doubt_are_probed,
+        {},
+        lambda patch: patch.setattr(contracts, "_encodings", lambda *_: (None,)),
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_of_settling_a_contract_is_seen(
+    fault: Fault, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    seen(fault, ValueError, tmp_path=tmp_path, monkeypatch=monkeypatch)
+
+
+PLACES = 96
 PROSE = """\
 The history of the bicycle began in the nineteenth century. The first bicycles were made of wood \
 and iron, and they were heavy and hard to ride. In the middle of the century, the first pedals \
 were added to the front wheel, which made it possible to ride without touching the ground with \
 the feet. The front wheel became larger and larger, because a larger wheel could go further with \
 each turn of the pedals. These bicycles were fast, but they were also dangerous, because the rider \
-sat high above the ground. In the end, the safety bicycle was invented, which had two wheels of \
-the same size and a chain that connected the pedals to the rear wheel. It was the first bicycle \
-that could be used by everyone. The invention of the rubber tire made it even more comfortable to \
-ride. Today, the bicycle is one of the most popular means of transport in the world. It is cheap, \
-it is good for the environment, and it is good for your health. There are many different types of \
-bicycles, such as mountain bikes, road bikes, and electric bikes.
+sat high above the ground.
 """
 LLAMA = replace(DEMO, name="llama", model_types=("llama",))
 """The demo's head as one of a family of its own, to be read by the loader of all families."""
@@ -154,7 +225,7 @@ class Demo:
 def demo(engine_cache: Path) -> Demo:
     gguf = load_gguf(Path(resolve("demo").path), engine_cache, lambda *_: None)
     config = config_of(gguf.args)
-    tokens = gguf.tokenizer.encode(PROSE, is_rendered=True)
+    tokens = gguf.tokenizer.encode(PROSE, is_rendered=True)[:PLACES]
     trunk = Trunk(gguf.model)
     text = probe._read(trunk, tokens)
     words = DEMO_HEAD.with_name("frequent_tokens.txt").read_text("utf-8").split()
@@ -168,9 +239,11 @@ def asked(
 ) -> Callable[..., tuple[Contract, float]]:
     """Probe the demo's head after a change to its weights, and to what is believed of it.
 
-    What the trunk makes of the text is the same for all of them, and read once.
+    What the trunk makes of the text is the same for all of them, and read once; it is so short
+    that a smaller lead has to count.
     """
     monkeypatch.setattr(probe, "_read", lambda *_: demo.text)
+    monkeypatch.setattr(probe, "MARGIN", 0.02)
 
     def ask(
         family: Family,
@@ -188,7 +261,7 @@ def asked(
             found.draft_head = demo.draft_head
             return found
 
-        return probe.probe(family, demo.trunk, build, encodings, demo.tokens)
+        return probe.probe(family, demo.trunk, build, encodings, demo.tokens[:FEW])
 
     return ask
 
