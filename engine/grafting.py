@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import ModelError
@@ -18,24 +19,29 @@ from engine.verdict.graft_source import find_graft_source
 
 def main() -> int:
     """Run the process; return its exit code."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    answer = answered(sys.argv[1:])
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    return 1 if "error" in answer else 0
+
+
+def answered(words: Sequence[str]) -> dict[str, object]:
+    """Graft as the words of a command line say; return what to print."""
     parser = argparse.ArgumentParser(prog="python -P -m engine.grafting", description=__doc__)
     for name in ("trunk", "head", "target"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--bits", type=int, default=0)
     parser.add_argument("--group-size", type=int, default=64)
-    options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    options = parser.parse_args(words)
     try:
-        answer = _grafted(options)
+        return _grafted(options)
     except ModelError as error:
-        answer = {"error": error.message, "remedy": error.remedy}
+        return {"error": error.message, "remedy": error.remedy}
     except OSError as error:
-        answer = {"error": f"{options.target} can't be written: {error.strerror}", "remedy": ""}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-    return 1 if "error" in answer else 0
+        return {"error": f"{options.target} can't be written: {error.strerror}", "remedy": ""}
 
 
 def _grafted(options: argparse.Namespace) -> dict[str, object]:

@@ -15,7 +15,7 @@ from engine.verdict.family_table import family_of
 from engine.verdict.head_files import SIDECARS, HeadFiles, find_head
 from engine.verdict.headers import check_safetensors
 
-__all__ = ["GraftSource", "differences", "find_graft_source"]
+__all__ = ["GraftSource", "check_same_trunk", "differences", "find_graft_source"]
 
 _FREE = (
     "architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id", "initializer_range",
@@ -50,12 +50,7 @@ def find_graft_source(name: str, folder: Path, trunk: Mapping[str, object]) -> G
         HeadError: it holds no head that can run here, or one for another trunk.
     """
     config = read_config(_small(folder, "config.json"), str(folder))
-    different = differences(trunk, config)
-    if different:
-        raise HeadError(
-            f"the head is for another trunk: {'; '.join(different)}",
-            "take it from the release that the trunk was made from",
-        )
+    check_same_trunk(trunk, config)
     own = [folder / name for name in SIDECARS if (folder / name).is_file()]
     found = sorted(folder.glob("*.safetensors"))
     headers = {path: check_safetensors(path) for path in found if path not in own}
@@ -69,6 +64,16 @@ def find_graft_source(name: str, folder: Path, trunk: Mapping[str, object]) -> G
     declared = (folder / CONTRACT_FILE).exists()
     contract = read_contract(json.loads(_small(folder, CONTRACT_FILE))) if declared else Contract()
     return GraftSource(name, head, contract)
+
+
+def check_same_trunk(trunk: Mapping[str, object], head: Mapping[str, object]) -> None:
+    """Raise HeadError, with the list, where configs of a trunk and of a head's release differ."""
+    different = differences(trunk, head)
+    if different:
+        raise HeadError(
+            f"the head is for another trunk: {'; '.join(different)}",
+            "take it from the release that the trunk was made from",
+        )
 
 
 def differences(trunk: Mapping[str, object], head: Mapping[str, object]) -> list[str]:

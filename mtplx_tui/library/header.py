@@ -1,13 +1,13 @@
 """The files a verdict is made from: of a folder here, or of a repository by range requests.
 
-What comes from a hub is bounded: so many requests, so many bytes, no weights. A server that
+What a verdict asks of a hub is bounded: so many requests, so many bytes, no weights. A server that
 ignores ranges is read no further than what was asked for.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,10 @@ MAX_REQUESTS = 11
 """Of one verdict, after the one that lists the files."""
 MAX_HEADER_BYTES = 2_000_000 - 2**18
 """Of all headers of one verdict; what is left is for config and index of an ordinary model."""
+MAX_SKIPPED = 64 * 2**20
+"""Bytes read for nothing where a server ignores ranges, at most."""
+MUCH = 2**20
+"""Bytes after which a broken connection counts as the first."""
 TRIES = 3
 MAX_WAIT_S = 10.0
 
@@ -131,12 +135,21 @@ class HubSource:
         raw = first + self._range(path, 8, length)
         return check_safetensors_bytes(raw, size, f"{path} of {self.name}")
 
-    def _range(self, path: str, start: int, end: int) -> bytes:
-        if start == end:
-            return b""
-        for tried in range(TRIES):
+    def pieces(self, path: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes of a file from `start` up to `end`, as they come.
+
+        A connection that breaks is taken up where it broke.
+
+        Raises:
+            HubError: the hub doesn't give them.
+        """
+        tried = 0
+        while start < end:
+            before = start
             try:
-                return self._ask(path, start, end)
+                for piece in self._ask(path, start, end):
+                    start += len(piece)
+                    yield piece
             except Refused as error:
                 wait_s = 2.0**tried if error.retry_after_s is None else error.retry_after_s
                 is_passing = error.status in (429, 500, 502, 503, 504) and wait_s <= MAX_WAIT_S
@@ -147,11 +160,14 @@ class HubSource:
             except Broken as error:
                 if tried == TRIES - 1:
                     raise HubError(
-                        f"{path} of {self.name} can't be read ahead: {error}", "try again"
+                        f"{path} of {self.name} can't be read: {error}", "try again"
                     ) from error
-        raise RuntimeError("unreachable: the last try returns or raises")
+            tried = 0 if start - before >= MUCH else tried + 1
 
-    def _ask(self, path: str, start: int, end: int) -> bytes:
+    def _range(self, path: str, start: int, end: int) -> bytes:
+        return b"".join(self.pieces(path, start, end))
+
+    def _ask(self, path: str, start: int, end: int) -> Iterator[bytes]:
         self._requests += 1
         url = self._hub.file_url(self.name, self._listing.commit, path)
         with self._connections.get(url, Span(start, end)) as answer:
@@ -159,6 +175,16 @@ class HubSource:
                 raise HubError(f"{path} of {self.name} changed while it was read", "look again")
             if answer.is_partial and answer.start != start:
                 raise Broken("it sent another range than was asked for")
-            if not answer.is_partial and start:
+            if not answer.is_partial and start > MAX_SKIPPED:
+                raise HubError(
+                    f"the hub sends {path} of {self.name} as a whole only",
+                    "pull the repository, then try again",
+                )
+            if not answer.is_partial:
                 answer.read_exactly(start)
-            return answer.read_exactly(end - start)
+            while start < end:
+                piece = answer.read(end - start)
+                if not piece:
+                    raise Broken("the answer ended early")
+                start += len(piece)
+                yield piece

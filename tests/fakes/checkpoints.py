@@ -116,6 +116,11 @@ def trunk_weights(model: nn.Module) -> Weights:
     return dict(cast("list[tuple[str, mx.array]]", tree_flatten(model.parameters())))
 
 
+def read(path: Path) -> Weights:
+    """Return the arrays of a safetensors file."""
+    return cast("Weights", mx.load(str(path)))
+
+
 def head_weights(name: str, model: nn.Module, settings: dict[str, Any]) -> Weights:
     """Return heads with random weights, by the family's published names."""
     weights: Weights = {}
