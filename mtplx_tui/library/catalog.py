@@ -18,17 +18,13 @@ from engine.verdict.checkpoint import (
     DEMO_HEAD,
     MAX_CONFIG,
     MAX_INDEX,
-    CheckpointFacts,
     check_folder,
     read_config,
     read_index,
 )
-from engine.verdict.contract import Contract
-from engine.verdict.families import HEAD_MARKERS, Family
+from engine.verdict.families import HEAD_MARKERS
 from engine.verdict.family_table import DEMO, FAMILIES, family_of
-from engine.verdict.found_contracts import find_contract
 from engine.verdict.gguf_headers import check_gguf
-from engine.verdict.head_files import HeadFiles
 from engine.verdict.headers import SafetensorsTensor, check_safetensors
 from engine.verdict.memory import CONTEXTS, memory_bytes
 from engine.verdict.tiers import (
@@ -40,8 +36,8 @@ from engine.verdict.tiers import (
     head_tensors,
     judge,
 )
-from mtplx_tui.config import find_places
 from mtplx_tui.files import write_atomically
+from mtplx_tui.library.contracts import refused, with_contract
 from mtplx_tui.library.header import FolderSource, HubSource, Source
 from mtplx_tui.library.hub import Hub, Listing
 
@@ -91,47 +87,8 @@ def judge_folder(name: str, folder: Path) -> Report:
     if report.verdict.tier is not Tier.COMPATIBLE or family_of(facts.config) is None:
         return report
     if facts.head is None:
-        return replace(report, verdict=_refused(report.verdict, facts.head_note))
-    return replace(report, verdict=_settled(report.verdict, facts.head, facts))
-
-
-def _settled(verdict: Verdict, head: HeadFiles, facts: CheckpointFacts) -> Verdict:
-    """Return the verdict with how the head is fed: declared, found here, or not known yet."""
-    check, contract, is_known = "how it is fed", facts.contract, True
-    detail = "as declared beside the weights"
-    if contract == Contract():
-        try:
-            found = find_contract(head, facts, find_places().cache)
-        except (ModelFileError, OSError):
-            found = None  # the engine asks anew, and tells why in its log
-        if found is not None and found.refusal:
-            return _refused(verdict, found.refusal)
-        if found is None and head.family.disputed != "hidden":
-            return verdict
-        is_known = found is not None
-        detail = "sources differ; the engine finds out when it first loads it"
-        if found is not None:
-            contract = found.contract
-            share = "" if found.share is None else f", {found.share:.0%} of the trunk's choices"
-            detail = f"as the probe found here{share}"
-    reasons = (*verdict.reasons, Reason(check, ok=is_known or None, detail=detail))
-    return replace(verdict, reasons=reasons, mtp=_fed(verdict.mtp, head.family, contract))
-
-
-def _fed(mtp: HeadFacts | None, family: Family, contract: Contract) -> HeadFacts | None:
-    if mtp is None:
-        return None
-    own = contract.applied_to(family)
-    norm = contract.norm_encoding or family.norm
-    return replace(mtp, concat=own.concat, hidden=own.hidden, recycle=own.recycle, norm=norm)
-
-
-def _refused(verdict: Verdict, why: str) -> Verdict:
-    """Return the verdict on a head that the engine would not even look for."""
-    reason = Reason("the engine takes it", ok=False, detail=why)
-    summary = f"its MTP head can't be used: {why}"
-    reasons = (*verdict.reasons, reason)
-    return replace(verdict, tier=Tier.NO_MTP, summary=summary, reasons=reasons)
+        return replace(report, verdict=refused(report.verdict, facts.head_note))
+    return replace(report, verdict=with_contract(report.verdict, facts.head, facts))
 
 
 def judge_demo(file: Path) -> Report:
