@@ -58,6 +58,7 @@ def graft(source: GraftSource, trunk: Path, target: Path, packing: Packing | Non
         weights |= {f"{front}{k}": v for k, v in _published(one, source.head.family).items()}
     metadata = {
         "format": "mlx",
+        **source.contract.told(),
         "norm_encoding": "plain",
         "family": source.head.family.name,
         "source": source.name,

@@ -116,7 +116,7 @@ def _head(
 ) -> tuple[HeadFiles | None, str, Contract]:
     try:
         head = find_head(family_of(config), config, headers, sidecars)
-        return head, "", _contract(folder)
+        return head, "", head.fed_as(_contract(folder))
     except HeadError as error:
         return None, error.message, Contract()
 

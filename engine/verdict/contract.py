@@ -14,18 +14,19 @@ from typing import Any, Literal
 from engine.errors import HeadError
 from engine.verdict.families import Concat, Family, Side
 
-__all__ = ["CONTRACT_FILE", "Contract", "NormEncoding", "read_contract"]
+__all__ = ["CONTRACT_FILE", "CONTRACT_KEYS", "Contract", "NormEncoding", "read_contract"]
 
 NormEncoding = Literal["plain", "one_plus"]
 """How gains are stored: as they multiply, or as an offset from one."""
 
 CONTRACT_FILE = "mtp_contract.json"
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...]] = {
     "concat": ("embedding,hidden", "hidden,embedding"),
     "hidden": ("pre", "post"),
     "recycle": ("pre", "post"),
     "norm_encoding": ("plain", "one_plus"),
 }
+CONTRACT_KEYS = tuple(_CHOICES)
 _REMEDY = f"correct it in {CONTRACT_FILE}"
 
 
@@ -46,6 +47,15 @@ class Contract:
             hidden=self.hidden or family.hidden,
             recycle=self.recycle or family.recycle,
         )
+
+    def told(self) -> dict[str, str]:
+        """Return what is declared, by its keys."""
+        values = {key: getattr(self, key) for key in CONTRACT_KEYS}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def over(self, other: Contract) -> Contract:
+        """Return this contract, and of another what this one leaves open."""
+        return read_contract(other.told() | self.told())
 
 
 def read_contract(content: Mapping[str, object]) -> Contract:

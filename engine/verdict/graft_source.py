@@ -63,7 +63,7 @@ def find_graft_source(name: str, folder: Path, trunk: Mapping[str, object]) -> G
         head = replace(head, location=head.location if head.is_apart else "a release")
     declared = (folder / CONTRACT_FILE).exists()
     contract = read_contract(json.loads(_small(folder, CONTRACT_FILE))) if declared else Contract()
-    return GraftSource(name, head, contract)
+    return GraftSource(name, head, head.fed_as(contract))
 
 
 def check_same_trunk(trunk: Mapping[str, object], head: Mapping[str, object]) -> None:

@@ -6,11 +6,13 @@ tensors are given back under the names they have in the family, whatever stood i
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import HeadError
+from engine.verdict.contract import CONTRACT_KEYS, Contract, read_contract
 from engine.verdict.families import Family, has_head_names, head_layers, promises_head
 from engine.verdict.headers import SafetensorsHeader, SafetensorsTensor, check_safetensors
 
@@ -70,6 +72,23 @@ class HeadFiles:
     """Of the sidecar's header."""
     is_trunk_raw: bool
     """Whether the trunk is as published, not converted: its convolutions' layout tells."""
+
+    @property
+    def own_contract(self) -> Contract:
+        """What the sidecar itself declares.
+
+        Raises:
+            HeadError: it means nothing.
+        """
+        return read_contract({k: self.metadata[k] for k in CONTRACT_KEYS if k in self.metadata})
+
+    def fed_as(self, beside: Contract) -> Contract:
+        """Return a contract declared beside the weights, and what it leaves open of the head's own.
+
+        But for how the gains are stored: that is a matter of the file that holds them.
+        """
+        own = dataclasses.replace(self.own_contract, norm_encoding=None)
+        return beside.over(own)
 
     @property
     def is_apart(self) -> bool:

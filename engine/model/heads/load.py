@@ -117,7 +117,7 @@ def _with_gains(
     tensors: dict[str, mx.array], contract: Contract, parts: Parts, files: HeadFiles
 ) -> dict[str, mx.array]:
     gains = {name: value for name, value in tensors.items() if is_gain(name, value)}
-    declared = contract.norm_encoding or files.metadata.get("norm_encoding")
+    declared = files.own_contract.norm_encoding or contract.norm_encoding
     final_is_raw = None if files.is_apart else files.is_trunk_raw
     final = f"{parts.final_norm}.weight"
     return tensors | as_multiplied(gains, declared, final, final_is_raw=final_is_raw)

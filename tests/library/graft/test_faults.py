@@ -15,8 +15,9 @@ from engine.errors import ModelError
 from engine.model import graft as writing
 from engine.model.heads.pair import PairHead
 from engine.verdict import graft_source
+from engine.verdict.contract import Contract
 from engine.verdict.families import Family
-from engine.verdict.head_files import HeadTensor
+from engine.verdict.head_files import HeadFiles, HeadTensor
 from mtplx_tui.library import graft as joining
 from mtplx_tui.library import head_fetch
 from mtplx_tui.library.header import HubSource
@@ -110,6 +111,18 @@ FAULTS = [
         grafts.test_gains_are_written_as_they_multiply_and_say_so,
         {},
         said_otherwise,
+    ),
+    Fault(
+        "what the sidecar says of its gains overheard",
+        grafts.test_gains_that_were_brought_over_are_never_shifted_again,
+        {},
+        put(HeadFiles, "own_contract", Contract()),
+    ),
+    Fault(
+        "how a head is fed forgotten",
+        grafts.test_how_a_release_says_its_head_is_fed_goes_with_the_head,
+        {},
+        put(Contract, "told", lambda _: {}),
     ),
     Fault(
         "nothing compared",

@@ -14,6 +14,7 @@ import pytest
 
 from engine.model.heads.pair import PairHead
 from engine.verdict.checkpoint import check_folder
+from engine.verdict.contract import CONTRACT_FILE
 from engine.verdict.headers import check_safetensors
 from mtplx_tui.cli import main
 from tests.fakes import checkpoints
@@ -56,6 +57,44 @@ def test_gains_are_written_as_they_multiply_and_say_so(tmp_path: Path) -> None:
     assert len(metadata["source_sha256"]) == 64
     plain = checkpoints.write(tmp_path / "plain", "qwen3_5")
     assert np.abs(drafts(opened(bare)) - drafts(opened(plain))).max() < 1e-4
+
+
+def test_gains_that_were_brought_over_are_never_shifted_again(tmp_path: Path) -> None:
+    """Whatever the trunk's folder declares of the head that it lost."""
+    raw = checkpoints.write(
+        tmp_path / "raw", "qwen3_5", edit=lowered, contract={"norm_encoding": "one_plus"}
+    )
+    bare = checkpoints.write(
+        tmp_path / "bare", "qwen3_5", head=None, contract={"norm_encoding": "one_plus"}
+    )
+    assert main(["graft", str(bare), "--head", str(raw)]) == 0
+    plain = checkpoints.write(tmp_path / "plain", "qwen3_5")
+    assert np.abs(drafts(opened(bare)) - drafts(opened(plain))).max() < 1e-4
+
+
+def test_how_a_release_says_its_head_is_fed_goes_with_the_head(tmp_path: Path) -> None:
+    declared = {"concat": "hidden,embedding", "hidden": "pre", "recycle": "pre"}
+    whole = checkpoints.write(
+        tmp_path / "whole", "qwen3_5", contract={**declared, "norm_encoding": "plain"}
+    )
+    bare = checkpoints.write(tmp_path / "bare", "qwen3_5", head=None, contract={})
+    assert main(["graft", str(bare), "--head", str(whole)]) == 0
+    assert check_folder(bare).contract.told() == declared
+    assert np.array_equal(drafts(opened(bare)), drafts(opened(whole)))
+    (bare / CONTRACT_FILE).write_text('{"concat": "embedding,hidden"}', "utf-8")
+    assert check_folder(bare).contract.told() == declared | {"concat": "embedding,hidden"}
+
+
+def test_a_sidecar_that_declares_nonsense_drafts_nothing(tmp_path: Path) -> None:
+    whole = checkpoints.write(tmp_path / "whole", "mimo")
+    bare = checkpoints.write(tmp_path / "bare", "mimo", head=None, contract={})
+    assert main(["graft", str(bare), "--head", str(whole)]) == 0
+    sidecar = bare / "mtp.safetensors"
+    weights = checkpoints.read(sidecar)
+    mx.save_safetensors(str(sidecar), weights, metadata={"hidden": "sideways"})
+    model = opened(bare)
+    assert model.head is None
+    assert "sideways" in model.info.head_note
 
 
 def test_a_head_can_be_quantised(tmp_path: Path) -> None:
