@@ -105,7 +105,7 @@ def judge(evidence: Evidence, family: Family | None = None) -> Verdict:
             quantization(config),
         )
     reasons += [_known(family, model_type), _fitting(evidence, found, family)]
-    head = _facts(evidence, found, promised or 1, family)
+    head = _facts(evidence, found, _heads_there(found, config, family) or promised or 1, family)
     if family is None or family.cannot_run:
         tier = Tier.UNSUPPORTED
         summary = f"it has an MTP head ({model_type}), but {reasons[2].detail}"
@@ -250,6 +250,17 @@ def _bits(config: Mapping[str, object]) -> int:
         if isinstance(facts, dict):
             return _count(facts.get("bits"))
     return 0
+
+
+def _heads_there(found: Sequence[str], config: Mapping[str, object], family: Family | None) -> int:
+    """Return how many heads there are, whatever the config says; 0 where that can't be told."""
+    if family is None or family.parts is None:
+        return 0
+    if family.distinct_heads == 1:
+        return 1
+    prefixes = head_prefixes(family, config)
+    inside = [name for each in found if (name := without_prefix(each, prefixes)) is not None]
+    return len({name.partition(".")[0] for name in inside})
 
 
 def _facts(

@@ -299,3 +299,15 @@ def test_the_engine_finds_what_inspect_foretold(tmp_path: Path, title: str) -> N
         assert title == "a config that lies of its layers"
         return
     assert (model.head is not None) == (case.tier == "compatible"), model.info.head_note
+
+
+@pytest.mark.parametrize(("name", "heads"), [("qwen3_5", 1), ("mimo", 1), ("mimo_v2_flash", 3)])
+def test_heads_are_counted_in_the_files_not_in_the_config(
+    tmp_path: Path, capsys: Captured, name: str, heads: int
+) -> None:
+    folder = checkpoints.write(tmp_path / "m", name)
+    edited(folder, num_nextn_predict_layers=5)
+    assert main(["inspect", str(folder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["mtp"]["layers"] == heads
+    assert "5 head layers" in report["reasons"][0]["detail"]
