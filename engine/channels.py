@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 from engine.protocol import Channel, TextRun
 from engine.text import longest_overlap
 
-__all__ = ["ChannelSplitter"]
+__all__ = ["ChannelSplitter", "joined"]
 
 _OPEN = "<think>"
 _CLOSE = "</think>"
@@ -23,6 +26,11 @@ class ChannelSplitter:
         self._channel = Channel.REASONING if is_open else Channel.ANSWER
         self._held = ""
         self._is_fresh = is_open
+
+    @property
+    def is_reasoning(self) -> bool:
+        """Whether the text has come to a part that is reasoning."""
+        return self._channel is Channel.REASONING
 
     def feed(self, text: str) -> tuple[TextRun, ...]:
         """Return the runs that are certain; may hold back the beginning of a mark."""
@@ -53,3 +61,9 @@ class ChannelSplitter:
             text = text.lstrip("\n")
         self._is_fresh = self._is_fresh and not text
         return TextRun(self._channel, text)
+
+
+def joined(runs: Iterable[TextRun]) -> tuple[TextRun, ...]:
+    """Return runs with those that follow one another on one channel made one."""
+    groups = itertools.groupby(runs, key=lambda run: run.channel)
+    return tuple(TextRun(channel, "".join(r.text for r in group)) for channel, group in groups)

@@ -6,9 +6,10 @@ import time
 
 import mlx.core as mx
 
-from engine.channels import ChannelSplitter
+from engine.channels import ChannelSplitter, joined
 from engine.errors import RequestError
 from engine.model.load import LoadedModel
+from engine.prompt import read_prompt_of
 from engine.protocol import (
     Constraints,
     CycleDone,
@@ -26,7 +27,7 @@ from engine.protocol import (
 )
 from engine.speculation.cycle import CycleResult, RowLogprobs, read_prompt, run_cycle
 from engine.speculation.depth import DepthPolicy, DepthProfile, next_depth
-from engine.speculation.grammar import json_schema
+from engine.speculation.grammar import compiled
 from engine.speculation.history import History
 from engine.speculation.stream import Stream
 from engine.speculation.xray import detail_of
@@ -61,18 +62,22 @@ class Request:
         self.name = command.request
         self._command = command
         self._model = model
-        prompt = _prompt_text(command, model)
-        self._prompt = model.tokenizer.encode(prompt, is_rendered=command.raw is None)
+        self.prompt = read_prompt_of(command, model)
+        self._prompt = list(self.prompt.ids)
         self._most = _most_tokens(command, model, len(self._prompt))
         self._depth = command.depth if model.head else 0
         self._policy = DepthPolicy(profile)
         self._stream = _stream(command, model, self._prompt)
-        self._detokenizer = Detokenizer(model.tokenizer.decode)
+        self._decode = model.tokenizer.decode
+        if command.has_special_text:
+            self._decode = model.tokenizer.decode_all
+        self._detokenizer = Detokenizer(self._decode)
         self._stops = StopStrings(command.stop)
-        self._channels = ChannelSplitter(prompt if command.raw is None else "")
+        self._channels = ChannelSplitter(self.prompt.text if command.messages else "")
         self._read = 0
         self._count = 0
-        self._shown: list[str] = []
+        self._reasoning = 0
+        self._runs: list[TextRun] = []
         self._finish: Finish | None = None
         self._prefill_s = 0.0
         self._first_token_s = 0.0
@@ -126,7 +131,7 @@ class Request:
         limit = len(self._prompt) + self._most - self._stream.position - 1
         chosen = self._policy.depth if self._depth is None else self._depth
         depth = next_depth(chosen, self._most - self._count, max(1, limit))
-        self._shown = []
+        self._runs = []
         result = run_cycle(
             self._model.trunk,
             self._stream,
@@ -176,9 +181,11 @@ class Request:
         if token in self._model.tokenizer.stop_ids:
             return Finish.STOP
         text, is_stopped = self._stops.feed(self._detokenizer.add(token))
-        self._shown.append(text)
+        was_reasoning = self._channels.is_reasoning
+        self._runs += self._channels.feed(text)
+        self._reasoning += was_reasoning or self._channels.is_reasoning
         if is_stopped:
-            self._detokenizer = Detokenizer(self._model.tokenizer.decode)
+            self._detokenizer = Detokenizer(self._decode)
             return Finish.STOP
         return Finish.LENGTH if self._count >= self._most else None
 
@@ -194,7 +201,7 @@ class Request:
             emitted=result.emitted,
             emitted_pieces=tuple(piece(token) for token in result.emitted),
             ended=_ENDS.get(self._finish, result.ended),
-            runs=self._channels.feed("".join(self._shown)),
+            runs=joined(self._runs),
             draft_s=result.draft_s,
             verify_s=result.verify_s,
             accept_s=result.accept_s,
@@ -220,12 +227,14 @@ class Request:
             first_token_s=self._first_token_s,
             total_s=time.perf_counter() - self._begin,
             runs=self._held_back(),
+            stop=self._stops.came,
+            reasoning_tokens=self._reasoning,
         )
 
     def _held_back(self) -> tuple[TextRun, ...]:
         text, is_stopped = self._stops.feed(self._detokenizer.finish())
         rest = "" if is_stopped else self._stops.finish()
-        return (*self._channels.feed(text + rest), *self._channels.finish())
+        return joined((*self._channels.feed(text + rest), *self._channels.finish()))
 
 
 def _stream(command: Generate, model: LoadedModel, prompt: list[int]) -> Stream:
@@ -239,7 +248,7 @@ def _stream(command: Generate, model: LoadedModel, prompt: list[int]) -> Stream:
         stream.history = History(command.constraints, vocabulary, stop_ids, prompt)
     if command.grammar is not None:
         guide = model.tokenizer.guide(vocabulary)
-        stream.grammar = json_schema(command.grammar, guide, vocabulary)
+        stream.grammar = compiled(command.grammar, command.grammar_kind, guide, vocabulary)
     return stream
 
 
@@ -254,16 +263,8 @@ def _check_tokens(constraints: Constraints, vocabulary: int) -> None:
             )
 
 
-def _prompt_text(command: Generate, model: LoadedModel) -> str:
-    if command.raw is not None:
-        return command.raw
-    return model.tokenizer.render(command.messages)
-
-
 def _most_tokens(command: Generate, model: LoadedModel, prompt_tokens: int) -> int:
     """Return how many tokens may be emitted: what was asked for, within the context."""
-    if not prompt_tokens:
-        raise RequestError("the prompt is empty", "give at least one character")
     room = model.info.context - prompt_tokens
     if room < 1:
         raise RequestError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,11 @@ from engine.certify.certification import Certification
 from engine.errors import EngineError, RequestError
 from engine.model.load import LoadedModel, Progress, load
 from engine.profiles import Profiles, kind_of
+from engine.prompt import Prompt, read_prompt_of
 from engine.protocol import (
     Cancel,
     Certify,
+    CountTokens,
     ErrorInfo,
     Event,
     Generate,
@@ -30,9 +32,12 @@ from engine.protocol import (
     LoadModel,
     LoadProgress,
     ModelLoaded,
+    PromptShown,
     RequestFailed,
     SetDepth,
     SetDetail,
+    ShowPrompt,
+    TokensCounted,
 )
 from engine.request import Request
 from engine.speculation.depth import DepthProfile
@@ -43,6 +48,8 @@ __all__ = ["Session"]
 
 PROGRESS_S = 0.1
 """Between two reports of a load's progress."""
+PROMPTS_KEPT = 64
+"""Of the newest requests, for whoever asks what the model saw."""
 
 
 class _LoadStoppedError(Exception):
@@ -70,6 +77,7 @@ class Session:
         self._model: LoadedModel | None = None
         self._profiles: Profiles | None = None
         self._requests: deque[Request | Certification] = deque()
+        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
 
     @property
     def is_busy(self) -> bool:
@@ -81,6 +89,7 @@ class Session:
         for request in self._requests:
             self._emit(request.cancel())
         self._requests.clear()
+        self._prompts.clear()
         self._model = None
         mx.clear_cache()
 
@@ -109,7 +118,26 @@ class Session:
             self._emit(RequestFailed(command.request, error.info()))
             return
         self._requests.append(request)
+        self._remember(command.request, request.prompt)
         self._emit(request.started())
+
+    def count(self, command: CountTokens) -> None:
+        """Tell how long a command's prompt is."""
+        try:
+            tokens = len(read_prompt_of(command.command, self._loaded()).ids)
+        except EngineError as error:
+            self._emit(TokensCounted(command.request, 0, error.info()))
+        else:
+            self._emit(TokensCounted(command.request, tokens))
+
+    def show_prompt(self, command: ShowPrompt) -> None:
+        """Tell what the model saw of a request."""
+        prompt = self._prompts.get(command.request)
+        if prompt is None or self._model is None:
+            self._emit(PromptShown(command.request, "", (), ()))
+            return
+        pieces = tuple(self._model.tokenizer.piece(token) for token in prompt.ids)
+        self._emit(PromptShown(command.request, prompt.text, prompt.ids, pieces))
 
     def certify(self, command: Certify) -> None:
         """Begin a certificate of the loaded model; it takes turns with requests."""
@@ -122,11 +150,22 @@ class Session:
 
     def _free_model(self, name: str) -> LoadedModel:
         """Return the model for a request of a name that is not in flight."""
-        if self._model is None:
-            raise RequestError("no model is loaded", "open one first")
+        model = self._loaded()
         if any(request.name == name for request in self._requests):
             raise RequestError(f"request {name} is in flight already")
+        return model
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            raise RequestError("no model is loaded", "open one first")
         return self._model
+
+    def _remember(self, name: str, prompt: Prompt) -> None:
+        """Keep a prompt for whoever asks what the model saw."""
+        self._prompts.pop(name, None)
+        self._prompts[name] = prompt
+        while len(self._prompts) > PROMPTS_KEPT:
+            self._prompts.popitem(last=False)
 
     def set_depth(self, command: SetDepth) -> None:
         """Change a request's depth; one that has ended has none."""

@@ -7,7 +7,7 @@ system, and its output is limited.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.errors import RequestError
-from engine.protocol import ChatMessage
+from engine.protocol import ChatMessage, Role
 
 __all__ = ["ChatTemplate"]
 
@@ -48,16 +48,38 @@ class ChatTemplate:
             raise RequestError(f"the model's chat template can't be read: {error}") from error
         self._special = special
 
-    def render(self, messages: tuple[ChatMessage, ...]) -> str:
-        """Return the prompt up to where the assistant's answer begins.
+    def render(
+        self,
+        messages: tuple[ChatMessage, ...],
+        tools: tuple[str, ...] = (),
+        options: str = "{}",
+        *,
+        is_open: bool = True,
+        quoted: Callable[[str], str] = str,
+    ) -> str:
+        """Return the prompt.
+
+        Args:
+            messages: the conversation.
+            tools: JSON objects, in the order in which the template lists them.
+            options: a JSON object of further names the template reads.
+            is_open: whether it goes up to where the assistant's answer begins.
+            quoted: what is done to each text that came from outside.
 
         Raises:
             RequestError: the template refuses this conversation, fails, or never ends.
         """
-        plain = [{"role": m.role.value, "content": m.content} for m in messages]
+        names = _quoted(json.loads(options), quoted)
+        own = {"messages", "tools", "add_generation_prompt", *self._special}
+        if clash := sorted(own & names.keys()):
+            raise RequestError(f"template options can't set {', '.join(clash)}")
         try:
             pieces = self._template.generate(
-                messages=plain, add_generation_prompt=True, tools=None, **self._special
+                messages=[_plain(message, quoted) for message in messages],
+                add_generation_prompt=is_open,
+                tools=[_quoted(json.loads(tool), quoted) for tool in tools] or None,
+                **self._special,
+                **names,
             )
             return _joined(pieces)
         except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
@@ -66,6 +88,41 @@ class ChatTemplate:
                 f"the model's chat template refuses this conversation: {reason}",
                 "change the messages, or give a raw prompt",
             ) from error
+
+
+def _plain(message: ChatMessage, quoted: Callable[[str], str]) -> dict[str, Any]:
+    """Return a message as templates know it; what it does not have is left out."""
+    plain: dict[str, Any] = {"role": message.role.value, "content": quoted(message.content)}
+    if message.reasoning:
+        plain["reasoning_content"] = quoted(message.reasoning)
+    if message.tool_calls:
+        plain["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": quoted(call.name),
+                    "arguments": _quoted(json.loads(call.arguments), quoted),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    if message.role is Role.TOOL:
+        plain["tool_call_id"] = message.tool_call_id
+        if message.name:
+            plain["name"] = quoted(message.name)
+    return plain
+
+
+def _quoted(value: Any, quoted: Callable[[str], str]) -> Any:
+    """Return a JSON value with all its texts quoted."""
+    if isinstance(value, str):
+        return quoted(value)
+    if isinstance(value, list):
+        return [_quoted(item, quoted) for item in value]
+    if isinstance(value, dict):
+        return {quoted(name): _quoted(item, quoted) for name, item in value.items()}
+    return value
 
 
 def _joined(pieces: Iterable[str]) -> str:

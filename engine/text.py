@@ -52,14 +52,17 @@ class StopStrings:
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held = ""
+        self.came = ""
+        """The stop string that cut the text."""
 
     def feed(self, text: str) -> tuple[str, bool]:
         """Return the text that is safe to show, and whether a stop string came."""
         held = self._held + text
-        found = [at for stop in self._stops if (at := held.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := held.find(stop)) >= 0]
         if found:
+            at, self.came = min(found)
             self._held = ""
-            return held[: min(found)], True
+            return held[:at], True
         keep = longest_overlap(held, self._stops)
         self._held = held[len(held) - keep :]
         return held[: len(held) - keep], False

@@ -23,12 +23,14 @@ from engine.protocol import (
     Certify,
     CertifyProgress,
     Command,
+    CountTokens,
     CycleDone,
     Event,
     Generate,
     LoadModel,
     SetDepth,
     SetDetail,
+    ShowPrompt,
     Shutdown,
 )
 from engine.session import Session
@@ -123,6 +125,10 @@ class Worker:
                 self._session.cancel(command)
             case Certify():
                 self._session.certify(command)
+            case CountTokens():
+                self._session.count(command)
+            case ShowPrompt():
+                self._session.show_prompt(command)
 
     def _read(self) -> None:
         """Read commands in a thread of its own, so that a load can be cancelled."""

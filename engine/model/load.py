@@ -95,8 +95,9 @@ def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedMod
         head=_head_info(parts.head, parts.family),
         head_note=parts.head_note,
         sampling=parts.sampling,
-        has_chat_template=parts.tokenizer.has_chat_template,
+        has_chat_template=bool(parts.tokenizer.chat_template),
         load_s=seconds,
+        chat_template=parts.tokenizer.chat_template,
     )
     return LoadedModel(parts.trunk, parts.head, parts.tokenizer, info)
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as Vocabulary
 
 from engine.errors import ModelFileError, RequestError
 from engine.protocol import ChatMessage
+from engine.special_text import SpecialText
 from engine.template import ChatTemplate
 
 if TYPE_CHECKING:
@@ -42,23 +43,42 @@ class Tokenizer:
         self._special = special
         self.stop_ids = stop_ids
         self._guides: dict[int, LLTokenizer] = {}
+        added = vocabulary.get_added_tokens_decoder()
+        self._added = frozenset(added)
+        self._special_text = SpecialText([t.content for t in added.values() if t.special])
         self.piece = functools.lru_cache(maxsize=65536)(self._piece)
         """What a token alone reads as; broken bytes show as U+FFFD."""
 
     @property
-    def has_chat_template(self) -> bool:
-        """Whether a conversation can be rendered."""
-        return self._template_text is not None
+    def chat_template(self) -> str:
+        """The template's text; empty where there is none."""
+        return self._template_text or ""
 
-    def render(self, messages: tuple[ChatMessage, ...]) -> str:
-        """Return a conversation as the text of a prompt.
+    def render(
+        self,
+        messages: tuple[ChatMessage, ...],
+        tools: tuple[str, ...] = (),
+        options: str = "{}",
+        *,
+        is_open: bool = True,
+    ) -> str:
+        """Return a conversation as the text of a prompt; see `ChatTemplate.render`.
+
+        What looks like a special token within a message is put between marks, so that `encode`
+        reads it as the text it is; `shown` takes the marks out.
 
         Raises:
             RequestError: there is no template, or it refuses the conversation.
         """
         if self._template is None:
             raise RequestError("this model has no chat template", "use a raw prompt (--raw)")
-        return self._template.render(messages)
+        return self._template.render(
+            messages, tools, options, is_open=is_open, quoted=self._special_text.quoted
+        )
+
+    def shown(self, text: str) -> str:
+        """Return a rendered text as a person reads it."""
+        return self._special_text.shown(text)
 
     def encode(self, text: str, *, is_rendered: bool) -> list[int]:
         """Return token ids; special tokens in the text count as such.
@@ -67,12 +87,33 @@ class Tokenizer:
             text: lone surrogates are read as U+FFFD.
             is_rendered: by the chat template, which brings its own first token along.
         """
+        return self.encode_with_ends(text, is_rendered=is_rendered)[0]
+
+    def encode_with_ends(self, text: str, *, is_rendered: bool) -> tuple[list[int], list[int]]:
+        """Return token ids, and for each how many characters of the text there are up to its end."""
         clean = text.encode("utf-8", "replace").decode("utf-8")
-        return self._vocabulary.encode(clean, add_special_tokens=not is_rendered).ids
+        ids: list[int] = []
+        ends: list[int] = []
+        for begin, part, is_text in self._special_text.parts(clean):
+            self._vocabulary.encode_special_tokens = is_text
+            first = not is_rendered and not begin
+            encoding = self._vocabulary.encode(part, add_special_tokens=first)
+            ids += encoding.ids
+            ends += [begin + end for _, end in encoding.offsets]
+        self._vocabulary.encode_special_tokens = False
+        return ids, ends
+
+    def is_special(self, token: int) -> bool:
+        """Return whether a token never merges with its neighbours."""
+        return token in self._added
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids without special tokens."""
         return self._vocabulary.decode(list(ids), skip_special_tokens=True)
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, special tokens too."""
+        return self._vocabulary.decode(list(ids), skip_special_tokens=False)
 
     def guide(self, vocabulary: int) -> LLTokenizer:
         """Return the vocabulary as grammars are matched with; made once, then kept.

@@ -14,11 +14,12 @@ import mlx.core as mx
 import numpy as np
 
 from engine.errors import RequestError
+from engine.protocol import GrammarKind
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
-__all__ = ["Grammar", "json_schema"]
+__all__ = ["Grammar", "compiled"]
 
 _WORD = 32
 """Bits of a word in a mask."""
@@ -74,32 +75,36 @@ class Grammar:
         return mask
 
 
-def json_schema(schema: str, tokens: LLTokenizer, vocabulary: int) -> Grammar:
-    """Return the grammar of the JSON documents that fit a schema.
+def compiled(text: str, kind: GrammarKind, tokens: LLTokenizer, vocabulary: int) -> Grammar:
+    """Return a grammar at the beginning of an answer.
 
     Args:
-        schema: JSON.
+        text: a JSON schema, or a grammar in llguidance's own language.
+        kind: which of them.
         tokens: the model's vocabulary, from `Tokenizer.guide`.
         vocabulary: width of the logits.
 
     Raises:
-        RequestError: it is no schema, or one that can't be compiled.
+        RequestError: it is none, or one that can't be compiled.
     """
     from llguidance import LLMatcher
 
+    is_schema = kind is GrammarKind.JSON_SCHEMA
+    read = LLMatcher.grammar_from_json_schema if is_schema else LLMatcher.grammar_from_lark
+    what = "JSON schema" if is_schema else "grammar"
     try:
-        grammar = LLMatcher.grammar_from_json_schema(schema)
+        grammar = read(text)
     except ValueError as error:
-        raise _refused(str(error)) from error
+        raise _refused(what, str(error)) from error
     matcher = LLMatcher(tokens, grammar, log_level=0)
     if matcher.is_error():
-        raise _refused(matcher.get_error())
+        raise _refused(what, matcher.get_error())
     return Grammar(matcher, vocabulary)
 
 
-def _refused(reason: str) -> RequestError:
+def _refused(what: str, reason: str) -> RequestError:
     return RequestError(
-        f"the JSON schema can't be compiled: {_line(reason)}", "change the schema, or leave it out"
+        f"the {what} can't be compiled: {_line(reason)}", f"change the {what}, or leave it out"
     )
 
 

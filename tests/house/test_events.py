@@ -64,7 +64,13 @@ def test_the_walk_finds_what_can_change() -> None:
 
 
 def test_every_message_says_whose_request_it_is() -> None:
-    of_the_process = {protocol.Shutdown, protocol.EngineStarted, protocol.EngineFailed}
+    of_the_process = {
+        protocol.Shutdown,
+        protocol.EngineStarted,
+        protocol.EngineFailed,
+        protocol.LimitPrefixes,
+        protocol.PrefixesKept,
+    }
     for kind in {*protocol.COMMANDS, *protocol.EVENTS} - of_the_process:
         assert typing.get_type_hints(kind)["request"] is str
 
@@ -77,7 +83,8 @@ def test_lists_of_messages_are_complete() -> None:
 
 
 def test_all_of_the_protocol_is_complete() -> None:
-    imported = {"annotations", "math", "dataclass", "StrEnum"}
+    rooms = {name for name, value in vars(protocol).items() if isinstance(value, types.ModuleType)}
+    imported = {"annotations", *rooms}
     public = {name for name in vars(protocol) if not name.startswith("_")} - imported
     assert public == set(protocol.__all__)
     assert protocol.__all__ == sorted(
