@@ -9,7 +9,10 @@ import mlx.core as mx
 from engine.channels import ChannelSplitter, joined
 from engine.errors import RequestError
 from engine.model.load import LoadedModel
-from engine.prompt import read_prompt_of
+from engine.prefix.cache import PrefixCache, Reuse
+from engine.prefix.lease import Lease
+from engine.prefix.tree import common
+from engine.prompt import joints, read_prompt_of
 from engine.protocol import (
     Constraints,
     CycleDone,
@@ -19,8 +22,10 @@ from engine.protocol import (
     Finish,
     Generate,
     PrefillProgress,
+    PrefixReused,
     RequestDone,
     RequestStarted,
+    Reread,
     Sampling,
     TextRun,
     TokenLogprob,
@@ -38,6 +43,10 @@ __all__ = ["Request"]
 CPU_CHUNK = 128
 GPU_CHUNK = 512
 """Prompt tokens read between two looks at the commands."""
+_WORTH_WAITING = 64
+"""Tokens in common with a prompt that is being read."""
+_WORDS_BEFORE = 12
+"""Tokens shown before the one that differs."""
 
 _ENDS: dict[Finish | None, Ended] = {Finish.STOP: Ended.STOP, Finish.LENGTH: Ended.LENGTH}
 
@@ -49,6 +58,7 @@ class Request:
         command: what was asked for.
         model: what it runs on.
         profile: what is known beforehand of the model's costs and acceptance.
+        prefixes: what was read before; nothing is kept where there is none.
 
     Raises:
         RequestError: the prompt is empty, too long, or refused by the chat template; a token
@@ -56,7 +66,11 @@ class Request:
     """
 
     def __init__(
-        self, command: Generate, model: LoadedModel, profile: DepthProfile | None = None
+        self,
+        command: Generate,
+        model: LoadedModel,
+        profile: DepthProfile | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         self._begin = time.perf_counter()
         self.name = command.request
@@ -64,6 +78,11 @@ class Request:
         self._model = model
         self.prompt = read_prompt_of(command, model)
         self._prompt = list(self.prompt.ids)
+        self._answer: list[int] = []
+        self._prefixes = prefixes if prefixes and command.is_cached else PrefixCache(0)
+        self._lease: Lease | None = None
+        self._places: list[int] = []
+        self._expected: dict[str, int] = {}
         self._most = _most_tokens(command, model, len(self._prompt))
         self._depth = command.depth if model.head else 0
         self._policy = DepthPolicy(profile)
@@ -111,6 +130,23 @@ class Request:
         """Return what is known now of the model's costs and acceptance."""
         return self._policy.profile()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it had a turn."""
+        return self._lease is not None
+
+    def expect(self, other: Request) -> None:
+        """Stop reading where the prompt of a later request goes on otherwise, if that is far."""
+        alike = min(common(self.prompt.ids, other.prompt.ids), len(self._prompt) - 1)
+        is_shared = self._prefixes is other._prefixes and self._stream.last < 0
+        if is_shared and alike >= max(_WORTH_WAITING, len(other.prompt.ids) // 2) + self._read:
+            self._expected[other.name] = alike
+            self._places = sorted({*self._places, alike})
+
+    def is_reading_for(self, other: Request) -> bool:
+        """Return whether a later request had better wait for what this one reads."""
+        return self._read < self._expected.get(other.name, 0)
+
     def set_depth(self, depth: int | None) -> DepthSet:
         """Draft to another depth from the next cycle on; without a head it stays 0."""
         self._depth = depth if self._model.head else 0
@@ -126,6 +162,8 @@ class Request:
 
     def advance(self) -> list[Event]:
         """Read one chunk of the prompt, or run one cycle."""
+        if self._lease is None:
+            return [self._begun(), self._read_chunk()]
         if self._stream.last < 0:
             return [self._read_chunk()]
         limit = len(self._prompt) + self._most - self._stream.position - 1
@@ -152,18 +190,64 @@ class Request:
             events.append(self._done(self._finish))
         return events
 
+    def close(self, *, is_whole: bool) -> None:
+        """Leave what was read for later requests, and let go of what was taken over.
+
+        Args:
+            is_whole: whether the state can be relied on; not after an error.
+        """
+        if self._lease is not None:
+            self._lease.close(self._text() if is_whole else ())
+
+    def _begun(self) -> PrefixReused:
+        """Take over what is known of the prompt."""
+        begin = time.perf_counter()
+        self._lease = Lease(self._prefixes, self._stream, self.prompt.ids)
+        reuse = self._lease.reuse
+        self._read = reuse.reused
+        if reuse.why is not Reread.OFF:
+            known = joints(self._command, self.prompt, self._model.tokenizer)
+            self._places = sorted({*self._places, *self._lease.places(known)})
+        self._prefill_s += time.perf_counter() - begin
+        return self._reused(reuse)
+
+    def _reused(self, reuse: Reuse) -> PrefixReused:
+        at, tokenizer = reuse.matched, self._model.tokenizer
+        differs = reuse.other is not None
+        before = self.prompt.ids[max(0, at - _WORDS_BEFORE) : at]
+        return PrefixReused(
+            request=self.name,
+            reused=reuse.reused,
+            matched=at,
+            why=reuse.why,
+            before=tokenizer.decode_all(before) if differs else "",
+            was=tokenizer.piece(reuse.other) if reuse.other is not None else "",
+            now=tokenizer.piece(self.prompt.ids[at]) if differs else "",
+        )
+
     def _read_chunk(self) -> PrefillProgress:
-        """Read on; all of the prompt but its last token goes through the trunk here."""
+        """Read on; all of the prompt but its last token goes through the trunk here.
+
+        Chunks end at places that depend on the prompt alone, so what was read before is read in
+        the same chunks again.
+        """
         begin = time.perf_counter()
         total = len(self._prompt) - 1
-        end = min(self._read + self._chunk, total)
+        place = next((place for place in self._places if place > self._read), total)
+        end = min((self._read // self._chunk + 1) * self._chunk, place)
         chunk = self._prompt[self._read : end]
         read_prompt(self._model.trunk, self._stream, chunk, self._prompt[end])
         if end < total:
             self._stream.last = -1
         self._read = end
+        if self._lease is not None and end in self._places:
+            self._lease.keep(self._text())
         self._prefill_s += time.perf_counter() - begin
         return PrefillProgress(self.name, end + (end == total), total + 1)
+
+    def _text(self) -> tuple[int, ...]:
+        """Return the prompt and the answer so far."""
+        return (*self._prompt, *self._answer)
 
     def _keep(self, emitted: tuple[int, ...]) -> int:
         """Take in a cycle's tokens up to a stop; return how many that were."""
@@ -178,6 +262,7 @@ class Request:
     def _take(self, token: int) -> Finish | None:
         """Count a token, add its text to what is shown, and say whether it is the last."""
         self._count += 1
+        self._answer.append(token)
         if token in self._model.tokenizer.stop_ids:
             return Finish.STOP
         text, is_stopped = self._stops.feed(self._detokenizer.add(token))

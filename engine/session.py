@@ -1,6 +1,6 @@
 """One loaded model and the requests in flight, each with its own caches and random keys.
 
-Decides whose turn it is: requests take turns, one chunk of prompt or one cycle each.
+Requests take turns, one chunk of prompt or one cycle each; `turns` decides whose it is.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,8 @@ import mlx.core as mx
 
 from engine.certify.certification import Certification
 from engine.errors import EngineError, RequestError
-from engine.model.load import LoadedModel, Progress, load
+from engine.model.load import LoadedModel, Progress, load, memory_bytes
+from engine.prefix.cache import PrefixCache
 from engine.profiles import Profiles, kind_of
 from engine.prompt import Prompt, read_prompt_of
 from engine.protocol import (
@@ -27,11 +28,13 @@ from engine.protocol import (
     ErrorInfo,
     Event,
     Generate,
+    LimitPrefixes,
     LoadCancelled,
     LoadFailed,
     LoadModel,
     LoadProgress,
     ModelLoaded,
+    PrefixesKept,
     PromptShown,
     RequestFailed,
     SetDepth,
@@ -42,6 +45,7 @@ from engine.protocol import (
 from engine.request import Request
 from engine.speculation.depth import DepthProfile
 from engine.speculation.warm_up import measured_ratios
+from engine.turns import Turns
 
 __all__ = ["Session"]
 
@@ -50,6 +54,8 @@ PROGRESS_S = 0.1
 """Between two reports of a load's progress."""
 PROMPTS_KEPT = 64
 """Of the newest requests, for whoever asks what the model saw."""
+PREFIX_SHARE = 8
+"""The part of the machine's memory that prefixes may take, unless they are bound otherwise."""
 
 
 class _LoadStoppedError(Exception):
@@ -76,7 +82,9 @@ class Session:
         self._is_load_cancelled = is_load_cancelled
         self._model: LoadedModel | None = None
         self._profiles: Profiles | None = None
-        self._requests: deque[Request | Certification] = deque()
+        self._requests: Turns[Request | Certification] = Turns()
+        self._limits = LimitPrefixes()
+        self._prefixes = PrefixCache(0)
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
 
     @property
@@ -90,6 +98,7 @@ class Session:
             self._emit(request.cancel())
         self._requests.clear()
         self._prompts.clear()
+        self._prefixes = PrefixCache(self._prefix_bytes())
         self._model = None
         mx.clear_cache()
 
@@ -113,11 +122,14 @@ class Session:
         """Take a request."""
         try:
             model = self._free_model(command.request)
-            request = Request(command, model, self._known(command))
+            request = Request(command, model, self._known(command), self._prefixes)
         except EngineError as error:
             self._emit(RequestFailed(command.request, error.info()))
             return
-        self._requests.append(request)
+        for earlier in self._requests:
+            if isinstance(earlier, Request):
+                earlier.expect(request)
+        self._requests.add(request)
         self._remember(command.request, request.prompt)
         self._emit(request.started())
 
@@ -146,7 +158,7 @@ class Session:
         except EngineError as error:
             self._emit(RequestFailed(command.request, error.info()))
             return
-        self._requests.append(certification)
+        self._requests.add(certification)
 
     def _free_model(self, name: str) -> LoadedModel:
         """Return the model for a request of a name that is not in flight."""
@@ -181,29 +193,74 @@ class Session:
 
     def cancel(self, command: Cancel) -> None:
         """End a request; one that has ended told so before."""
-        for request in list(self._requests):
+        for request in self._requests:
             if request.name == command.request:
                 self._requests.remove(request)
                 self._emit(request.cancel())
-                self._keep(request)
+                self._end(request)
 
     def step(self) -> None:
         """Give the next request its turn."""
-        request = self._requests.popleft()
+        begin = time.perf_counter()
+        request = self._requests.next(self._waits)
         try:
             events = request.advance()
         except EngineError as error:
-            self._emit(RequestFailed(request.name, error.info()))
+            self._fail(request, error.info())
             return
         except (RuntimeError, ValueError, MemoryError) as error:
-            self._emit(RequestFailed(request.name, _unforeseen("generating", error)))
+            self._fail(request, _unforeseen("generating", error))
             return
         for event in events:
             self._emit(event)
         if request.is_over:
-            self._keep(request)
+            self._requests.remove(request)
+            self._end(request)
         else:
-            self._requests.append(request)
+            self._requests.charge(request, time.perf_counter() - begin)
+
+    def limit_prefixes(self, command: LimitPrefixes) -> None:
+        """Bound what is kept of prompts and answers."""
+        self._limits = command
+        self._prefixes.limit(self._prefix_bytes())
+        self._tell_prefixes()
+
+    def _prefix_bytes(self) -> int:
+        asked = self._limits.memory_bytes
+        return memory_bytes() // PREFIX_SHARE if asked is None else asked
+
+    def _waits(self, request: Request | Certification) -> bool:
+        """Return whether another request is just reading what this one's prompt begins with."""
+        if not isinstance(request, Request) or request.has_begun:
+            return False
+        others = (other for other in self._requests if isinstance(other, Request))
+        return any(other.is_reading_for(request) for other in others)
+
+    def _fail(self, request: Request | Certification, error: ErrorInfo) -> None:
+        self._requests.remove(request)
+        self._emit(RequestFailed(request.name, error))
+        if isinstance(request, Request):
+            request.close(is_whole=False)
+
+    def _end(self, request: Request | Certification) -> None:
+        """Keep what a request leaves for later ones."""
+        self._keep(request)
+        if isinstance(request, Request):
+            request.close(is_whole=True)
+            self._tell_prefixes()
+
+    def _tell_prefixes(self) -> None:
+        places = self._prefixes.places
+        self._emit(
+            PrefixesKept(
+                entries=len(places),
+                tokens=sum(len(place.tokens) for place in places),
+                memory_bytes=self._prefixes.nbytes,
+                memory_limit_bytes=self._prefixes.limit_bytes,
+                disk_bytes=0,
+                note="",
+            )
+        )
 
     def _known(self, command: Generate) -> DepthProfile:
         """Return what is known of depth for a request."""

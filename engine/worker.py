@@ -27,6 +27,7 @@ from engine.protocol import (
     CycleDone,
     Event,
     Generate,
+    LimitPrefixes,
     LoadModel,
     SetDepth,
     SetDetail,
@@ -127,6 +128,8 @@ class Worker:
                 self._session.certify(command)
             case CountTokens():
                 self._session.count(command)
+            case LimitPrefixes():
+                self._session.limit_prefixes(command)
             case ShowPrompt():
                 self._session.show_prompt(command)
 

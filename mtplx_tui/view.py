@@ -27,6 +27,7 @@ from engine.protocol import (
     ModelInfo,
     ModelLoaded,
     PrefillProgress,
+    PrefixReused,
     RequestDone,
     RequestFailed,
     RequestStarted,
@@ -34,7 +35,7 @@ from engine.protocol import (
 )
 
 T = TypeVar("T")
-RequestEvent = PrefillProgress | DepthSet | CycleDone | RequestDone | RequestFailed
+RequestEvent = PrefixReused | PrefillProgress | DepthSet | CycleDone | RequestDone | RequestFailed
 
 
 class EngineState(StrEnum):
@@ -116,6 +117,8 @@ class RequestView:
     started: RequestStarted | None = None
     depth: int | None = 0
     """Of the next cycle; None: automatic."""
+    reuse: PrefixReused | None = None
+    """How much of the prompt was known; None before the first turn."""
     prefilled: int = 0
     cycles: Log[CycleDone] = field(default_factory=Log)
     reached_at: tuple[int, ...] = (0,) * MAX_DEPTH
@@ -285,6 +288,10 @@ def _updated(view: EngineView, event: RequestEvent, **changes: object) -> Engine
     return replace(view, requests=tuple(new if r is old else r for r in view.requests))
 
 
+def _prefix_reused(view: EngineView, event: PrefixReused) -> EngineView:
+    return _updated(view, event, reuse=event, prefilled=event.reused)
+
+
 def _prefill_progress(view: EngineView, event: PrefillProgress) -> EngineView:
     return _updated(view, event, prefilled=event.done)
 
@@ -347,6 +354,7 @@ _CHANGES: dict[type, Callable[..., EngineView]] = {
     LoadCancelled: _load_cancelled,
     ModelLoaded: _model_loaded,
     RequestStarted: _request_started,
+    PrefixReused: _prefix_reused,
     PrefillProgress: _prefill_progress,
     DepthSet: _depth_set,
     CycleDone: _cycle_done,

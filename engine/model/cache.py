@@ -17,7 +17,7 @@ from mlx_lm.models import cache as mlx_lm_cache
 from engine.model.recurrent import RecurrentCache, RecurrentTap
 from engine.model.sliding import SlidingCache
 
-__all__ = ["Cache", "LayerCache", "evaluate", "trunk_cache"]
+__all__ = ["Cache", "LayerCache", "evaluate", "leaves_of", "trunk_cache"]
 
 
 class LayerCache(Protocol):
@@ -49,7 +49,7 @@ class Cache:
         self.open = 0
         """Positions written since the last commit."""
         self._taps = taps
-        leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+        leaves = leaves_of(layers)
         self._recurrent = [leaf for leaf in leaves if isinstance(leaf, RecurrentCache)]
         self._obstinate = {type(leaf).__name__ for leaf in leaves if not _can_roll_back(leaf)}
 
@@ -75,10 +75,23 @@ class Cache:
             raise ValueError(f"can't commit {kept} of {self.open} open positions")
         if surplus:
             self._roll_back(surplus)
-        for layer in self._recurrent:
-            layer.settle()
+        self.settle()
         self.length += kept
         self.open = 0
+
+    def settle(self) -> None:
+        """Make what the recurrent layers hold the state that a rollback goes back to."""
+        for layer in self._recurrent:
+            layer.settle()
+
+    def waiting_rows(self) -> tuple[mx.array | None, ...]:
+        """Return rows that belong to the committed positions but are in no layer yet."""
+        return ()
+
+    def restored(self, length: int, waiting: Sequence[mx.array | None]) -> None:
+        """Note that the layers were filled from outside, and with `waiting_rows` of then."""
+        self.length = length
+        self.settle()
 
     def arrays(self) -> list[tuple[mx.array, ...]]:
         """Return what must be evaluated for the caches to be in memory."""
@@ -99,12 +112,23 @@ def trunk_cache(model: nn.Module, taps: Sequence[RecurrentTap] = ()) -> Cache:
         taps: of its recurrent layers; where there are others too, none can be rolled back.
     """
     layers: list[LayerCache] = mlx_lm_cache.make_prompt_cache(model)
-    leaves = [leaf for layer in layers for leaf in _leaves(layer)]
+    leaves = leaves_of(layers)
     recurrent = sum(isinstance(leaf, mlx_lm_cache.ArraysCache) for leaf in leaves)
     is_tapped = recurrent == len(taps)
     return Cache(
         [_replaced(layer, is_tapped=is_tapped) for layer in layers], taps if is_tapped else ()
     )
+
+
+def leaves_of(layers: Sequence[LayerCache]) -> list[LayerCache]:
+    """Return the caches that layers consist of."""
+    found: list[LayerCache] = []
+    for layer in layers:
+        if isinstance(layer, mlx_lm_cache.CacheList):
+            found += leaves_of(cast("tuple[LayerCache, ...]", layer.caches))
+        else:
+            found.append(layer)
+    return found
 
 
 def evaluate(*caches: Cache) -> None:
@@ -123,12 +147,6 @@ def _replaced(layer: LayerCache, *, is_tapped: bool) -> LayerCache:
             *(_replaced(part, is_tapped=is_tapped) for part in layer.caches)
         )
     return layer
-
-
-def _leaves(layer: LayerCache) -> list[LayerCache]:
-    if isinstance(layer, mlx_lm_cache.CacheList):
-        return [leaf for part in layer.caches for leaf in _leaves(cast("LayerCache", part))]
-    return [layer]
 
 
 def _can_roll_back(layer: LayerCache) -> bool:

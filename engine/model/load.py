@@ -30,7 +30,7 @@ from engine.verdict.checkpoint import CheckpointFacts, check_folder
 from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
 
-__all__ = ["LoadedModel", "Progress", "build_trunk", "load"]
+__all__ = ["LoadedModel", "Progress", "build_trunk", "load", "memory_bytes"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -200,7 +200,7 @@ def _without(
 
 def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
     """Bring all weights into memory; on a CPU as float32, which MLX multiplies fastest there."""
-    is_widened = mx.default_device() == mx.cpu and size * 2 < _memory_bytes() * 0.6
+    is_widened = mx.default_device() == mx.cpu and size * 2 < memory_bytes() * 0.6
     weights = _weights(model)
     for index, (name, weight) in enumerate(weights):
         progress("reading weights", index, len(weights))
@@ -213,7 +213,8 @@ def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
         model.load_weights([(name, weight)], strict=False)
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Return how much memory the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -79,6 +79,21 @@ class SlidingCache:
         rows = slice(self._end - self.size(), self._end)
         return self.keys[..., rows, :], self.values[..., rows, :]
 
+    def kept_rows(self) -> tuple[mx.array, ...]:
+        """Return keys and values of the positions kept, oldest first; nothing before the first."""
+        if self.keys is None or self.values is None:
+            return ()
+        rows = slice(self._end - min(self._end, self._kept), self._end)
+        return self.keys[..., rows, :], self.values[..., rows, :]
+
+    def restore(self, rows: tuple[mx.array | None, ...], offset: int) -> None:
+        """Hold what `kept_rows` gave at an offset."""
+        if not rows or rows[0] is None or rows[1] is None:
+            return
+        self._end = rows[0].shape[2]
+        self.offset = offset
+        self.keys, self.values = self._moved(rows[0], rows[0]), self._moved(rows[1], rows[1])
+
     def is_trimmable(self) -> bool:
         """Return True: positions can be undone, though not without bound."""
         return True

@@ -166,6 +166,21 @@ class Stream:
             self.head_cache.commit(0)
         self._pending = [last]
 
+    @property
+    def boundary(self) -> mx.array | None:
+        """The trunk's newest hidden row, [1, 1, hidden]; None where nothing waits for the head."""
+        return self._pending[-1].hidden[:, -1:] if self._pending else None
+
+    def resume(self, boundary: mx.array | None, following: int) -> None:
+        """Go on from caches that were filled from outside.
+
+        Args:
+            boundary: what `boundary` gave there; None where the head took in all rows.
+            following: the token after the trunk's cache.
+        """
+        if boundary is not None:
+            self.add_pending(boundary, mx.array([following]))
+
     def caches(self) -> list[Cache]:
         """Return the caches that exist."""
         return [cache for cache in (self.trunk_cache, self.head_cache) if cache is not None]

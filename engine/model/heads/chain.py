@@ -35,6 +35,18 @@ class ChainCache(Cache):
         self.live: dict[int, mx.array] | None = None
         """Rows that wait while drafting; None while true rows are taken in."""
 
+    def waiting_rows(self) -> tuple[mx.array | None, ...]:
+        """Return, for each head but the first, the row that waits for its token."""
+        return tuple(self.waiting.get(index) for index in range(1, len(self.heads)))
+
+    def restored(self, length: int, waiting: Sequence[mx.array | None]) -> None:
+        """Note that the layers were filled from outside; see `Cache.restored`."""
+        for late, head in enumerate(self.heads):
+            head.restored(max(0, length - late), ())
+        self.length = length
+        rows = enumerate(waiting, 1)
+        self.waiting = {index: row for index, row in rows if row is not None}
+
     def commit(self, kept: int) -> None:
         """Make all open positions final, or none of them.
 

@@ -1,0 +1,1 @@
+"""What was read before and may be the beginning of a later prompt."""

@@ -1,0 +1,204 @@
+"""A prompt that begins with what was read before gives what it gives alone: tokens and acceptance.
+
+On the stock matrix library, where a row's bits don't depend on how many rows are computed at once.
+Every kind of cache has its model: plain, rotating, gated delta, latent, and a chain of heads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.model.load import LoadedModel, load
+from engine.prefix.cache import PrefixCache
+from engine.protocol import (
+    CycleDone,
+    Event,
+    Generate,
+    Mode,
+    PrefixReused,
+    RequestDone,
+    Reread,
+    Sampling,
+)
+from engine.request import Request
+from tests.fakes import checkpoints, tiny
+
+BIG = 2**30
+KINDS = {
+    "plain": "mimo",
+    "rotating": "exaone_moe",
+    "gated delta": "qwen3_5",
+    "chain": "mimo_v2_flash",
+    "recurrent": "nemotron_h",
+}
+TEXT = tuple((7 * i * i + 3 * i) % 250 for i in range(400))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedModel]:
+    folder = tmp_path_factory.mktemp("families")
+    made = {
+        kind: load(kind, checkpoints.write(folder / name, name), folder, lambda *_: None)
+        for kind, name in KINDS.items()
+    }
+    assert all(model.head is not None for model in made.values())
+    made["demo"] = tiny.loaded(tiny.vocabulary_of_bytes())
+    return made
+
+
+def asked(ids: tuple[int, ...], **options: object) -> Generate:
+    given: dict[str, object] = {
+        "seed": 5,
+        "depth": 3,
+        "mode": Mode.SEEDED,
+        "max_tokens": 12,
+        "sampling": Sampling(1, 1, 0),
+        **options,
+    }
+    return Generate("r", (), prompt_ids=ids, **given)  # ty: ignore[invalid-argument-type] - options
+
+
+def run(model: LoadedModel, command: Generate, prefixes: PrefixCache | None) -> list[Event]:
+    request = Request(command, model, prefixes=prefixes)
+    events: list[Event] = []
+    while not request.is_over:
+        events += request.advance()
+    request.close(is_whole=True)
+    return events
+
+
+def story(events: list[Event]) -> list[tuple[object, ...]]:
+    """Return what cycles drafted, accepted and emitted."""
+    cycles = [event for event in events if isinstance(event, CycleDone)]
+    return [(cycle.drafted, cycle.accepted, cycle.emitted) for cycle in cycles]
+
+
+def emitted(events: list[Event]) -> tuple[int, ...]:
+    cycles = [event for event in events if isinstance(event, CycleDone)]
+    return tuple(token for cycle in cycles for token in cycle.emitted)
+
+
+def reuse_of(events: list[Event]) -> PrefixReused:
+    (event,) = (event for event in events if isinstance(event, PrefixReused))
+    return event
+
+
+ALL = [*KINDS, "demo"]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_hit_at_every_cut_around_a_boundary_gives_what_a_cold_start_gives(
+    models: dict[str, LoadedModel], kind: str
+) -> None:
+    """The boundary is the end of a prompt; later ones part from it before, at and behind it."""
+    model, boundary = models[kind], 140
+    prefixes = PrefixCache(BIG)
+    first = run(model, asked(TEXT[:boundary]), prefixes)
+    answer = emitted(first)
+    whole = TEXT[:boundary] + answer
+    hits = 0
+    for cut in range(boundary - 6, boundary + len(answer) + 1):
+        other = (251 + cut) % 256
+        for text in ((*whole[:cut], other, 9, 8), whole[:cut]):
+            command = asked(text)
+            warm = run(model, command, prefixes)
+            cold = run(model, command, None)
+            assert story(warm) == story(cold), (kind, cut, reuse_of(warm))
+            hits += reuse_of(warm).reused > 0
+            assert reuse_of(warm).reused < len(text)
+            assert reuse_of(cold).why is Reread.OFF
+    assert hits > len(answer)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("depth", [0, 2, 8])
+def test_a_second_turn_reads_its_new_tokens_alone(
+    models: dict[str, LoadedModel], kind: str, depth: int
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    first = run(model, asked(TEXT[:200], depth=depth, max_tokens=30), prefixes)
+    text = TEXT[:200] + emitted(first)
+    second = asked((*text, *TEXT[300:330]), depth=depth)
+    warm = run(model, second, prefixes)
+    least = len(text) - 2 if kind in ("plain", "demo") else len(text) - 1
+    assert reuse_of(warm).reused in (least, len(text) - 1)
+    assert reuse_of(warm).why is Reread.APPENDED
+    assert story(warm) == story(run(model, second, None))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_what_is_held_does_not_change_while_others_decode_from_it(
+    models: dict[str, LoadedModel], kind: str
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    run(model, asked(TEXT[:150]), prefixes)
+    before = held_arrays(prefixes)
+    borrowers = [
+        Request(asked((*TEXT[:150], 3 + i), max_tokens=40, depth=i), model, prefixes=prefixes)
+        for i in range(3)
+    ]
+    while running := [each for each in borrowers if not each.is_over]:
+        for each in running:
+            each.advance()
+    after = held_arrays(prefixes)
+    assert before
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def held_arrays(prefixes: PrefixCache) -> dict[tuple[int, ...], np.ndarray]:
+    found = {}
+    for place in prefixes.places:
+        assert place.held is not None
+        parts = [part for part in (place.held.trunk, place.held.head) if part is not None]
+        arrays = [a for part in parts for leaf in (*part.arrays, part.waiting) for a in leaf]
+        for index, array in enumerate([*arrays, place.held.boundary]):
+            if array is not None:
+                found[id(place), index] = np.array(array)
+    return found
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_siblings_behind_one_place_give_what_they_give_alone_in_turns(
+    models: dict[str, LoadedModel], kind: str
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    run(model, asked(TEXT[:150]), prefixes)
+    commands = [asked((*TEXT[:149], 3 + i, 7), max_tokens=20, seed=i) for i in range(3)]
+    requests = [Request(command, model, prefixes=prefixes) for command in commands]
+    told: list[list[Event]] = [[] for _ in requests]
+    while any(not each.is_over for each in requests):
+        for request, events in zip(requests, told, strict=True):
+            if not request.is_over:
+                events += request.advance()
+    for command, events in zip(commands, told, strict=True):
+        assert reuse_of(events).reused >= 64 or kind not in ("plain", "demo")
+        assert story(events) == story(run(model, command, None))
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("mode", list(Mode))
+def test_the_same_prompt_again_draws_the_same_in_every_mode(
+    models: dict[str, LoadedModel], kind: str, mode: Mode
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    command = asked(TEXT[:130], mode=mode, max_tokens=24, seed=11)
+    first, again = (run(model, command, prefixes) for _ in range(2))
+    assert reuse_of(again).reused == len(command.prompt_ids) - 1
+    assert story(first) == story(again) == story(run(model, command, None))
+    assert isinstance(again[-1], RequestDone)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gated delta"])
+def test_a_prompt_cancelled_while_it_is_read_is_read_on_later(
+    models: dict[str, LoadedModel], kind: str
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    command = asked(TEXT[:390])
+    request = Request(command, model, prefixes=prefixes)
+    request.advance()
+    request.cancel()
+    request.close(is_whole=True)
+    again = run(model, command, prefixes)
+    assert 100 < reuse_of(again).reused < 140
+    assert story(again) == story(run(model, command, None))
