@@ -49,6 +49,17 @@ def failed_line(capsys: Captured) -> str:
     return line
 
 
+def pulling() -> subprocess.Popen[str]:
+    """Pull in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", CLI, "pull", NAME],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
 class TestPull:
     def test_it_prints_where_the_model_is(self, hub: FakeHub, capsys: Captured) -> None:
         assert main(["pull", NAME]) == 0
@@ -99,6 +110,33 @@ class TestPull:
         assert (child.returncode, out) == (130, "")
         assert "goes on from here" in err
         assert main(["pull", NAME]) == 0
+
+    def test_a_second_process_shares_the_work_and_spoils_nothing(
+        self, hub: FakeHub, tmp_path: Path
+    ) -> None:
+        begun, go = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            begun.set()
+            go.wait(60)
+
+        hub.plan(FIRST, *[Fault(between=hold)] * 9)  # the first file waits half way
+        children = [pulling()]
+        assert begun.wait(30)
+        children.append(pulling())
+        second = children[1].stderr
+        assert second is not None
+        said = ""
+        while "another process has it" not in said:
+            line = second.readline()
+            assert line, said
+            said += line
+        go.set()
+        found = [child.communicate(timeout=60) for child in children]
+        assert [child.returncode for child in children] == [0, 0], found
+        assert found[0][0] == found[1][0]
+        assert contents(Path(found[0][0].strip())) == FILES
+        assert hub.bytes_sent == sum(map(len, FILES.values()))  # no byte came twice
 
     def test_no_token_is_told_to_anyone(
         self, hub: FakeHub, capsys: Captured, monkeypatch: pytest.MonkeyPatch
