@@ -25,8 +25,11 @@ from engine.protocol import (
 from engine.wire import plain_fields
 from mtplx_tui import constraint_options, requests
 from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.machine.sensors import Sensors, find_sources
+from mtplx_tui.machine.watching import Watch
 from mtplx_tui.traces import check_trace_path, write_trace
 from mtplx_tui.view import RequestView
 
@@ -186,11 +189,17 @@ async def _run(job: _Job, location: Location) -> int:
         model = await engine.load(location)
         for note in _notes(engine, model, job.options.depth):
             tell(note)
-        await _complete(engine, job, model)
+        if job.trace is None:
+            await _complete(engine, job, model)
+        else:
+            with Watch(Sensors(find_sources(find_sysfs()))) as watch:
+                await _complete(engine, job, model, watch)
     return 0
 
 
-async def _complete(engine: Engine, job: _Job, model: ModelInfo) -> None:
+async def _complete(
+    engine: Engine, job: _Job, model: ModelInfo, watch: Watch | None = None
+) -> None:
     """Run all completions, and print and keep them in their order."""
     built = requests.build("0", model, job.options, messages=job.messages, raw=job.raw)
     first = job.bending.put_on(built)
@@ -204,8 +213,9 @@ async def _complete(engine: Engine, job: _Job, model: ModelInfo) -> None:
         if number >= 0:
             view = await completions.wait(str(number), None if job.is_json else _write)
             if job.trace is not None:
+                events = [*_preamble(engine, model), *completions.answer]
                 write_trace(
-                    _numbered(job.trace, number), [*_preamble(engine, model), *completions.answer]
+                    _numbered(job.trace, number), events, None if watch is None else watch.heat
                 )
             _write(f"{_json(_document(view, model))}\n" if job.is_json else "\n")
 

@@ -104,6 +104,8 @@ def _page(trace: Trace) -> list[str]:
         _shown(f"{trace.name}: {head.model}, {head.sampling}"),
         _shown(f"made by mtplx-tui {head.mtplx_tui} on {head.machine}, {head.engine}"),
     ]
+    if head.heat:
+        lines.append(_shown(f"heat: {head.heat}"))
     if trace.note:
         lines.append(f"note: {trace.note}")
     for request in whole_view(trace).requests:

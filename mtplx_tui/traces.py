@@ -32,6 +32,7 @@ from engine.protocol import (
     check_depth,
 )
 from mtplx_tui.files import write_atomically
+from mtplx_tui.machine.heat import Heat, heat_from_plain, heat_to_plain, heat_words
 
 __all__ = ["Trace", "TraceError", "TraceHeader", "check_trace_path", "read_trace", "write_trace"]
 
@@ -57,6 +58,8 @@ class TraceHeader:
     """Device and versions."""
     model: str = ""
     sampling: str = ""
+    heat: str = ""
+    """How warm the machine was while the answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +85,19 @@ def check_trace_path(path: Path) -> None:
         raise ValueError(f"{path} can't be written: {error.strerror}") from error
 
 
-def write_trace(path: Path, events: Sequence[Event]) -> None:
+def write_trace(path: Path, events: Sequence[Event], heat: Heat | None = None) -> None:
     """Write a trace whole: until then, what was there stays.
 
     Args:
         path: of the file, which is replaced.
         events: of one request, behind the engine's and the model's own.
+        heat: of the machine while the request ran; None where it is not known.
 
     Raises:
         OSError: it could not be written.
     """
     head = {"trace": PROTOCOL_VERSION, **wire.plain_fields(_header(events))}
+    head["heat"] = None if heat is None else heat_to_plain(heat)
     lines = [head, *(wire.to_plain(event) for event in events)]
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
 
@@ -169,6 +174,7 @@ def _read_header(name: str, line: bytes) -> TraceHeader:
             f"{name} is a trace of version {made:.0f}; this program reads {PROTOCOL_VERSION}"
         )
     named = {each.name: content.get(each.name, "") for each in fields(TraceHeader)}
+    named["heat"] = heat_words(heat_from_plain(content.get("heat")))
     return TraceHeader(**{name: str(value)[:200] for name, value in named.items()})
 
 

@@ -25,9 +25,13 @@ from engine.protocol import (
 from mtplx_tui import requests
 from mtplx_tui.bench import report, suite
 from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble, pass_line
 from mtplx_tui.files import write_atomically
 from mtplx_tui.library.disk import ModelNotFound, resolve
+from mtplx_tui.machine.heat import heat_words
+from mtplx_tui.machine.sensors import Sensors, find_sources
+from mtplx_tui.machine.watching import Watch
 
 __all__ = ["bench", "tune"]
 
@@ -148,21 +152,25 @@ def _run(name: str, work: Callable[[Engine, ModelInfo], Awaitable[None]]) -> int
 
 async def _bench(engine: Engine, model: ModelInfo, options: argparse.Namespace) -> None:
     sweep = suite.Sweep(model, options.plan)
-    while commands := sweep.next():
-        pass_line(f"{sweep.kind}, prompt {sweep.done + 1} of {sweep.prompts}")
-        for command in commands:
-            engine.send(command)
-        while not sweep.take(await engine.next_event()):
-            pass
+    with Watch(Sensors(find_sources(find_sysfs()))) as watch:
+        while commands := sweep.next():
+            pass_line(f"{sweep.kind}, prompt {sweep.done + 1} of {sweep.prompts}")
+            for command in commands:
+                engine.send(command)
+            while not sweep.take(await engine.next_event()):
+                pass
+        heat = watch.heat
     pass_line("")
     answers = sweep.answers
-    about = suite.about(model, sweep.plan, engine.view.engine)
+    about = suite.about(model, sweep.plan, engine.view.engine, heat)
     about["memory_bytes"] = engine.memory_bytes()
     text = json.dumps(report.document(answers, about), indent=1)
     if options.out:
         write_atomically(options.out, text + "\n")
     found = report.rows(answers)
     shown = report.markdown(found) if options.markdown else report.table(found)
+    if heat is not None:
+        shown += f"\n\nheat: {heat_words(heat)}"
     sys.stdout.write((text if options.json else shown) + "\n")
 
 

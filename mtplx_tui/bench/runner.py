@@ -15,6 +15,8 @@ from pathlib import Path
 from engine.protocol import Cancel, Command, EngineStarted, ErrorInfo, Event
 from mtplx_tui.bench import results
 from mtplx_tui.bench.suite import Plan, Sweep, SweepBroken, about
+from mtplx_tui.machine.heat import Heat
+from mtplx_tui.machine.station import Station
 from mtplx_tui.view import EngineState, EngineView
 
 __all__ = ["Runner", "Stage"]
@@ -49,6 +51,7 @@ class Runner:
         changed: called when there is something new to see.
         clock: seconds, for what is left.
         now: the time of day, for a result's name.
+        station: notes the heat meanwhile; None for none.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Runner:
         changed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = datetime.now,
+        station: Station | None = None,
     ) -> None:
         self.folder = folder
         self.stage = Stage.IDLE
@@ -67,7 +71,10 @@ class Runner:
         """Why it ended, where not because it was through."""
         self.kept: Path | None = None
         """Where the newest one's result is."""
+        self.heat: Heat | None = None
+        """While the newest one ran; None while that is not known."""
         self._send, self._changed, self._clock, self._now = send, changed, clock, now
+        self._station = station
         self._plan = Plan()
         self._runs = 0
         self._begun_at = 0.0
@@ -107,7 +114,7 @@ class Runner:
         if view.state in WHY_NOT:
             return WHY_NOT[view.state]
         self._plan = plan
-        self.stage, self.note, self.kept = Stage.WAITING, "", None
+        self.stage, self.note, self.kept, self.heat = Stage.WAITING, "", None, None
         self.look(view)
         self._changed()
         return ""
@@ -150,6 +157,8 @@ class Runner:
             self._runs += 1
             self.sweep = Sweep(view.model, self._plan, f"{PREFIX}{self._runs} ")
             self._engine, self._begun_at = view.engine, self._clock()
+            if self._station is not None:
+                self._station.watch(PREFIX)
             self.stage = Stage.RUNNING
         commands = [] if self.sweep is None else self.sweep.next()
         if not all(self._send(command) for command in commands):
@@ -186,7 +195,10 @@ class Runner:
     def _keep(self, sweep: Sweep) -> None:
         if not sweep.answers:
             return
-        told = about(sweep.model, sweep.plan, self._engine)
+        if self._station is not None:
+            self._station.unwatch(PREFIX)
+            self.heat = self._station.heat_of(PREFIX)
+        told = about(sweep.model, sweep.plan, self._engine, self.heat)
         try:
             self.kept = results.keep(self.folder, sweep.answers, told, self._now())
         except OSError as error:

@@ -26,6 +26,7 @@ from engine.protocol import (
     Role,
 )
 from mtplx_tui import requests
+from mtplx_tui.machine.heat import Heat, heat_to_plain
 from mtplx_tui.view import EngineView, RequestView, apply
 
 __all__ = [
@@ -257,8 +258,10 @@ def _answer(kind: str, number: int, depth: int | None, view: RequestView) -> Ans
     )
 
 
-def about(model: ModelInfo, plan: Plan, started: EngineStarted | None) -> dict[str, object]:
-    """Return what figures were measured on, and how."""
+def about(
+    model: ModelInfo, plan: Plan, started: EngineStarted | None, heat: Heat | None = None
+) -> dict[str, object]:
+    """Return what figures were measured on, and how, and how warm the machine was meanwhile."""
     return {
         "model": model.name,
         "weights_bytes": model.weights_bytes,
@@ -267,6 +270,7 @@ def about(model: ModelInfo, plan: Plan, started: EngineStarted | None) -> dict[s
         "temperature": plan.temperature,
         "max_tokens": plan.max_tokens,
         "seed": plan.seed,
+        "heat": None if heat is None else heat_to_plain(heat),
     }
 
 

@@ -13,11 +13,23 @@ from dataclasses import dataclass
 
 from mtplx_tui.machine.readings import Group, Kind, Snapshot
 
-__all__ = ["FANS", "POWER", "RECENT_S", "TOKENS", "History", "Sample", "sample", "slowdown"]
+__all__ = [
+    "FANS",
+    "POWER",
+    "RECENT_S",
+    "TOKENS",
+    "History",
+    "Sample",
+    "fall_by_heat",
+    "sample",
+    "slowdown",
+]
 
 FANS, POWER, TOKENS = "fans", "power", "tokens"
 RECENT_S = 300.0
 BUCKETS = 600
+LEAST_SHIFT_S = 4.0
+"""Between two moves of a curve: each draws all of it anew."""
 WINDOW = 10
 """Samples that a speed or a temperature is the mean or the maximum of."""
 LEAST_FALL = 0.15
@@ -140,7 +152,8 @@ class History:
             span_s = max(self.run_s, RECENT_S) if whole else RECENT_S
             step_s = max(span_s / points, 1.0)
             # Drawn two to a cell, a curve moves by whole cells: what it is drawn with stays.
-            first = points - 2 - _bin(now_s, 2 * step_s) * 2
+            jump = 2 * max(1, math.ceil(LEAST_SHIFT_S / (2 * step_s)))
+            first = points - jump - _bin(now_s, jump * step_s) * jump
             samples = self._run if whole else self._recent
             places = ((first + _bin(each.at_s, step_s), each.values) for each in samples)
             grid = [(at, values) for at, values in places if 0 <= at < points]
@@ -184,27 +197,33 @@ def _bridged(curve: list[float | None], longest: int) -> list[float | None]:
 
 
 def slowdown(recent: Sequence[Sample]) -> str:
-    """Return a line when heat likely made generating slower; empty when it didn't.
+    """Return a line when heat likely made generating slower; empty when it didn't."""
+    return fall_by_heat(recent)[1]
+
+
+def fall_by_heat(recent: Sequence[Sample]) -> tuple[float, str]:
+    """Return by how much heat likely made generating slower, and a line that says so; else 0.
 
     Compared are the best ten seconds of the last minutes and the newest ten, while generating; the
     processor must be hot, or the system say so, and have been cooler when it was fast.
     """
     busy = [each for each in recent if each.values.get(TOKENS, 0.0) > 0]
     if len(busy) < 3 * WINDOW or busy[-1] is not recent[-1]:
-        return ""
+        return 0.0, ""
     windows = [busy[at : at + WINDOW] for at in range(len(busy) - 2 * WINDOW + 1)]
     best = max(windows, key=_speed)
     now = busy[-WINDOW:]
     fall = 1 - _speed(now) / _speed(best)
     if fall < LEAST_FALL:
-        return ""
+        return 0.0, ""
     group = max((Group.CPU, Group.GPU), key=lambda row: _heat(now, row))
     heat = _heat(now, group)
     if heat >= WARM_CELSIUS and heat - _heat(best, group) >= WARMER_CELSIUS:
-        return f"speed fell {100 * fall:.0f} % while the {group} went up to {heat:.0f} °C"
+        return fall, f"speed fell {100 * fall:.0f} % while the {group} went up to {heat:.0f} °C"
     if max(each.pressure for each in now) >= HEAVY:
-        return f"speed fell {100 * fall:.0f} % while the system says that heat slows it down"
-    return ""
+        words = f"speed fell {100 * fall:.0f} % while the system says that heat slows it down"
+        return fall, words
+    return 0.0, ""
 
 
 def _speed(samples: Sequence[Sample]) -> float:

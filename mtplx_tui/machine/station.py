@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from engine.protocol import CycleDone, Event
+from engine.protocol import CycleDone, Event, RequestDone, RequestFailed, RequestStarted
 from mtplx_tui.machine.fans import FanKeeper, FanView
 from mtplx_tui.machine.guarding import GuardLink, GuardSetup, start
-from mtplx_tui.machine.history import History, sample
+from mtplx_tui.machine.heat import Heat, HeatLog
+from mtplx_tui.machine.history import History, Sample, sample
 from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.readings import Snapshot
 from mtplx_tui.machine.sensors import Sensors, fresh_celsius
@@ -19,6 +20,8 @@ from mtplx_tui.machine.sensors import Sensors, fresh_celsius
 __all__ = ["TICK_S", "Station"]
 
 TICK_S = 1.0
+MAX_LOGS = 32
+"""Requests whose heat is known; the oldest are forgotten."""
 PASSWORD_S = 120.0
 """How long sudo may wait for a password."""
 
@@ -48,6 +51,10 @@ class Station:
         self.keeper = FanKeeper(setup, on_change, listen, clock)
         self._tokens = 0
         self._ticked_s = clock()
+        self._sample: Sample | None = None
+        self._logs: dict[str, HeatLog] = {}
+        """By request, or by whatever else is watched."""
+        self._watched: set[str] = set()
 
     @property
     def now_s(self) -> float:
@@ -64,8 +71,39 @@ class Station:
         self._sensors.start()
         self.keeper.recover()
 
+    def watch(self, name: str) -> None:
+        """Note the heat from now on under a name."""
+        log = self._logs[name] = HeatLog()
+        if self._sample is not None:
+            log.add(self._sample)
+        self._watched.add(name)
+        for old in [name for name in self._logs if name not in self._watched][:-MAX_LOGS]:
+            del self._logs[old]
+
+    def unwatch(self, name: str) -> None:
+        """Note no more under a name; what was noted can be had."""
+        self._watched.discard(name)
+
+    def engine_died(self) -> None:
+        """Take it that nothing is answered any more."""
+        self._watched.clear()
+
+    def heat_of(self, name: str) -> Heat | None:
+        """Return the heat while a request ran, or whatever was watched; None where none is known."""
+        log = self._logs.get(name)
+        return None if log is None else log.heat
+
+    def follow(self, events: Iterable[Event]) -> None:
+        """Take the events of answers that are seen: each has its heat noted."""
+        for event in events:
+            match event:
+                case RequestStarted(request=name):
+                    self.watch(name)
+                case RequestDone(request=name) | RequestFailed(request=name):
+                    self.unwatch(name)
+
     def apply(self, events: Iterable[Event]) -> None:
-        """Take the engine's events: tokens drive the fans."""
+        """Take all events of the engine: tokens drive the fans, whoever asked for them."""
         tokens = sum(len(e.emitted) for e in events if isinstance(e, CycleDone))
         if tokens:
             self._tokens += tokens
@@ -86,7 +124,10 @@ class Station:
         speed = self._tokens / elapsed_s if self._tokens or is_generating else None
         self._tokens, self._ticked_s = 0, now
         self.snapshot = snapshot
-        self.history.add(sample(snapshot, speed))
+        self._sample = sample(snapshot, speed)
+        self.history.add(self._sample)
+        for name in self._watched:
+            self._logs[name].add(self._sample)
         self.keeper.tick(fresh_celsius(snapshot))
         self._on_change()
 

@@ -26,6 +26,7 @@ from mtplx_tui.bench import report, results
 from mtplx_tui.bench.runner import Runner, Stage
 from mtplx_tui.bench.suite import KINDS, Answer, Plan, depths_of
 from mtplx_tui.keymap import BENCH, bindings
+from mtplx_tui.machine.heat import heat_from_plain, heat_words
 from mtplx_tui.messages import BenchChanged, EngineChanged
 from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.theming import Marks, marks_for
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
 Choice = TypeVar("Choice")
-TakeResult = Callable[[Path, list[Answer]], None]
+TakeResult = Callable[[Path, report.Result], None]
 LOOK_S = 0.5
 """Least time between two looks at figures that grow."""
 MOST_OFFERED = 50
@@ -76,9 +77,9 @@ class BenchScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._plan = Plan(prompts=PROMPT_CHOICES[0], max_tokens=TOKEN_CHOICES[0])
-        self._opened: tuple[Path, list[Answer]] | None = None
+        self._opened: tuple[Path, report.Result] | None = None
         """An earlier result in place of the newest one."""
-        self._before: tuple[Path, list[Answer]] | None = None
+        self._before: tuple[Path, report.Result] | None = None
         """What it is compared with."""
         self._kind = ""
         self._looked_at = 0.0
@@ -137,7 +138,7 @@ class BenchScreen(Screen[None]):
 
     def _answers(self) -> list[Answer]:
         if self._opened is not None:
-            return self._opened[1]
+            return self._opened[1].answers
         sweep = self._runner.sweep
         return [] if sweep is None else sweep.so_far()
 
@@ -152,12 +153,14 @@ class BenchScreen(Screen[None]):
         kinds = list(dict.fromkeys(answer.kind for answer in answers))
         kind = self._kind if self._kind in kinds else kinds[-1]
         found = _rows(answers, kind)
-        before = [] if self._before is None else _rows(self._before[1], kind)
+        before = [] if self._before is None else _rows(self._before[1].answers, kind)
         self.query_one(BenchTable).show(found)
         changes = self.query_one("#bench-changes", Static)
         changes.display = self._before is not None
         if self._before is not None:
-            of_kind = [c for c in report.changes(self._before[1], answers) if c.kind == kind]
+            of_kind = [
+                c for c in report.changes(self._before[1].answers, answers) if c.kind == kind
+            ]
             self._put("#bench-changes", change_page(of_kind))
         self.query_one(BenchCurve).show(found, before)
         self._show_heading(kind, kinds, found)
@@ -231,7 +234,13 @@ class BenchScreen(Screen[None]):
             return Content("")
         kinds = list(dict.fromkeys(answer.kind for answer in answers))
         kind = self._kind if self._kind in kinds else kinds[-1]
-        return Content(report.summary(_rows(answers, kind)))
+        heat = self._runner.heat
+        if self._opened is not None:
+            heat = heat_from_plain(self._opened[1].about.get("heat"))
+        lines = [Content(report.summary(_rows(answers, kind)))]
+        if heat is not None:
+            lines.append(Content.styled(f"heat: {showable(heat_words(heat))}", "dim"))
+        return Content("\n").join(lines)
 
     def _progress(self) -> Content:
         runner, marks, sweep = self._runner, self._marks, self._runner.sweep
@@ -319,11 +328,11 @@ class BenchScreen(Screen[None]):
         else:
             self._ask("Compare with which earlier result?", self._compare)
 
-    def _open(self, path: Path, answers: list[Answer]) -> None:
-        self._opened, self._before, self._kind = (path, answers), None, ""
+    def _open(self, path: Path, result: report.Result) -> None:
+        self._opened, self._before, self._kind = (path, result), None, ""
 
-    def _compare(self, path: Path, answers: list[Answer]) -> None:
-        self._before = (path, answers)
+    def _compare(self, path: Path, result: report.Result) -> None:
+        self._before = (path, result)
 
     def _ask(self, title: str, take: TakeResult) -> None:
         shown = self._runner.kept if self._opened is None else self._opened[0]
@@ -337,7 +346,7 @@ class BenchScreen(Screen[None]):
                 return
             path = paths[int(answer)]
             try:
-                take(path, report.read(path).answers)
+                take(path, report.read(path))
             except ValueError as error:
                 self.notify(showable(str(error)), severity="error", markup=False)
             self.bring_up_to_date()

@@ -205,7 +205,8 @@ class SpeculationScreen(TraceKeeping):
         if self.replay is not None:
             head = self.replay.trace.header
             made = f"made on {head.machine}" if head.machine else ""
-            return showable(" ".join(f"trace {self.replay.trace.name}  {made}".split()))
+            facts = f"trace {self.replay.trace.name}  {made}  {head.heat}"
+            return showable(" ".join(facts.split()))
         if request is None:
             return ""
         turns = self.mtplx.desk.chat.turns

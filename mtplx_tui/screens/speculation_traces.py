@@ -79,7 +79,8 @@ class TraceKeeping(Screen[None]):
     def _save(self, request: RequestView) -> None:
         path = self._fresh_path(request)
         try:
-            write_trace(path, [*self._before(request), *request.events])
+            heat = self.mtplx.station.heat_of(request.request)
+            write_trace(path, [*self._before(request), *request.events], heat)
         except OSError as error:
             reason = error.strerror or str(error)
             self.notify(f"trace not saved: {reason}", severity="error", markup=False)

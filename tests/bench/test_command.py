@@ -13,6 +13,7 @@ from mtplx_tui.bench.command import _tuned
 from mtplx_tui.bench.suite import Plan, Sweep
 from tests.bench.streams import cycle
 from tests.fakes.streams import MODEL
+from tests.fakes.sysfs import FakeSysfs
 
 WORDS = ("--prompts", "3", "--max-tokens", "6", "--depths", "0-2,auto")
 
@@ -30,6 +31,23 @@ def test_bench_prints_a_result_that_can_be_compared(
     assert len(report.read(path).answers) == 3
     assert cli.main(["bench", "--compare", str(path), str(path)]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith("noise")
+
+
+@pytest.mark.usefixtures("home")
+def test_bench_tells_the_heat_it_was_measured_in(
+    tiny_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree = FakeSysfs.desktop(tmp_path / "sys")
+    monkeypatch.setenv("MTPLX_TUI_SYSFS", str(tree.root))
+    path = tmp_path / "result.json"
+    assert cli.main(["bench", str(tiny_folder), *WORDS, "--out", str(path)]) == 0
+    assert "heat: CPU 61 °C, GPU 52 °C" in capsys.readouterr().out
+    heat = report.read(path).about["heat"]
+    assert isinstance(heat, dict)
+    assert heat["courses"]["CPU"] == [61.0, 61.0, 61.0]
 
 
 @pytest.mark.usefixtures("home")

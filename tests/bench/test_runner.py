@@ -13,8 +13,13 @@ from engine.protocol import Cancel, Command, ErrorInfo, Event, Finish, Generate
 from mtplx_tui.bench import report, results
 from mtplx_tui.bench.runner import Runner, Stage
 from mtplx_tui.bench.suite import Plan
+from mtplx_tui.machine.guarding import GuardSetup
+from mtplx_tui.machine.heat import heat_from_plain, heat_to_plain
+from mtplx_tui.machine.sensors import Sensors
+from mtplx_tui.machine.station import Station
 from mtplx_tui.view import EngineState, EngineView
 from tests.bench.streams import answered, cycle, done, in_turn, started
+from tests.fakes.heat import warming
 from tests.fakes.streams import MODEL, STARTED
 
 READY = EngineView(state=EngineState.READY, engine=STARTED, model=MODEL)
@@ -29,12 +34,15 @@ class Bench:
         self.sent: list[Command] = []
         self.can_send = True
         self.time = 0.0
+        setup = GuardSetup("sysfs", str(folder), folder / "state", needs_root=False)
+        self.station = Station(Sensors({}), setup, lambda: None, lambda _: None)
         self.runner = Runner(
             self._send,
             folder,
             lambda: None,
             lambda: self.time,
             lambda: datetime(2027, 1, 15, 12, 30, 5),
+            self.station,
         )
 
     def _send(self, command: Command) -> bool:
@@ -75,6 +83,23 @@ def test_an_idle_engine_is_asked_at_once_and_the_result_is_kept(bench: Bench) ->
     assert len(result.answers) == 6
     assert result.about["made_at"] == "2027-01-15T12:30:05"
     assert results.kept(bench.runner.folder) == [path]
+
+
+def test_a_result_tells_how_warm_the_machine_was(bench: Bench) -> None:
+    seconds = warming(120)
+    bench.station.take(next(seconds), is_generating=False)
+    bench.runner.start(PLAN, READY)
+    bench.answer(1)
+    for snapshot in seconds:
+        bench.station.take(snapshot, is_generating=True)
+    bench.answer(2)
+    assert bench.runner.kept is not None
+    kept = heat_from_plain(report.read(bench.runner.kept).about["heat"])
+    assert kept is not None
+    assert kept.courses["CPU"].highest - kept.courses["CPU"].first > 20
+    bench.station.take(next(warming(1)), is_generating=True)
+    assert bench.runner.heat is not None
+    assert heat_from_plain(heat_to_plain(bench.runner.heat)) == kept  # what came later is not in it
 
 
 def test_running_answers_go_first(bench: Bench) -> None:
