@@ -150,6 +150,6 @@ def hint() -> Content:
 
 
 def _put(part: Static, content: Content) -> None:
-    """Show a text, if it is another one."""
+    """Show a text, if it is another one; the lines here have the height that the styles give."""
     if part.content != content:
-        part.update(content)
+        part.update(content, layout=False)

@@ -22,9 +22,7 @@ def area(values: Sequence[float | None], rows: int, low: float, high: float) -> 
         low: the value of the ground.
         high: the value of the top.
     """
-    heights = [_height(value, 4 * rows, low, high) for value in values]
-    if len(heights) % 2:
-        heights.insert(0, 0)
+    heights = _heights(values, 4 * rows, low, high)
     pairs = zip(heights[::2], heights[1::2], strict=True)
     return _stacked([_column(left, right, rows) for left, right in pairs], rows)
 
@@ -34,9 +32,7 @@ def plain_area(
 ) -> tuple[str, ...]:
     """Return the same of plain signs, for terminals without braille."""
     steps = len(PLAIN) - 1
-    heights = [_height(value, steps * rows, low, high) for value in values]
-    if len(heights) % 2:
-        heights.insert(0, 0)
+    heights = _heights(values, steps * rows, low, high)
     pairs = zip(heights[::2], heights[1::2], strict=True)
     return _stacked([_plain_column(max(pair), rows) for pair in pairs], rows)
 
@@ -62,11 +58,19 @@ def _plain_column(height: int, rows: int) -> str:
     return "".join(PLAIN[min(max(height - steps * row, 0), steps)] for row in reversed(range(rows)))
 
 
-def _height(value: float | None, most: int, low: float, high: float) -> int:
-    if value is None:
-        return 0
-    share = (value - low) / (high - low) if high > low else 0.0
-    return min(max(round(share * most), 1), most)
+def _heights(values: Sequence[float | None], most: int, low: float, high: float) -> list[int]:
+    """Return heights in dots, an even number of them; written for speed, a call a lane a second."""
+    scale = most / (high - low) if high > low else 0.0
+    base = 0.5 - low * scale
+    heights = [
+        0 if value is None else 1 if (dots := int(value * scale + base)) < 1 else dots
+        for value in values
+    ]
+    if heights and max(heights) > most:
+        heights = [min(height, most) for height in heights]
+    if len(heights) % 2:
+        heights.insert(0, 0)
+    return heights
 
 
 def _dots(column: tuple[int, ...], filled: int) -> int:

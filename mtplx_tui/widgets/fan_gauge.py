@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
@@ -11,6 +13,7 @@ from mtplx_tui.machine.fans import FanState, FanView
 from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.readings import Fan, Owner, Snapshot
 from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.widgets.painted_rows import PaintedRows, Row
 from mtplx_tui.widgets.thermal_graphs import duration
 
 NAME, SPEED, SHARE, RANGE, OWNER = 14, 10, 6, 12, 11
@@ -35,27 +38,42 @@ class FanPage:
     needs_root: bool
 
 
-class FanGauge(Static):
+class FanGauge(Vertical):
     """See the module."""
 
     DEFAULT_CSS = """
     FanGauge {
         height: auto;
-        text-wrap: nowrap;
-        text-overflow: clip;
-        link-style: none;
-        link-color: $foreground;
-        link-background: $background;
-        link-color-hover: $text-primary;
-        link-background-hover: $background;
-        link-style-hover: none;
+        & > #fan-rows { height: auto; }
+        & > #fan-policies {
+            height: 1;
+            text-wrap: nowrap;
+            text-overflow: clip;
+            link-style: none;
+            link-color: $foreground;
+            link-background: $background;
+            link-color-hover: $text-primary;
+            link-background-hover: $background;
+            link-style-hover: none;
+        }
     }
     """
 
     def __init__(self, marks: Marks = UNICODE, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(id=id)
         self._marks = marks
         self._page: FanPage | None = None
+
+    def compose(self) -> ComposeResult:
+        """Lay out the rows above the policies."""
+        yield PaintedRows(id="fan-rows")
+        yield Static(id="fan-policies", markup=False)
+
+    @property
+    def plain(self) -> str:
+        """What is shown, without styles."""
+        policies = self.query_one("#fan-policies", Static).content
+        return f"{self.query_one(PaintedRows).plain}\n{policies}"
 
     def show(self, page: FanPage) -> None:
         """Show this from now on."""
@@ -69,34 +87,40 @@ class FanGauge(Static):
     def _draw(self) -> None:
         if self._page is None or not self.size.width:
             return
+        self.query_one(PaintedRows).put(fan_rows(self._page, self.size.width, self._marks))
         chosen = "bold reverse" if self.app.native_ansi_color else CHOSEN
-        content = gauge_page(self._page, self.size.width, self._marks, chosen)
-        if content != self.content:
-            old = str(self.content).count("\n")
-            self.update(content, layout=old != content.plain.count("\n"))
+        content = last_line(self._page, self.size.width, chosen)
+        policies = self.query_one("#fan-policies", Static)
+        if content != policies.content:
+            policies.update(content, layout=False)
 
 
-def gauge_page(page: FanPage, width: int, marks: Marks, chosen: str = CHOSEN) -> Content:
-    """Return a title that tells the owner, a row a fan, and the policies."""
+def fan_rows(page: FanPage, width: int, marks: Marks) -> list[Row]:
+    """Return a title that tells the owner, and a row a fan."""
     fans = page.snapshot.fans
-    owner = owner_line(page)
-    head = Content.styled("Fans", "bold")
-    space = width - head.cell_length - owner.cell_length
-    rows = [Content.assemble(head, " " * space, owner)] if space > 1 else [head, owner]
-    rows += [_row(fan, page, width, marks) for fan in fans[:MOST_FANS]]
+    words, style = owner_words(page)
+    space = width - len("Fans") - len(words)
+    head: list[Row] = [(("Fans", "bold"),), ((words, style),)]
+    if space > 1:
+        head = [(("Fans", "bold"), (" " * space, ""), (words, style))]
+    rows = [_row(fan, page, width, marks) for fan in fans[:MOST_FANS]]
     if len(fans) > MOST_FANS:
-        rows.append(Content.styled(f"{len(fans) - MOST_FANS} more", "dim"))
+        rows.append(((f"{len(fans) - MOST_FANS} more", "dim"),))
+    return [*head, *rows]
+
+
+def last_line(page: FanPage, width: int, chosen: str = CHOSEN) -> Content:
+    """Return the policies, or why there is nothing to choose."""
+    fans = page.snapshot.fans
     if not fans:
-        rows.append(Content.styled("no fan can be seen on this machine", "dim"))
-    elif not any(fan.is_controllable for fan in fans):
-        rows.append(Content.styled("none of them can be set from here", "dim"))
-    else:
-        rows.append(_policies(page, width, chosen))
-    return Content("\n").join(rows)
+        return Content.styled("no fan can be seen on this machine", "dim")
+    if not any(fan.is_controllable for fan in fans):
+        return Content.styled("none of them can be set from here", "dim")
+    return _policies(page, width, chosen)
 
 
-def owner_line(page: FanPage) -> Content:
-    """Return who owns the fans."""
+def owner_words(page: FanPage) -> tuple[str, str]:
+    """Return who owns the fans, and the name of a style."""
     view = page.view
     match view.state:
         case FanState.HELD:
@@ -105,41 +129,41 @@ def owner_line(page: FanPage) -> Content:
                 words += f", {duration(view.left_s)} left"
             if view.is_hot:
                 words += ", too hot: full speed"
-            return Content.styled(words, "bold $text-warning")
+            return words, "warm-bold"
         case FanState.ARMING:
-            return Content.styled("taking the fans", "$text-warning")
+            return "taking the fans", "warm"
         case FanState.RELEASING:
-            return Content.styled("giving the fans back", "$text-warning")
+            return "giving the fans back", "warm"
         case FanState.STUCK | FanState.LOST:
-            return Content.styled("not given back", "bold $text-error")
+            return "not given back", "hot-bold"
         case _:
             # A fan that was read before it changed hands says nothing of who owns it now.
             known = [fan for fan in page.snapshot.fans if fan.at_s > view.since_s]
-            others = any(fan.owner is Owner.MANUAL for fan in known)
-            words = "another program holds a fan" if others else "the machine's own control"
-            return Content.styled(words, "$text-warning" if others else "$text-success")
+            if any(fan.owner is Owner.MANUAL for fan in known):
+                return "another program holds a fan", "warm"
+            return "the machine's own control", "cool"
 
 
-def _row(fan: Fan, page: FanPage, width: int, marks: Marks) -> Content:
+def _row(fan: Fan, page: FanPage, width: int, marks: Marks) -> Row:
     columns = NAME + SPEED + SHARE + RANGE + OWNER
     is_wide = width - columns >= LEAST_BAR
     bar = min(max(width - (columns if is_wide else NAME + SPEED + SHARE), 0), MOST_BAR)
     full = round(bar * _share(fan))
-    style = "dim" if page.snapshot.is_stale(fan) else "$text-primary"
+    style = "dim" if page.snapshot.is_stale(fan) else "fans"
     speed = "" if fan.rpm is None else f"{fan.rpm:,.0f} rpm"
     percent = "" if fan.percent is None else f"{fan.percent:.0f} %"
     name = fan.name if len(fan.name) < NAME else fan.name[: NAME - 2] + marks.more
-    row = Content.assemble(
-        name.ljust(NAME),
+    row: Row = (
+        (name.ljust(NAME), ""),
         (speed.rjust(SPEED - 1) + " ", "bold"),
         (marks.bar * full, style),
-        (marks.track * (bar - full), "$foreground 20%"),
-        percent.rjust(SHARE),
+        (marks.track * (bar - full), "track"),
+        (percent.rjust(SHARE), ""),
     )
     if not is_wide:
         return row
-    return Content.assemble(
-        row,
+    return (
+        *row,
         (_range(fan, marks).rjust(RANGE), "dim"),
         (f"  {_owner(fan, page.view)}".ljust(OWNER), "dim"),
     )

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -26,6 +26,7 @@ STYLES = (
     "cool-bold",
     "speed",
     "fans",
+    "track",
 )
 
 
@@ -46,6 +47,7 @@ class PaintedRows(Widget):
         & > .rows--hot-bold { color: $text-error; text-style: bold; }
         & > .rows--speed { color: $text-accent; }
         & > .rows--fans { color: $text-primary; }
+        & > .rows--track { color: $foreground 20%; }
         & > .rows--power { color: $cycle-draft; }
     }
     """
@@ -55,6 +57,8 @@ class PaintedRows(Widget):
         self._rows: Sequence[Row] = ()
         self._strips: dict[int, Strip] = {}
         self._styles: dict[str, Style] = {}
+        self._painted_for: tuple[object, ...] = ()
+        """Filters, background and width that the strips are right for."""
 
     @property
     def plain(self) -> str:
@@ -71,8 +75,15 @@ class PaintedRows(Widget):
         ]
         for at in changed:
             self._strips.pop(at, None)
-        if changed:
-            self.refresh(*(Region(0, at, self.size.width, 1) for at in changed))
+        if len(old) != len(rows) and self.styles.is_auto_height:
+            self.refresh(layout=True)
+        elif changed:
+            width = self.size.width
+            self.refresh(*(Region(0, at, width, 1) for at in changed))
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Return a height for all rows, where the styles leave it to them."""
+        return len(self._rows)
 
     def notify_style_update(self) -> None:
         """Forget colours that are other ones now."""
@@ -80,16 +91,36 @@ class PaintedRows(Widget):
         self._strips.clear()
         self._styles.clear()
 
-    def render_line(self, y: int) -> Strip:
-        """Return a row, as wide as the widget."""
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return rows as they are painted: there is no border and no padding to put around them.
+
+        Textual's own way there costs more than the painting.
+        """
         width = self.size.width
-        strip = self._strips.get(y)
-        if strip is None or strip.cell_length != width:
-            row = self._rows[y] if y < len(self._rows) else ()
-            segments = [Segment(text, self._style(name)) for text, name in row]
-            strip = Strip(segments).adjust_cell_length(width, self._style(""))
-            self._strips[y] = strip
-        return strip
+        filters, background = self.get_line_filters(), self.background_colors[1]
+        if (filters, background, width) != self._painted_for:
+            self._painted_for = (filters, background, width)
+            self._strips.clear()
+        strips = []
+        for y in crop.line_range:
+            strip = self._strips.get(y)
+            if strip is None:
+                strip = self._paint(y, width)
+                for line_filter in filters:
+                    strip = strip.apply_filter(line_filter, background)
+                self._strips[y] = strip
+            strips.append(strip)
+        first, last = crop.column_span
+        return strips if (first, last) == (0, width) else [s.crop(first, last) for s in strips]
+
+    def _paint(self, y: int, width: int) -> Strip:
+        """Return a row, as wide as the widget."""
+        row = self._rows[y] if y < len(self._rows) else ()
+        known = self._styles
+        segments = [
+            Segment(text, known[name] if name in known else self._style(name)) for text, name in row
+        ]
+        return Strip(segments).adjust_cell_length(width, self._style(""))
 
     def _style(self, name: str) -> Style:
         style = self._styles.get(name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mtplx_tui.machine.readings import Group, Kind, Reading, Snapshot
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.widgets.painted_rows import PaintedRows, Row
@@ -50,18 +52,26 @@ def sensor_rows(snapshot: Snapshot, width: int, height: int, marks: Marks) -> li
 
 def _row(reading: Reading, snapshot: Snapshot, width: int, marks: Marks) -> Row:
     is_stale = snapshot.is_stale(reading)
-    source = MOST_SOURCE if width >= SOURCE_FITS else 0
-    cells = max(LEAST_NAME, width - GROUP - VALUE - AGE - source)
-    name = reading.name
-    name = name if len(name) < cells else name[: cells - 2] + marks.more
+    before, after = _ends(reading.group, reading.name, reading.source, width, marks)
     age = f"{snapshot.at_s - reading.at_s:.0f} s"
     return (
-        (f"{reading.group:<{GROUP}}", "dim"),
-        (name.ljust(cells), "dim" if is_stale else ""),
+        (before[0], "dim"),
+        (before[1], "dim" if is_stale else ""),
         (value_text(reading, marks).rjust(VALUE), "dim" if is_stale else _style(reading)),
         (age.rjust(AGE), "warm" if is_stale else "dim"),
-        (f"  {reading.source}"[:source].ljust(source), "dim"),
+        (after, "dim"),
     )
+
+
+@lru_cache(maxsize=512)
+def _ends(
+    group: Group, name: str, source: str, width: int, marks: Marks
+) -> tuple[tuple[str, str], str]:
+    """Return what stands around a sensor's figures, which stays from second to second."""
+    room = MOST_SOURCE if width >= SOURCE_FITS else 0
+    cells = max(LEAST_NAME, width - GROUP - VALUE - AGE - room)
+    name = name if len(name) < cells else name[: cells - 2] + marks.more
+    return (f"{group:<{GROUP}}", name.ljust(cells)), f"  {source}"[:room].ljust(room)
 
 
 def value_text(reading: Reading, marks: Marks) -> str:
@@ -71,10 +81,6 @@ def value_text(reading: Reading, marks: Marks) -> str:
     if reading.kind is Kind.PRESSURE:
         return PRESSURES[min(int(reading.value), len(PRESSURES) - 1)]
     return f"{reading.value:.1f} {'°C' if marks is UNICODE else 'C'}"
-
-
-def _age(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _style(reading: Reading) -> str:

@@ -144,6 +144,8 @@ def _color_starts(lane: Lane, curve: Sequence[float | None]) -> list[tuple[int, 
     if not lane.is_heat:
         return [(0, lane.style)]
     starts = [(0, "cool")]
+    if max((value for value in curve if value is not None), default=0.0) < WARM_CELSIUS:
+        return starts
     for at in range(0, len(curve), 2):
         values = [value for value in curve[at : at + 2] if value is not None]
         style = heat_style(max(values)) if values else starts[-1][1]

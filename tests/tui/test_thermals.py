@@ -172,5 +172,5 @@ async def test_a_killed_guard_shows_at_once_and_is_recovered(tmp_path: Path) -> 
         await talk.settle()
         assert talk.is_as_found
         assert "fan guard died (signal 9)" in shown(talk, "#thermal-note")
-        assert "the machine's own control" in str(talk.app.screen.query_one(FanGauge).content)
+        assert "the machine's own control" in talk.app.screen.query_one(FanGauge).plain
         talk.station.close()
