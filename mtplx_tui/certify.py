@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import re
 import sys
@@ -21,7 +20,7 @@ from engine.wire import plain_fields
 from mtplx_tui import config
 from mtplx_tui.cli import UsageError, parser
 from mtplx_tui.driving import Engine, EngineTrouble, pass_line
-from mtplx_tui.files import write_atomically
+from mtplx_tui.library.certificates import keep
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 
 __all__ = ["main"]
@@ -34,7 +33,8 @@ examples:
 Holds the loaded model, its kernels and this machine to the law: the rules of acceptance a million
 times over real rows, acceptance against the overlap of target and draft, short sequences against
 plain decoding in every mode, and greedy text against plain greedy text. The certificate is kept
-in the app's data folder, under state/certificates.
+in the app's data folder, under state/certificates, and makes the model verified in inspect,
+models and the app as long as its files, this machine and the versions stay what they are.
 
 exit code: 0 exact, 5 a law is broken, 6 undecided
 """
@@ -101,11 +101,8 @@ async def _run(location: Location, command: Certify) -> Certificate:
 
 def _keep(certificate: Certificate) -> None:
     """Store the certificate under the hash of what it says."""
-    content = json.dumps(plain_fields(certificate), indent=2, sort_keys=True) + "\n"
-    name = hashlib.sha256(content.encode()).hexdigest()[:16]
-    path = config.find_places().state / "certificates" / f"{name}.json"
     try:
-        write_atomically(path, content)
+        path = keep(certificate, config.find_places().certificates)
     except OSError as error:
         sys.stderr.write(f"mtplx-tui: the certificate could not be kept: {error.strerror}\n")
         return

@@ -60,6 +60,11 @@ class Places:
         return self.state / "downloads.json"
 
     @property
+    def certificates(self) -> Path:
+        """What models were proven to be here."""
+        return self.state / "certificates"
+
+    @property
     def logs(self) -> Path:
         """Logs of the app and the engine."""
         return self.state / "logs"

@@ -9,19 +9,20 @@ from pathlib import Path
 from engine.errors import ModelFileError
 from engine.verdict.tiers import Tier
 from mtplx_tui.cli import parser, tell
-from mtplx_tui.config import find_places
+from mtplx_tui.config import find_places, load_settings
+from mtplx_tui.driving import pass_line
 from mtplx_tui.library.catalog import (
     Report,
     fits,
-    judge_demo,
-    judge_folder,
+    judge_here,
     judge_listing,
     machine_bytes,
     report_json,
 )
-from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused, check_repository
+from mtplx_tui.library.speed import Speed, known, measure, measured, predict
 from mtplx_tui.wording import in_bytes
 
 __all__ = ["main"]
@@ -53,7 +54,9 @@ def main(words: list[str]) -> int:
     except OSError as error:
         tell(f"{options.model} can't be read: {error.strerror}")
         return 1
-    text = json.dumps(report_json(report)) if options.json else "\n".join(card_lines(report))
+    speed = _speed(report)
+    document = json.dumps(report_json(report, speed)) if options.json else ""
+    text = document or "\n".join(card_lines(report, speed))
     sys.stdout.write(f"{text}\n")
     return _EXITS[report.verdict.tier]
 
@@ -63,7 +66,8 @@ def _report(name: str) -> Report:
     if path.is_file() and path.suffix == ".safetensors":
         name = str(path.parent)
     try:
-        return _local(resolve(name))
+        found = resolve(name)
+        return judge_here(found.name, Path(found.path), find_places().certificates)
     except ModelNotFound:
         repository, _, revision = name.partition("@")
         try:
@@ -78,13 +82,21 @@ def _report(name: str) -> Report:
     return judge_listing(hub, hub.listing(repository, revision or "main"), find_places().cache)
 
 
-def _local(location: Location) -> Report:
-    if location.kind == "demo":
-        return judge_demo(Path(location.path))
-    return judge_folder(location.name, Path(location.path))
+def _speed(report: Report) -> Speed | None:
+    """Return what is known of the model's speed; the machine's own is measured when first asked."""
+    places = find_places()
+    found = measured(report.name, places.bench)
+    if found is not None or report.reads is None:
+        return found
+    machine = known(places)
+    if machine is None:
+        pass_line("measuring once how fast this machine reads weights")
+        machine = measure(places, load_settings(places)[0].blas)
+        pass_line("")
+    return None if machine is None else predict(report.reads, machine)
 
 
-def card_lines(report: Report) -> list[str]:
+def card_lines(report: Report, speed: Speed | None = None) -> list[str]:
     """Return the report as lines for a person."""
     verdict, head = report.verdict, report.verdict.mtp
     lines = [f"{report.name}: {verdict.tier}", f"  {verdict.summary}", ""]
@@ -111,8 +123,18 @@ def card_lines(report: Report) -> list[str]:
             word = "fits" if fits(needed, machine) else "too much"
             shown = f"{in_bytes(needed)} of {in_bytes(machine)}, {word}"
             lines.append(f"  at {context:>7,} tokens  {shown}")
+    lines += _speed_lines(speed)
     if report.license:
         lines.append(f"  licence        {report.license}")
     if report.is_gated:
         lines.append("  gated          its owner asks for an agreement first")
     return lines
+
+
+def _speed_lines(speed: Speed | None) -> list[str]:
+    if speed is None:
+        return []
+    lines = [f"  plain          {speed.plain} tokens/s"]
+    if speed.drafting is not None:
+        lines.append(f"  drafting       {speed.drafting} tokens/s")
+    return [*lines, f"                 {speed.rests_on}"]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 
+from engine.errors import ModelFileError
 from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.config import find_places
+from mtplx_tui.library.catalog import judge_here
 from mtplx_tui.library.shelf import NotRemoved, Shelved, plan_removal, shelf
 from mtplx_tui.wording import in_bytes
 
@@ -22,7 +26,13 @@ examples:
   mtplx-tui remove mlx-community/some-model            asks first
   mtplx-tui remove mlx-community/some-model@1a2b3c --yes
 """
-_WORDS = {"demo": "comes with the app", "folder": "folder", "hub": "", "partial": "half downloaded"}
+_WORDS = {
+    "demo": "comes with the app",
+    "folder": "folder",
+    "hub": "",
+    "other": "another program's, only read",
+    "partial": "half downloaded",
+}
 
 
 def main_models(words: list[str]) -> int:
@@ -30,15 +40,14 @@ def main_models(words: list[str]) -> int:
     chosen = parser("mtplx-tui models", "List the models on this machine.", _MODELS)
     chosen.add_argument("--json", action="store_true", help="print one JSON object")
     options = chosen.parse_args(words)
-    found = shelf()
+    found = [(model, _tier(model)) for model in shelf()]
     if options.json:
-        sys.stdout.write(json.dumps({"models": [_as_json(model) for model in found]}) + "\n")
+        sys.stdout.write(json.dumps({"models": [_as_json(*each) for each in found]}) + "\n")
         return 0
-    width = max((len(model.name) for model in found), default=0)
-    for model in found:
-        sys.stdout.write(
-            f"{model.name:<{width}}  {in_bytes(model.size_bytes):>8}  {_note(model)}\n"
-        )
+    width = max((len(model.name) for model, _ in found), default=0)
+    for model, tier in found:
+        line = f"{model.name:<{width}}  {in_bytes(model.size_bytes):>8}  {tier:<11}  {_note(model)}"
+        sys.stdout.write(f"{line.rstrip()}\n")
     if not found:
         sys.stdout.write("no models here; mtplx-tui pull owner/name downloads one\n")
     return 0
@@ -79,6 +88,17 @@ def _agreed(name: str, freed: int) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def _tier(model: Shelved) -> str:
+    """Return a model's tier in a word; empty for what is no model, or half of one."""
+    if not model.is_model:
+        return ""
+    try:
+        report = judge_here(model.name, Path(model.path), find_places().certificates)
+    except (ModelFileError, OSError):
+        return "unreadable"
+    return str(report.verdict.tier)
+
+
 def _note(model: Shelved) -> str:
     parts = [_WORDS[model.kind], model.commit[:10], ", ".join(model.refs)]
     if model.used_at is not None:
@@ -88,9 +108,10 @@ def _note(model: Shelved) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def _as_json(model: Shelved) -> dict[str, object]:
+def _as_json(model: Shelved, tier: str) -> dict[str, object]:
     return {
         "name": model.name,
+        "tier": tier or None,
         "kind": model.kind,
         "path": model.path,
         "commit": model.commit or None,

@@ -22,6 +22,7 @@ __all__ = [
     "check_folder",
     "read_config",
     "read_index",
+    "read_json_object",
 ]
 
 DEMO_HEAD = Path(__file__).parents[1] / "data" / "demo" / "mtp.safetensors"
@@ -137,7 +138,7 @@ def read_config(raw: bytes, place: str) -> dict[str, object]:
     Raises:
         ModelFileError: it is malformed.
     """
-    return _checked_config(_parsed(raw, "config.json", place), place)
+    return _checked_config(read_json_object(raw, "config.json", place), place)
 
 
 def read_index(raw: bytes, place: str) -> dict[str, str]:
@@ -150,7 +151,7 @@ def read_index(raw: bytes, place: str) -> dict[str, str]:
     Raises:
         ModelFileError: it is malformed.
     """
-    return _weight_map(_parsed(raw, _INDEX, place), place)
+    return _weight_map(read_json_object(raw, _INDEX, place), place)
 
 
 def _config(folder: Path) -> dict[str, object]:
@@ -216,10 +217,20 @@ def _read_json(folder: Path, name: str, limit: int) -> dict[str, object]:
             raise ModelFileError(f"{name} of {folder} is larger than {limit} bytes")
     except OSError as error:
         raise ModelFileError(f"{path} can't be read: {error.strerror}") from error
-    return _parsed(raw, name, str(folder))
+    return read_json_object(raw, name, str(folder))
 
 
-def _parsed(raw: bytes, name: str, place: str) -> dict[str, object]:
+def read_json_object(raw: bytes, name: str, place: str) -> dict[str, object]:
+    """Return the object that a JSON file holds, read within bounds of depth and size.
+
+    Args:
+        raw: the file.
+        name: of the file, for messages.
+        place: the folder or repository it is of, for messages.
+
+    Raises:
+        ModelFileError: it is malformed.
+    """
     try:
         check_cost(raw, _MAX_NESTING, _MAX_PARTS)
         content = json.loads(raw.decode("utf-8"))

@@ -1,10 +1,11 @@
-"""How much memory a model needs at a length of context, from its config alone."""
+"""How much memory a model needs at a length of context, and what a step reads: from its config."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-__all__ = ["CONTEXTS", "kv_bytes_per_token", "memory_bytes"]
+__all__ = ["CONTEXTS", "StepReads", "kv_bytes_per_token", "memory_bytes", "step_reads"]
 
 CONTEXTS = (4_096, 32_768, 131_072)
 """Lengths that a person is told of, tokens."""
@@ -14,14 +15,71 @@ _OVERHEAD = 400 * 2**20
 """Bytes of the process itself and of what a pass works in."""
 
 
+@dataclass(frozen=True, slots=True)
+class StepReads:
+    """The weights that a step reads, in numbers of parameters."""
+
+    trunk: int
+    """By a plain step: all but the embedding, and of the experts those that one token takes."""
+    draft: int
+    """By a draft, the LM head among them; 0 where no head's size is known."""
+    bits: int
+    """Of a weight as it is stored: 16 where it is not quantised."""
+    is_unpacked_on_cpu: bool = False
+    """Whether a CPU keeps them as float32, whatever they are stored as."""
+
+
+def step_reads(
+    config: Mapping[str, object], weights_bytes: int, head_bytes: int
+) -> StepReads | None:
+    """Return what a step reads; None where the config doesn't tell, or contradicts the files.
+
+    Args:
+        config: of the model.
+        weights_bytes: of its tensors, those of the head among them.
+        head_bytes: of the head's.
+    """
+    facts = _facts(config)
+    bits, stored = _stored_bits(config)
+    lm_head = _count(facts, "vocab_size") * _count(facts, "hidden_size")
+    head = int(head_bytes * 8 / stored)
+    trunk = int(weights_bytes * 8 / stored) - head - _resting_experts(facts)
+    if not facts.get("tie_word_embeddings"):
+        trunk -= lm_head
+    draft = head + lm_head if head else 0
+    return StepReads(trunk, draft, bits) if lm_head and trunk > 0 else None
+
+
+def _stored_bits(config: Mapping[str, object]) -> tuple[int, float]:
+    """Return the bits of a weight, and those it takes with its share of scales."""
+    packing = _facts(config).get("quantization") or config.get("quantization")
+    if isinstance(packing, dict):
+        bits, group = _count(packing, "bits"), _count(packing, "group_size")
+        if bits and group:
+            return bits, bits + 32 / group
+    is_wide = "float32" in (_facts(config).get("torch_dtype"), _facts(config).get("dtype"))
+    return 16, 32.0 if is_wide else 16.0
+
+
+def _resting_experts(facts: Mapping[str, object]) -> int:
+    """Return the parameters of the experts that a token does not take."""
+    names = ("num_experts", "n_routed_experts", "num_local_experts")
+    experts = next((count for name in names if (count := _count(facts, name))), 0)
+    taken = _count(facts, "num_experts_per_tok")
+    width = _count(facts, "moe_intermediate_size") or _count(facts, "intermediate_size")
+    layers = _count(facts, "num_hidden_layers") - _count(facts, "first_k_dense_replace")
+    if not 0 < taken < experts:
+        return 0
+    return layers * (experts - taken) * 3 * width * _count(facts, "hidden_size")
+
+
 def kv_bytes_per_token(config: Mapping[str, object]) -> int | None:
     """Return the bytes that one token adds to the caches; None where the config doesn't tell.
 
     Layers with recurrent state or a sliding window don't grow and are not counted. A latent
     cache (MLA) holds one compressed row a layer.
     """
-    inner = config.get("text_config")
-    facts = {**config, **(inner if isinstance(inner, dict) else {})}
+    facts = _facts(config)
     layers = _count(facts, "num_hidden_layers")
     if layers == 0:
         return None
@@ -46,6 +104,11 @@ def memory_bytes(config: Mapping[str, object], weights_bytes: int, context: int)
     """
     each = kv_bytes_per_token(config)
     return None if each is None else weights_bytes + each * context + _OVERHEAD
+
+
+def _facts(config: Mapping[str, object]) -> dict[str, object]:
+    inner = config.get("text_config")
+    return {**config, **(inner if isinstance(inner, dict) else {})}
 
 
 def _growing_layers(facts: Mapping[str, object], layers: int) -> int:

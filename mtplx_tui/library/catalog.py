@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from engine.errors import ModelFileError
+from engine.errors import HeadError, ModelFileError
+from engine.protocol import Verdict as Law
 from engine.verdict.checkpoint import (
     DEMO_HEAD,
     MAX_CONFIG,
@@ -21,12 +22,15 @@ from engine.verdict.checkpoint import (
     check_folder,
     read_config,
     read_index,
+    read_json_object,
 )
+from engine.verdict.contract import CONTRACT_FILE, read_contract
 from engine.verdict.families import HEAD_MARKERS
 from engine.verdict.family_table import DEMO, FAMILIES, family_of
 from engine.verdict.gguf_headers import check_gguf
+from engine.verdict.head_files import SIDECARS
 from engine.verdict.headers import SafetensorsTensor, check_safetensors
-from engine.verdict.memory import CONTEXTS, memory_bytes
+from engine.verdict.memory import CONTEXTS, StepReads, memory_bytes, step_reads
 from engine.verdict.tiers import (
     Evidence,
     HeadFacts,
@@ -37,15 +41,18 @@ from engine.verdict.tiers import (
     judge,
 )
 from mtplx_tui.files import write_atomically
+from mtplx_tui.library.certificates import Certified, find
 from mtplx_tui.library.contracts import refused, with_contract
 from mtplx_tui.library.header import FolderSource, HubSource, Source
 from mtplx_tui.library.hub import Hub, Listing
+from mtplx_tui.library.speed import Speed
 
 __all__ = [
     "Report",
     "fits",
     "judge_demo",
     "judge_folder",
+    "judge_here",
     "judge_listing",
     "machine_bytes",
     "report_json",
@@ -71,9 +78,40 @@ class Report:
     """All files that are downloaded; of a folder, those that would be."""
     memory: tuple[tuple[int, int | None], ...]
     """Bytes in memory by tokens of context."""
+    reads: StepReads | None
+    """None where the config doesn't tell."""
     files: tuple[tuple[str, int], ...]
     license: str
     is_gated: bool
+
+
+def judge_here(name: str, path: Path, certificates: Path) -> Report:
+    """Return the report on a model of this machine, with what its certificates say.
+
+    Args:
+        name: as a person names it.
+        path: its folder, or the demo's file.
+        certificates: where they are kept.
+
+    Raises:
+        ModelFileError: a file is missing, malformed, or links to somewhere else.
+    """
+    report = judge_demo(path) if path.is_file() else judge_folder(name, path)
+    found = find(path, certificates)
+    return report if found is None else replace(report, verdict=_certified(report.verdict, found))
+
+
+def _certified(verdict: Verdict, found: Certified) -> Verdict:
+    """Return a verdict with what certificates add: a head that was proven exact is verified."""
+    is_exact = {Law.EXACT: True, Law.BROKEN: False, Law.UNDECIDED: None}[found.verdict]
+    detail = f"{found.summary} ({found.made_on})"
+    reasons = (*verdict.reasons, Reason("certified here", is_exact, detail))
+    if verdict.tier is not Tier.COMPATIBLE or is_exact is None:
+        return replace(verdict, reasons=reasons)
+    if is_exact:
+        summary = f"{verdict.summary}; certified exact on this machine"
+        return replace(verdict, tier=Tier.VERIFIED, summary=summary, reasons=reasons)
+    return replace(verdict, summary=f"{verdict.summary}, but {detail}", reasons=reasons)
 
 
 def judge_folder(name: str, folder: Path) -> Report:
@@ -116,15 +154,20 @@ def judge_demo(file: Path) -> Report:
     verdict = judge(Evidence(config, places, tensors), replace(DEMO, parts=None))
     sizes = {file.name: file.stat().st_size, DEMO_HEAD.name: DEMO_HEAD.stat().st_size}
     weights = sum(sizes.values())
-    count = sum(math.prod(tensor.shape) for tensor in (*trunk.tensors, *head.tensors))
+    of_trunk, of_head = (
+        sum(math.prod(tensor.shape) for tensor in part) for part in (trunk.tensors, head.tensors)
+    )
+    words = DEMO_HEAD.with_name("frequent_tokens.txt").read_text("utf-8").split()
+    draft = of_head + len(words) * tensors["mtp.norm.weight"].shape[0]
     return Report(
         name="demo",
         commit="",
         verdict=replace(verdict, quantization=file.stem.rpartition(".")[2]),
-        parameters=count,
+        parameters=of_trunk + of_head,
         weights_bytes=weights,
         download_bytes=0,
         memory=tuple((c, memory_bytes(config, weights, c)) for c in CONTEXTS),
+        reads=StepReads(of_trunk, draft, 4, is_unpacked_on_cpu=True),
         files=tuple(sizes.items()),
         license="apache-2.0",
         is_gated=False,
@@ -163,8 +206,8 @@ def fits(needed: int, machine: int) -> bool:
     return needed <= machine * _USABLE
 
 
-def report_json(report: Report) -> dict[str, object]:
-    """Return the report as `inspect --json` prints it."""
+def report_json(report: Report, speed: Speed | None = None) -> dict[str, object]:
+    """Return the report, and what is known of its speed here, as `inspect --json` prints it."""
     verdict = asdict(report.verdict)
     mtp = verdict.pop("mtp")
     return {
@@ -177,6 +220,7 @@ def report_json(report: Report) -> dict[str, object]:
         "download_bytes": report.download_bytes,
         "memory": {str(context): needed for context, needed in report.memory},
         "machine_bytes": machine_bytes(),
+        "speed": None if speed is None else asdict(speed),
         "license": report.license or None,
         "is_gated": report.is_gated,
         "files": [{"path": path, "size": size} for path, size in report.files],
@@ -186,18 +230,40 @@ def report_json(report: Report) -> dict[str, object]:
 def _report(name: str, source: Source, listing: Listing | None = None) -> Report:
     evidence = _gather(source)
     weights = sum(size for path, size in source.files.items() if path.endswith(".safetensors"))
+    verdict = judge(evidence)
+    doubt = _doubt(source) if verdict.tier is Tier.COMPATIBLE else ""
+    if doubt:
+        verdict = refused(verdict, doubt)
+    head_bytes = (verdict.mtp.weight_bytes or 0) if verdict.mtp is not None else 0
     return Report(
         name=name,
         commit="" if listing is None else listing.commit,
-        verdict=judge(evidence),
+        verdict=verdict,
         parameters=_parameters(evidence),
         weights_bytes=weights,
         download_bytes=sum(source.files.values()),
         memory=tuple((c, memory_bytes(evidence.config, weights, c)) for c in CONTEXTS),
+        reads=step_reads(evidence.config, weights, head_bytes),
         files=tuple(source.files.items()),
         license="" if listing is None else listing.license,
         is_gated=listing is not None and listing.is_gated,
     )
+
+
+def _doubt(source: Source) -> str:
+    """Return why the engine would refuse a head whose tensors are all there; empty if it wouldn't."""
+    apart = [name for name in SIDECARS if name in source.files]
+    if len(apart) > 1:
+        return f"its head is there more than once: {', '.join(apart)}"
+    if CONTRACT_FILE not in source.files:
+        return ""
+    try:
+        read_contract(
+            read_json_object(source.read(CONTRACT_FILE, MAX_CONFIG), CONTRACT_FILE, source.name)
+        )
+    except HeadError as error:
+        return error.message
+    return ""
 
 
 def _gather(source: Source) -> Evidence:
@@ -275,7 +341,7 @@ def _kept(place: Path) -> Report | None:
     try:
         content = json.loads(place.read_text("utf-8"))
         verdict = content.pop("verdict")
-        mtp = verdict.pop("mtp")
+        mtp, reads = verdict.pop("mtp"), content.pop("reads")
         reasons = tuple(Reason(**reason) for reason in verdict.pop("reasons"))
         return Report(
             verdict=Verdict(
@@ -284,6 +350,7 @@ def _kept(place: Path) -> Report | None:
                 mtp=None if mtp is None else HeadFacts(**mtp),
                 **verdict,
             ),
+            reads=None if reads is None else StepReads(**reads),
             memory=tuple((context, needed) for context, needed in content.pop("memory")),
             files=tuple((path, size) for path, size in content.pop("files")),
             **content,

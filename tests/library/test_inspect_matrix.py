@@ -17,6 +17,7 @@ from engine.model.load import load
 from mtplx_tui.cli import main
 from tests.fakes import checkpoints, families
 from tests.fakes.checkpoints import Weights
+from tests.fakes.hub import FakeHub
 
 Captured = pytest.CaptureFixture[str]
 Edit = Callable[[Weights], Weights]
@@ -287,6 +288,27 @@ def test_inspect_tells_tier_and_exit_code(tmp_path: Path, capsys: Captured, titl
     assert report["tier"] == case.tier
     assert case.says in report["summary"]
     assert (case.tier == "compatible") == all(reason["ok"] for reason in report["reasons"])
+
+
+@pytest.mark.parametrize("title", MATRIX)
+def test_a_hub_is_judged_alike_and_sends_no_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured, title: str
+) -> None:
+    case = MATRIX[title]
+    folder = made(tmp_path / "m", case)
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    with FakeHub() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        hub.add("org/tiny", {name: path.read_bytes() for name, path in files.items()})
+        code = main(["inspect", "org/tiny", "--json"])
+        assert hub.weight_bytes == 0
+        assert len(hub.asked) <= 12
+    out, err = capsys.readouterr()
+    assert code == EXITS[case.tier], out + err
+    assert case.tier == "error" or json.loads(out)["tier"] == case.tier
 
 
 @pytest.mark.parametrize("title", [*HEALTHY, *LAYOUTS, *DROPPED, *DAMAGED])

@@ -1,0 +1,124 @@
+"""Measures how fast this machine reads weights: `python -P -m engine.measuring --blas auto --cache FOLDER`.
+
+Decoding is bound by reading weights, so products of one row and of a few rows with more weights
+than a cache holds tell what a step takes. Standard output gets one JSON object: device, versions,
+and by kind of weights and number of rows, in parameters a second, the median pass of the shape that
+is slowest and the fastest pass of all; and whether passes of one shape were alike, which they are not
+while something else keeps the machine busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.blas import prepare
+
+__all__ = ["ROWS"]
+
+ROWS = (1, 2, 4)
+"""Rows of a product: plain decoding, and windows of one draft and of three."""
+_SHAPES = (((5120, 3072), 3), ((1536, 1536), 20))
+"""Of matrices, as large and as small models have them, and how many: 47 million parameters each,
+189 MB as float32, 27 MB at 4 bits."""
+_GROUP = 64
+_STEADY = 1.4
+"""The median pass takes at most so many times the fastest where nothing else runs."""
+_PASSES = 7
+_LIMIT_S = 0.2
+"""Of the passes of one kind and number of rows, two of which run whatever they take."""
+
+
+def main() -> int:
+    """Run the process; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -P -m engine.measuring", description=__doc__)
+    parser.add_argument("--blas", choices=("auto", "stock"), default="auto")
+    parser.add_argument("--cache", type=Path, required=True)
+    options = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    blas = prepare(options.blas, options.cache)
+    import mlx.core as mx
+
+    kinds, is_steady = _kinds()
+    answer = {
+        "device": "cpu" if mx.default_device() == mx.cpu else "gpu",
+        "blas": blas.name,
+        "mlx": importlib.metadata.version("mlx"),
+        "is_steady": is_steady,
+        "kinds": kinds,
+    }
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    return 0
+
+
+def _kinds() -> tuple[dict[str, dict[str, list[float]]], bool]:
+    """Return rates by kind and rows, and whether passes of one shape were alike."""
+    found: dict[str, dict[str, list[float]]] = {}
+    is_steady = True
+    for shape, count in _SHAPES:
+        for kind, run in _products(shape, count).items():
+            for rows in ROWS:
+                median, fastest = _rates(
+                    lambda rows=rows, run=run: run(rows), count * math.prod(shape)
+                )
+                is_steady = is_steady and fastest < _STEADY * median
+                known = found.setdefault(kind, {}).setdefault(str(rows), [median, fastest])
+                known[:] = [min(median, known[0]), max(fastest, known[1])]
+    return found, is_steady
+
+
+def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], None]]:
+    """Return, by kind of weights as the engine keeps them here, what runs rows through them all."""
+    import mlx.core as mx
+
+    is_cpu = mx.default_device() == mx.cpu
+    dtype = mx.float32 if is_cpu else mx.bfloat16
+    base = mx.random.normal(shape, key=mx.random.key(0)).astype(dtype)
+    wide = [base + 0 for _ in range(count)]
+    mx.eval(wide)
+
+    def plain(rows: int) -> None:
+        mx.eval([mx.ones((rows, shape[1]), dtype) @ weight.T for weight in wide])
+
+    def packed(bits: int) -> Callable[[int], None]:
+        weight, scales, biases = mx.quantize(base, group_size=_GROUP, bits=bits)
+        copies = [(weight + 0, scales + 0, biases + 0) for _ in range(count)]
+        mx.eval(copies)
+
+        def run(rows: int) -> None:
+            row = mx.ones((rows, shape[1]), dtype)
+            mx.eval(
+                [
+                    mx.quantized_matmul(row, w, s, b, group_size=_GROUP, bits=bits)
+                    for w, s, b in copies
+                ]
+            )
+
+        return run
+
+    return {"plain": plain, "8-bit": packed(8), "4-bit": packed(4)}
+
+
+def _rates(run: Callable[[], None], parameters: int) -> tuple[float, float]:
+    """Return the median and the fastest pass, in parameters a second."""
+    run()
+    seconds: list[float] = []
+    while len(seconds) < 2 or (len(seconds) < _PASSES and sum(seconds) < _LIMIT_S):
+        begin = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begin)
+    return parameters / statistics.median(seconds), parameters / min(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
