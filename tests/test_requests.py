@@ -95,7 +95,7 @@ class TestRefused:
             build("r", MODEL, Options(system="b"))
 
     def test_neither_and_both(self) -> None:
-        with pytest.raises(ValueError, match="either messages or raw"):
+        with pytest.raises(ValueError, match="either messages, or raw text, or token ids"):
             build("r", MODEL, Options(), messages=HI, raw="x")
         with pytest.raises(ValueError, match="nothing to answer"):
             build("r", MODEL, Options())

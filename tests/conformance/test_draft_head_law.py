@@ -31,7 +31,7 @@ def model() -> tuple[Trunk, PairHead]:
 def test_a_trimmed_draft_head_leaves_the_plain_law(
     model: tuple[Trunk, PairHead], mode: Mode
 ) -> None:
-    result = engine_fit(model, mode, 1500, 7)
+    result = engine_fit(model, mode, 600, 7)
     assert result.p > SUITE_P, str(result)
 
 
@@ -42,7 +42,7 @@ def test_a_draft_law_of_the_wrong_tokens_is_seen(
     """Claims the same probabilities for the tokens next to those that were drafted."""
     true = DraftHead.widened
     monkeypatch.setattr(DraftHead, "widened", lambda self, probs: mx.roll(true(self, probs), 1, -1))
-    assert engine_fit(model, Mode.TOKEN, 1500, 8).p < SUITE_P
+    assert engine_fit(model, Mode.TOKEN, 600, 8).p < SUITE_P
 
 
 @pytest.mark.parametrize("sampling", [SAMPLING, Sampling(0.7, 0.9, 5), Sampling(0)])

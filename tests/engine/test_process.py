@@ -138,7 +138,7 @@ def test_seeded_text_is_the_same_for_every_depth_on_the_stock_library(
         texts = {}
         for depth in (0, 1, 2, 3, 6):
             cycles, _ = engine.complete(
-                question("Hi!", seed=7, depth=depth, mode=Mode.SEEDED, max_tokens=16)
+                question("Hi!", seed=7, depth=depth, mode=Mode.SEEDED, max_tokens=12)
             )
             texts[depth] = token_ids(cycles)
             assert max(cycle.depth for cycle in cycles) == depth
