@@ -3,7 +3,8 @@
     uv run python -m benchmarks.startup
 
 Each start is a real one, in a pseudo-terminal; times begin before the process does. The first
-start finds an empty home, so it unpacks the demo's weights. Prints one JSON document.
+start finds an empty home, so it unpacks the demo's weights. An import of Textual and the smallest
+app on it are measured beside: yardsticks for the machine's pace. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,19 @@ from benchmarks import in_pty
 PROGRAM = str(Path(sys.executable).with_name("mtplx-tui"))
 FIRST_FRAME, READY = b"F3", b"is ready"
 QUIT = b"\x11"
+BARE = """
+from textual.app import App
+from textual.widgets import Static
+
+
+class Bare(App[None]):
+    def compose(self):
+        yield Static("F3")
+
+
+Bare().run()
+"""
+"""The smallest app there is on Textual: what no app on it can be faster than."""
 PATIENCE_S = 120.0
 
 
@@ -47,6 +62,22 @@ def start(home: str, size: str) -> tuple[float, float]:
     except OSError:  # the terminal is gone with its program
         os.waitpid(pid, 0)
     return frame, ready
+
+
+def bare_frame_s(size: str) -> float:
+    """Return the seconds to the first frame of the smallest app on Textual."""
+    begin = time.perf_counter()
+    pid, master = in_pty.start([sys.executable, "-c", BARE], size, {})
+    seen = b""
+    while FIRST_FRAME not in seen:
+        if not select.select([master], [], [], PATIENCE_S)[0]:
+            raise TimeoutError("the smallest app drew nothing")
+        seen += os.read(master, 65536)
+    took = time.perf_counter() - begin
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(master)
+    return took
 
 
 def version_s() -> float:
@@ -84,6 +115,7 @@ def main() -> None:
         **in_pty.machine(),
         "size": options.size,
         "import_textual": spread([import_textual_s() for _ in range(options.starts)]),
+        "bare_textual_first_frame": spread([bare_frame_s(options.size) for _ in versions]),
         "version": spread(versions),
         "empty_home": {
             "first_frame_s": round(first_frame, 3),
