@@ -112,6 +112,24 @@ def test_a_hit_at_every_cut_around_a_boundary_gives_what_a_cold_start_gives(
 
 
 @pytest.mark.parametrize("kind", ALL)
+def test_trap_28_a_hit_brings_the_heads_rows_with_the_trunks(
+    models: dict[str, LoadedModel], kind: str
+) -> None:
+    model, prefixes = models[kind], PrefixCache(BIG)
+    answer = emitted(run(model, asked(TEXT[:140]), prefixes))
+    request = Request(asked((*TEXT[:140], *answer, 9, 8)), model, prefixes=prefixes)
+    events: list[Event] = []
+    while not story(events):
+        events += request.advance()
+    assert reuse_of(events).reused >= 140
+    stream = request._stream
+    assert stream.head_cache is not None
+    assert stream.head_cache.length + stream.pending_rows == stream.trunk_cache.length > 140
+    assert stream.head_cache.length > 130
+    request.close(is_whole=False)
+
+
+@pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("depth", [0, 2, 8])
 def test_a_second_turn_reads_its_new_tokens_alone(
     models: dict[str, LoadedModel], kind: str, depth: int
