@@ -221,7 +221,7 @@ class Demo:
     """The demo's own: of frequent tokens alone, which is much quicker."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demo(engine_cache: Path) -> Demo:
     gguf = load_gguf(Path(resolve("demo").path), engine_cache, lambda *_: None)
     config = config_of(gguf.args)
