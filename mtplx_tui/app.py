@@ -60,9 +60,11 @@ from mtplx_tui.term import private_terminal
 from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
+from mtplx_tui.wording import read_bytes
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
+    from mtplx_tui.library.certifier import Certifier
     from mtplx_tui.library.queue import Downloads, Job
 
 __all__ = ["MtplxApp", "run"]
@@ -184,6 +186,7 @@ class MtplxApp(App[int]):
         self._saving: asyncio.Task[None] | None = None
         self._has_downloads = False
         self._runner: Runner | None = None
+        self._certifier: Certifier | None = None
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")
@@ -248,6 +251,7 @@ class MtplxApp(App[int]):
 
         A bench takes its own events out first.
         """
+        self.station.apply(events)
         if self._runner is not None and not (events := self._runner.take(events)):
             self._runner.look(self.view)
             return
@@ -255,7 +259,9 @@ class MtplxApp(App[int]):
             self.view = view.apply(self.view, event)
             self.desk.apply(event)
             self._follow(event)
-        self.station.apply(events)
+        self.station.follow(events)
+        if self._certifier is not None:
+            self._certifier.take(events)
         if self._runner is not None:
             self._runner.look(self.view)
         self._tell(tuple(events))
@@ -282,11 +288,16 @@ class MtplxApp(App[int]):
         """Take it that the engine process ended: what was running is cut."""
         self.view = view.engine_died(self.view, error)
         self.desk.engine_died()
-        if self._runner is not None:
-            self._runner.engine_died(error)
+        self._tell_workers(error)
         self._load = None
         self._tell_error(error)
         self._tell()
+
+    def _tell_workers(self, error: ErrorInfo) -> None:
+        for worker in (self._runner, self._certifier):
+            if worker is not None:
+                worker.engine_died(error)
+        self.station.engine_died()
 
     def send(self, command: Command) -> bool:
         """Give the engine a command; False, and a notice, where there is none to take it."""
@@ -306,8 +317,7 @@ class MtplxApp(App[int]):
         if any(request.is_running for request in self.view.requests):
             self.view = view.engine_died(self.view, ErrorInfo("the engine is started again", ""))
             self.desk.engine_died()
-        if self._runner is not None:
-            self._runner.engine_died(ErrorInfo("the engine was started again", ""))
+        self._tell_workers(ErrorInfo("the engine was started again", ""))
         self._load = None
         self.view = view.engine_starting(self.view)
         self._tell()
@@ -399,7 +409,15 @@ class MtplxApp(App[int]):
         from mtplx_tui.library.queue import Downloads
 
         self._has_downloads = True
-        return Downloads(config.find_hub_cache(), self.places.downloads, self._take_job)
+        found = Downloads(config.find_hub_cache(), self.places.downloads, self._take_job)
+        if self.settings.download_limit is not None:
+            found.limiter.bytes_per_s = read_bytes(self.settings.download_limit)
+        return found
+
+    def limit_downloads(self, limit: str | None) -> None:
+        """Keep all downloads together to a speed such as 20MB; None for none. Raises ValueError."""
+        self.downloads.limiter.bytes_per_s = None if limit is None else read_bytes(limit)
+        self._save(download_limit=limit)
 
     def _take_job(self, job: Job) -> None:
         """Hand a change on from a download's thread."""
@@ -424,13 +442,31 @@ class MtplxApp(App[int]):
         if self._runner is None:
             from mtplx_tui.bench.runner import Runner
 
-            self._runner = Runner(self.send, self.places.bench, self._tell_bench)
+            self._runner = Runner(
+                self.send, self.places.bench, self._tell_bench, station=self.station
+            )
         return self._runner
 
     def _tell_bench(self) -> None:
         self._show_status_soon()
         if self.screen_stack:
             self.screen_stack[0].post_message(BenchChanged())
+
+    # Certificates
+
+    @property
+    def certifier(self) -> Certifier:
+        """What holds models to the law; made when it is first asked for."""
+        if self._certifier is None:
+            from mtplx_tui.library.certifier import Certifier
+
+            self._certifier = Certifier(self.send, self.places.certificates, self._tell_certified)
+        return self._certifier
+
+    def _tell_certified(self) -> None:
+        if not self.certifier.is_active:
+            self.notify(self.certifier.note, timeout=NOTE_S, markup=False)
+        self._tell()
 
     # Depth
 
@@ -513,7 +549,8 @@ class MtplxApp(App[int]):
         depth = self.desk.chat.options.depth
         if newest is not None and newest.is_running:
             depth = newest.depth
-        note = self._note or ("" if self._runner is None else self._runner.words)
+        workers = (worker.words for worker in (self._runner, self._certifier) if worker)
+        note = self._note or next((words for words in workers if words), "")
         status = Status(self.view, depth, note, marks_for(self.terminal))
         try:
             self.screen_stack[0].query_one(StatusBar).show(status)

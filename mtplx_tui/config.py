@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.protocol import MAX_DEPTH, Mode
 from mtplx_tui.files import Places, write_atomically
+from mtplx_tui.wording import read_bytes
 
 __all__ = [
     "HubPlace",
@@ -20,6 +21,7 @@ __all__ = [
     "Terminal",
     "find_hub",
     "find_hub_cache",
+    "find_others",
     "find_places",
     "find_sysfs",
     "load_settings",
@@ -44,6 +46,8 @@ class Settings:
     """Opened when none is named."""
     feed_hz: int = 10
     """How often a streaming answer is drawn, in a second."""
+    download_limit: str | None = None
+    """Bytes a second of all downloads together, such as 20MB; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,20 @@ def find_hub_cache() -> Path:
         cache = _variable("XDG_CACHE_HOME") or "~/.cache"
         named = os.path.join(_variable("HF_HOME") or f"{cache}/huggingface", "hub")
     return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(named))))
+
+
+def find_others() -> tuple[tuple[str, Path], ...]:
+    """Return folders where other programs keep models as owner/name, with the programs' names.
+
+    LM Studio names its own folder in a file in the home folder.
+    """
+    home = Path.home()
+    try:
+        studio = Path((home / ".lmstudio-home-pointer").read_text("utf-8").strip())
+    except (OSError, ValueError):
+        studio = home / ".lmstudio"
+    folders = (studio / "models", home / ".cache" / "lm-studio" / "models")
+    return tuple(("LM Studio", folder) for folder in folders if folder.is_absolute())
 
 
 def read_terminal() -> Terminal:
@@ -169,6 +187,11 @@ def _text(value: object) -> object:
     return value
 
 
+def _size(value: object) -> object:
+    read_bytes(str(_text(value)))
+    return value
+
+
 _CHECKS: dict[str, _Check] = {
     "blas": _one_of("auto", "stock"),
     "theme": _text,
@@ -176,6 +199,7 @@ _CHECKS: dict[str, _Check] = {
     "mode": lambda value: Mode(str(_one_of(*Mode)(value))),
     "last_model": _text,
     "feed_hz": _whole(1, 20),
+    "download_limit": _size,
 }
 
 

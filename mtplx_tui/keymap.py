@@ -112,7 +112,7 @@ BENCH = (
     Key("bench.compare", "c", "compare", "compare with an earlier result"),
 )
 MODELS = (
-    Key("models.search", "slash", "search", "search"),
+    Key("models.search", "slash", "search", "search", is_priority=True),
     Key("models.list", "escape", "list", "to the list"),
     Key("models.card", "c", "card", "to the card and back"),
     Key("models.download", "d", "download", "download"),
@@ -124,6 +124,12 @@ MODELS = (
     Key("models.head", "h", "switch('head')", "those with a head only, or all"),
     Key("models.fit", "f", "switch('fit')", "those that fit only, or all"),
     Key("models.sort", "o", "switch('sort')", "another order"),
+    Key("models.author", "a", "narrow('author')", "one author's models only, or all"),
+    Key("models.family", "t", "narrow('family')", "one type of model only, or all"),
+    Key("models.packing", "q", "narrow('packing')", "one quantisation only, or all"),
+    Key("models.certify", "v", "certify", "verify: does drafting change what it says?"),
+    Key("models.graft", "g", "graft", "give it the head of its original release"),
+    Key("models.limit", "b", "limit", "how fast downloads may be"),
 )
 TRACE_PAIR = (
     Key("pair.close", "escape,q", "close", "back to the tab"),

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from mtplx_tui.config import find_hub_cache, find_places
+from mtplx_tui.config import find_hub_cache, find_others, find_places
 
 __all__ = ["DEMO", "Location", "ModelNotFound", "local_models", "resolve"]
 
@@ -36,7 +36,8 @@ class Location:
     """As a person names it; `resolve` takes it."""
     path: str
     """Absolute; a folder, or the demo's file."""
-    kind: Literal["demo", "folder", "hub"]
+    kind: Literal["demo", "folder", "hub", "other"]
+    """Others are folders of another program, which are only read."""
 
 
 class ModelNotFound(Exception):
@@ -75,8 +76,8 @@ def resolve(name: str) -> Location:
 def local_models() -> tuple[Location, ...]:
     """Return the models that a person can open at once.
 
-    The demo, folders among the app's own models, and what the hub's cache holds with a
-    config.json and safetensors. Folders that can't be read are left out.
+    The demo, folders among the app's own models, and what the hub's cache and other programs
+    hold with a config.json and safetensors. Folders that can't be read are left out.
     """
     found: list[Location] = []
     demo = _demo_file()
@@ -91,6 +92,9 @@ def local_models() -> tuple[Location, ...]:
         snapshot = _snapshot(folder, _MAIN) if kind == "models" and "/" in name else None
         if snapshot is not None and _is_model(snapshot):
             found.append(Location(name, str(snapshot), "hub"))
+    for _, place in find_others():
+        models = (folder for owner in _folders(place) for folder in _folders(owner))
+        found += [Location(str(at), str(at), "other") for at in models if _is_model(at)]
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mtplx_tui.config import find_hub_cache, find_places
+from mtplx_tui.config import find_hub_cache, find_others, find_places
 from mtplx_tui.library.disk import DEMO, local_models
 from mtplx_tui.library.hub_cache import CacheRefused, RepoFolder
 
@@ -27,7 +27,7 @@ class Shelved:
 
     name: str
     """As a person names it."""
-    kind: Literal["demo", "folder", "hub", "partial"]
+    kind: Literal["demo", "folder", "hub", "other", "partial"]
     path: str
     commit: str
     """Empty for what is not from the hub."""
@@ -65,7 +65,7 @@ def shelf() -> tuple[Shelved, ...]:
     found = [
         Shelved(
             name=model.name,
-            kind="demo" if model.name == DEMO else "folder",
+            kind=model.kind,
             path=model.path,
             commit="",
             refs=(),
@@ -97,6 +97,9 @@ def plan_removal(name: str) -> Removal:
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if path.parent == own and path.is_dir() and not path.is_symlink():
         return Removal(name, _size(path), lambda: shutil.rmtree(path))
+    for program, folder in find_others():
+        if path.is_relative_to(folder):
+            raise NotRemoved(f"{name} belongs to {program}", "delete it there")
     if path.is_dir():
         raise NotRemoved(f"{name} is a folder of yours", "delete it yourself")
     repository, _, revision = name.partition("@")

@@ -1,13 +1,14 @@
-"""Models: search the hub and what is here; see tier and memory before a download; download, load.
+"""Models: search the hub and what is here; see tier, memory and speed before a download; use them.
 
-Searching, judging and deleting run in threads (`models_work`); downloads are the app's.
+Searching, judging and deleting run in threads (`models_work`); downloads and certificates are the
+app's. What the list shows is made in `models_list`, what is done to a model in `models_actions`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -19,39 +20,35 @@ from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
 from mtplx_tui.keymap import MODELS, bindings
-from mtplx_tui.library.catalog import Report, fits, machine_bytes
+from mtplx_tui.library.catalog import Report, machine_bytes
 from mtplx_tui.library.hub import PAGE, Found, Query
 from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.recommended import recommended
-from mtplx_tui.library.shelf import Removal, Shelved
+from mtplx_tui.library.shelf import Shelved
+from mtplx_tui.library.speed import MachineSpeed, Speed, speed_of
 from mtplx_tui.messages import DownloadChanged, EngineChanged
-from mtplx_tui.screens.dialogs import Confirm
-from mtplx_tui.screens.models_work import ModelsWork
+from mtplx_tui.screens.dialogs import Choose
+from mtplx_tui.screens.models_actions import ModelsActions
+from mtplx_tui.screens.models_list import NARROWINGS, NEXT_SORT, Filters, Narrowing
 from mtplx_tui.theming import Marks, marks_for
+from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.model_card import Card, ModelCard, job_line
 from mtplx_tui.widgets.model_table import ModelRow, ModelTable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.wording import in_bytes
 
 SEARCH_WAIT_S = 0.25
 """A search waits until typing pauses; so does judging until the cursor rests."""
 JUDGED_AHEAD = 12
 """Models at the head of the list that are judged without being asked for."""
 MAX_STRIP = 3
-SORTS = {"downloads": "by downloads", "likes": "by likes", "lastModified": "newest first"}
-Sort = Literal["downloads", "likes", "lastModified"]
-NEXT_SORT: dict[Sort, Sort] = {
-    "downloads": "likes",
-    "likes": "lastModified",
-    "lastModified": "downloads",
-}
-HINT_HUB = "/ search · d download · p pause · r readme · l on this machine"
-HINT_HERE = "enter loads · x deletes · r readme · l the hub"
+CHOSEN = "bold $text-primary"
+HINT_HUB = "/ search · d download · p pause · b limit · r readme · a t q filter · l here"
+HINT_HERE = "enter loads · v certifies · g grafts a head · x deletes · r readme · l the hub"
 
 
-class ModelsScreen(ModelsWork):
+class ModelsScreen(ModelsActions):
     """See the module."""
 
     CSS_PATH = "models.tcss"
@@ -63,32 +60,27 @@ class ModelsScreen(ModelsWork):
 
     def __init__(self) -> None:
         super().__init__()
-        self._is_local = False
-        self._has_mlx = True
-        self._wants_head = False
-        self._wants_fit = False
-        self._sort: Sort = "downloads"
+        self._filters = Filters()
         self._limit = PAGE
         self._query: Query | None = None
-        self._found: tuple[Found, ...] = ()
-        self._here: dict[str, Shelved] = {}
-        self._reports: dict[str, Report] = {}
-        self._errors: dict[str, str] = {}
-        self._readme: tuple[str, str] | None = None
-        self._is_reading = False
         self._note = ""
         self._timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._machine = machine_bytes()
+        self._machine_speed: MachineSpeed | None = None
+        self._asks_speed = True
+        self._speeds: dict[str, Speed | None] = {}
+        """As far as they were looked at since something was measured."""
+        self._certified = ""
+        """What the newest certificate said that is taken into account."""
 
     @property
     def _marks(self) -> Marks:
         return marks_for(self.mtplx.terminal)
 
     @property
-    def table(self) -> ModelTable:
-        """The list."""
-        return self.query_one(ModelTable)
+    def _text(self) -> str:
+        return self.query_one("#models-search", Input).value
 
     def compose(self) -> ComposeResult:
         """Lay out the search above the list, and the card beside or below it."""
@@ -117,14 +109,16 @@ class ModelsScreen(ModelsWork):
 
     @on(ScreenResume)
     def _look_again(self) -> None:
+        self._speeds.clear()
         self.look_here()
+        self._measure_soon()
 
     # Searching
 
     @on(Input.Changed, "#models-search")
     def _search_soon(self, event: Input.Changed) -> None:
         event.stop()
-        if self._is_local:
+        if self._filters.is_local:
             self._show_rows()
             return
         if self._timer is not None:
@@ -134,19 +128,16 @@ class ModelsScreen(ModelsWork):
     @on(Input.Submitted, "#models-search")
     def _into_list(self, event: Input.Submitted) -> None:
         event.stop()
-        self.table.focus()
+        self.set_focus(self.table)
 
     def _search_now(self, limit: int = PAGE) -> None:
         """Search for what stands in the field, unless that is shown already."""
-        query = read_query(self.query_one("#models-search", Input).value, self._tags(), self._sort)
+        query = self._filters.query(self._text)
         if (query, limit) == (self._query, self._limit):
             return
         self._query, self._limit = query, limit
         self._say("searching" + self._marks.more)
         self.search(query, limit)
-
-    def _tags(self) -> tuple[str, ...]:
-        return ("mlx",) if self._has_mlx else ()
 
     def take_found(self, query: Query, found: tuple[Found, ...], error: str) -> None:
         """See ModelsWork."""
@@ -154,14 +145,14 @@ class ModelsScreen(ModelsWork):
             return
         if error:
             self._query = None
-        self._found = found
+        self.known.found = found
         self._say(error, is_error=bool(error))
         self._show_rows()
         self._judge_soon()
 
     def take_shelf(self, found: tuple[Shelved, ...]) -> None:
         """See ModelsWork."""
-        self._here = {model.name: model for model in found}
+        self.known.here = {model.name: model for model in found}
         self._show_rows()
         self._judge_soon()
 
@@ -170,11 +161,11 @@ class ModelsScreen(ModelsWork):
     @on(DataTable.RowHighlighted)
     def _follow_cursor(self, event: DataTable.RowHighlighted) -> None:
         event.stop()
-        self._is_reading = False
-        self._show_card()
+        self.is_reading = False
+        self.show_card()
         self._judge_soon()
         is_last = self.table.cursor_row == len(self.table.names) - 1
-        if is_last and not self._is_local and len(self._found) >= self._limit:
+        if is_last and not self._filters.is_local and len(self.known.found) >= self._limit:
             self._search_now(self._limit + PAGE)
 
     def _judge_soon(self) -> None:
@@ -186,74 +177,49 @@ class ModelsScreen(ModelsWork):
         selected = self.table.selected
         first = [] if selected is None else [selected]
         names = [*first, *(name for name in self.table.names[:JUDGED_AHEAD] if name != selected)]
-        missing = [n for n in names if n not in self._reports and n not in self._errors]
-        local = {n: self._here[n] for n in missing if n in self._here and self._here[n].is_model}
+        known = self.known.reports.keys() | self.known.errors.keys()
+        missing = [name for name in names if name not in known]
+        local = {n: here for n in missing if (here := self.known.model_here(n)) is not None}
         if missing:
             self.judge(missing, local)
 
     def take_report(self, name: str, report: Report | None, error: str) -> None:
         """See ModelsWork."""
         if report is None:
-            self._errors[name] = error
+            self.known.errors[name] = error
         else:
-            self._reports[name] = report
+            self.known.reports[name] = report
         self._show_rows()
-        if name == self.table.selected:
-            self._show_card()
+
+    def _measure_soon(self) -> None:
+        """Have the machine measured once nothing else keeps it busy."""
+        view = self.mtplx.view
+        is_busy = view.state is not EngineState.READY or self.mtplx.certifier.is_active
+        if self._asks_speed and not is_busy and not any(r.is_running for r in view.requests):
+            self._asks_speed = False
+            self.measure_machine(self.mtplx.settings.blas)
+
+    def take_machine(self, speed: MachineSpeed | None) -> None:
+        """See ModelsWork."""
+        self._machine_speed = speed
+        self._speeds.clear()
+        self.show_card()
 
     # What is seen
 
     def _rows(self) -> list[ModelRow]:
-        if self._is_local:
-            words = self.query_one("#models-search", Input).value.lower().split()
-            rows = [
-                self._local_row(model)
-                for model in self._here.values()
-                if all(word in model.name.lower() for word in words)
-            ]
+        job = self.mtplx.downloads.job
+        if self._filters.is_local:
+            rows = self.known.local_rows(self._filters, self._text.split(), job)
         else:
-            rows = [self._hub_row(found) for found in self._found]
-            if self._query is not None and self._query == Query(tags=self._tags(), sort=self._sort):
-                known = {row.name for row in rows}
-                known |= self._errors.keys()  # another hub need not have them
-                picks = [pick for pick in recommended() if pick.name not in known]
-                chosen = [ModelRow(pick.name, is_recommended=True) for pick in picks]
-                rows = [*map(self._judged_row, chosen), *rows]
-        return [row for row in rows if self._is_wanted(row)]
+            rows = self.known.hub_rows(self._picks(), job)
+        return [row for row in rows if self.known.is_wanted(row, self._filters, self._machine)]
 
-    def _hub_row(self, found: Found) -> ModelRow:
-        row = ModelRow(
-            found.name, size=found.size, downloads=found.downloads, changed=found.changed
-        )
-        return self._judged_row(row)
-
-    def _local_row(self, model: Shelved) -> ModelRow:
-        used = "" if model.used_at is None else str(date.fromtimestamp(model.used_at))
-        row = ModelRow(model.name, size=model.size_bytes, changed=used, is_here=model.is_model)
-        return self._judged_row(replace(row, tier="" if model.is_model else "partial"))
-
-    def _judged_row(self, row: ModelRow) -> ModelRow:
-        report = self._reports.get(row.name)
-        if report is not None:
-            size = report.weights_bytes or row.size
-            row = replace(row, tier=str(report.verdict.tier), size=size)
-        elif row.name in self._errors:
-            row = replace(row, tier="error")
-        job = self.mtplx.downloads.job(row.name)
-        if job is not None and job.is_open and job.state is not JobState.FAILED:
-            total = job.progress.total_bytes
-            row = replace(row, share=100 * job.progress.done_bytes // total if total else 0)
-        here = self._here.get(row.name)
-        return replace(row, is_here=here is not None and here.is_model)
-
-    def _is_wanted(self, row: ModelRow) -> bool:
-        report = self._reports.get(row.name)
-        if self._wants_head and row.tier == "no-mtp":
-            return False
-        if self._wants_fit and report is not None:
-            needed = report.memory[0][1]
-            return needed is None or fits(needed, self._machine)
-        return True
+    def _picks(self) -> Iterable[str]:
+        """Return what is recommended to a person who looks for nothing in particular."""
+        is_bare = self._query == replace(Filters(), sort=self._filters.sort).query("")
+        is_bare = is_bare or self._query == Query(sort=self._filters.sort)
+        return [pick.name for pick in recommended()] if is_bare else []
 
     def _show_rows(self) -> None:
         rows = self._rows()
@@ -262,48 +228,63 @@ class ModelsScreen(ModelsWork):
             count = f"{len(rows)} models" if len(rows) != 1 else "1 model"
             self._put("#models-note", Content.styled(count, "dim"))
         self._show_filters()
-        self._show_card()
+        self.show_card()
 
-    def _show_card(self) -> None:
+    def show_all(self) -> None:
+        """See ModelsActions."""
+        self._show_strip()
+        self._show_rows()
+
+    def show_card(self) -> None:
+        """See ModelsActions."""
         name = self.table.selected
         if name is None:
             self.query_one(ModelCard).show(None)
             return
-        here = self._here.get(name)
         loaded = self.mtplx.view.model
-        readme = self._readme[1] if self._readme is not None and self._readme[0] == name else None
+        readme = self.readme[1] if self.readme is not None and self.readme[0] == name else None
         self.query_one(ModelCard).show(
             Card(
                 name=name,
-                report=self._reports.get(name),
-                error=self._errors.get(name, ""),
+                report=self.known.reports.get(name),
+                error=self.known.errors.get(name, ""),
                 job=self.mtplx.downloads.job(name),
-                is_here=here is not None and here.is_model,
+                is_here=self.known.model_here(name) is not None,
                 is_loaded=loaded is not None and loaded.name == name,
                 machine_bytes=self._machine,
+                speed=self._speed_of(name),
                 readme=readme,
             )
         )
 
+    def _speed_of(self, name: str) -> Speed | None:
+        report = self.known.reports.get(name)
+        if report is not None and name not in self._speeds:
+            bench = self.mtplx.places.bench
+            self._speeds[name] = speed_of(name, report.reads, self._machine_speed, bench)
+        return self._speeds.get(name)
+
     def _show_filters(self) -> None:
         marks = self._marks
         parts = [
-            _choice("l", "on this machine" if self._is_local else "the hub", is_on=True),
-            _choice("h", "with a head", is_on=self._wants_head),
-            _choice("f", "fits here", is_on=self._wants_fit),
+            Content.assemble((f"{key} ", "dim"), (showable(text), CHOSEN if is_on else "dim"))
+            for key, text, is_on in self._filters.words
         ]
-        if not self._is_local:
-            parts.insert(1, _choice("m", "MLX", is_on=self._has_mlx))
-            parts.append(_choice("o", SORTS[self._sort], is_on=True))
         self._put("#models-filters", Content(f" {marks.dot} ").join(parts))
-        hint = (HINT_HERE if self._is_local else HINT_HUB).replace("·", marks.dot)
-        self._put("#models-hint", Content.styled(hint, "dim"))
+        hint = HINT_HERE if self._filters.is_local else HINT_HUB
+        self._put("#models-hint", Content.styled(hint.replace("·", marks.dot), "dim"))
 
     def _show_strip(self) -> None:
         jobs = [job for job in self.mtplx.downloads.jobs if job.is_open]
         lines = [job_line(job, self._marks) for job in jobs[:MAX_STRIP]]
+        limit = self.mtplx.settings.download_limit
         if len(jobs) > MAX_STRIP:
             lines.append(Content.styled(f"and {len(jobs) - MAX_STRIP} more", "dim"))
+        if lines and limit is not None:
+            lines[-1] = Content.assemble(lines[-1], (f"  at most {limit} a second", "dim"))
+        if self.mtplx.certifier.is_active:
+            words = f"{self.mtplx.certifier.words}  (v stops it)"
+            lines.append(Content.styled(showable(words), "$text-accent"))
         strip = self.query_one("#models-strip", Static)
         strip.display = bool(lines)
         self._put("#models-strip", Content("\n").join(lines))
@@ -325,8 +306,7 @@ class ModelsScreen(ModelsWork):
     def _take_job(self, event: DownloadChanged) -> None:
         self._show_strip()
         if event.job.state is JobState.DONE:
-            self._reports.pop(event.job.name, None)
-            self._errors.pop(event.job.name, None)
+            self.known.forget(event.job.name)
             self.look_here()
         self._show_job(event.job)
 
@@ -335,162 +315,89 @@ class ModelsScreen(ModelsWork):
         if found is not None:
             self.table.change(found)
         if job.name == self.table.selected:
-            self._show_card()
+            self.show_card()
 
     @on(EngineChanged)
     def _take_events(self) -> None:
-        self._show_card()
+        self._show_strip()
+        self._take_certificate()
+        self.show_card()
+        self._measure_soon()
 
-    # Actions
+    def _take_certificate(self) -> None:
+        """Judge a model anew whose certificate has come."""
+        certifier = self.mtplx.certifier
+        if certifier.note and not certifier.is_active and certifier.note != self._certified:
+            self._certified = certifier.note
+            self.known.forget(certifier.model)
+            self._judge_soon()
+
+    # Keys
 
     @on(DataTable.RowSelected)
     def _use(self, event: DataTable.RowSelected) -> None:
         event.stop()
         name = self.table.selected
-        if name is None:
-            return
-        here = self._here.get(name)
-        if here is not None and here.is_model:
+        here = self.known.model_here(name)
+        if name is not None and here is not None:
             self.notify(f"loading {name}", markup=False)
             self.mtplx.open_model(here.path if here.kind == "folder" else name)
         else:
             self.action_download()
 
-    def action_download(self) -> None:
-        """Download the model under the cursor, or go on with it."""
-        name = self.table.selected
-        if name is None:
-            return
-        here = self._here.get(name)
-        if here is not None and here.kind in ("demo", "folder"):
-            self.notify(f"{name} is here already", markup=False)
-            return
-        repository, _, revision = name.partition("@")
-        self.mtplx.downloads.start(repository, revision or None)
-
-    def action_pause(self) -> None:
-        """Pause the download under the cursor, or go on with it."""
-        name = self.table.selected
-        open_jobs = [job.name for job in self.mtplx.downloads.jobs if job.is_open]
-        if name not in open_jobs:
-            name = open_jobs[0] if len(open_jobs) == 1 else None
-        job = None if name is None else self.mtplx.downloads.job(name)
-        if job is None:
-            self.notify("choose a model that is being downloaded", severity="warning")
-        elif job.state in (JobState.RUNNING, JobState.WAITING):
-            self.mtplx.downloads.pause(job.name)
-        else:
-            self.mtplx.downloads.start(job.name)
-
-    def action_delete(self) -> None:
-        """Ask, and delete the model under the cursor."""
-        name = self.table.selected
-        loaded = self.mtplx.view.model
-        here = None if name is None else self._here.get(name)
-        if name is not None and here is None and self.mtplx.downloads.job(name) is not None:
-            self.mtplx.downloads.forget(name)
-            self._show_strip()
-            self._show_rows()
-        elif name is None or here is None:
-            self.notify("it is not on this machine", severity="warning")
-        elif loaded is not None and (loaded.name == name or loaded.path == here.path):
-            self.notify("it is loaded; open another model first", severity="warning")
-        else:
-            self.plan_removal(here.path if here.kind == "folder" else name)
-
-    def take_removal(self, removal: Removal | None, error: str) -> None:
-        """See ModelsWork."""
-        if removal is None:
-            self.notify(error, severity="error", markup=False)
-            return
-
-        def answered(answer: str | None) -> None:
-            if answer is not None:
-                self.mtplx.downloads.forget(removal.name)
-                self.delete_model(removal)
-
-        detail = f"It frees {in_bytes(removal.freed_bytes)}; what other models share stays."
-        self.app.push_screen(Confirm(f"Delete {showable(removal.name)}?", detail), answered)
-
-    def take_removed(self, removal: Removal, error: str) -> None:
-        """See ModelsWork."""
-        if error:
-            self.notify(error, severity="error", markup=False)
-        else:
-            self.notify(f"{removal.name} is deleted", markup=False)
-        self._reports.pop(removal.name, None)
-        self._show_strip()
-        self.look_here()
-
-    def action_readme(self) -> None:
-        """Show or hide the README of the model under the cursor."""
-        name = self.table.selected
-        if name is None:
-            return
-        if self._readme is not None and self._readme[0] == name:
-            self._readme = None
-            self._show_card()
-        elif not self._is_reading:
-            self._is_reading = True
-            here = self._here.get(name)
-            self.read_readme(name, here if here is not None and here.kind == "hub" else None)
-
-    def take_readme(self, name: str, text: str) -> None:
-        """See ModelsWork."""
-        self._is_reading = False
-        if name == self.table.selected:
-            self._readme = (name, text)
-            self._show_card()
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let the search field have the key that leads to it."""
+        if action == "search" and isinstance(self.focused, Input):
+            return False
+        return super().check_action(action, parameters)
 
     def action_search(self) -> None:
-        """Go to the search field."""
-        self.query_one("#models-search", Input).focus()
+        """Go to the search field, at once: the next keys are meant for it."""
+        self.set_focus(self.query_one("#models-search", Input))
 
     def action_list(self) -> None:
         """Go to the list."""
-        self.table.focus()
+        self.set_focus(self.table)
 
     def action_card(self) -> None:
         """Go to the card, or back."""
         card = self.query_one(ModelCard)
-        (self.table if card.has_focus else card).focus()
+        self.set_focus(self.table if card.has_focus else card)
 
     def action_switch(self, what: str) -> None:
         """Turn a filter on or off, or change between the hub and this machine."""
+        filters = self._filters
         match what:
             case "here":
-                self._is_local = not self._is_local
                 self._say("")
+                self._narrow(replace(filters, is_local=not filters.is_local))
             case "mlx":
-                self._has_mlx = not self._has_mlx
+                self._narrow(replace(filters, has_mlx=not filters.has_mlx))
             case "head":
-                self._wants_head = not self._wants_head
+                self._narrow(replace(filters, wants_head=not filters.wants_head))
             case "fit":
-                self._wants_fit = not self._wants_fit
+                self._narrow(replace(filters, wants_fit=not filters.wants_fit))
             case _:
-                self._sort = NEXT_SORT[self._sort]
-        if self._is_local:
+                self._narrow(replace(filters, sort=NEXT_SORT[filters.sort]))
+
+    def action_narrow(self, what: Narrowing) -> None:
+        """Ask for one author, type of model or quantisation."""
+        choices = (NARROWINGS[what], *self.known.choices(what))
+        now = getattr(self._filters, what)
+        start = choices.index(now) if now in choices else 0
+
+        def answered(choice: str | None) -> None:
+            if choice is not None:
+                value = choices[int(choice)] if int(choice) else ""
+                self._narrow(replace(self._filters, **{what: value}))
+
+        self.app.push_screen(Choose("Which models?", choices, start), answered)
+
+    def _narrow(self, filters: Filters) -> None:
+        self._filters = filters
+        if filters.is_local:
             self.look_here()
         else:
             self._search_now()
         self._show_rows()
         self._judge_soon()
-
-
-def read_query(text: str, tags: tuple[str, ...], sort: Sort) -> Query:
-    """Return what a text asks for: words, and author: and tag: before others."""
-    words: list[str] = []
-    author = ""
-    for word in text.split():
-        kind, colon, value = word.partition(":")
-        if colon and value and kind == "author":
-            author = value
-        elif colon and value and kind == "tag":
-            tags = (*tags, value)
-        else:
-            words.append(word)
-    return Query(" ".join(words), author, tags, sort)
-
-
-def _choice(key: str, text: str, *, is_on: bool) -> Content:
-    return Content.assemble((f"{key} ", "dim"), (text, "bold $text-primary" if is_on else "dim"))

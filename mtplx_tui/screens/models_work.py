@@ -16,11 +16,14 @@ from textual.message import Message
 from textual.screen import Screen
 
 from engine.errors import ModelFileError
-from mtplx_tui.library.catalog import Report, judge_demo, judge_folder, judge_listing
+from mtplx_tui.library.catalog import Report, judge_here, judge_listing
+from mtplx_tui.library.disk import ModelNotFound, resolve
+from mtplx_tui.library.graft import NotGrafted, Order, find_release, graft, refusal
 from mtplx_tui.library.header import FolderSource, HubSource, Source
 from mtplx_tui.library.hub import Found, Hub, HubError, Query
 from mtplx_tui.library.hub_cache import CacheRefused
 from mtplx_tui.library.shelf import NotRemoved, Removal, Shelved, plan_removal, shelf
+from mtplx_tui.library.speed import MachineSpeed, known, measure
 
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
@@ -102,10 +105,17 @@ class ModelsWork(Screen[None]):
     def take_removed(self, removal: Removal, error: str) -> None:
         """Take it that a model was deleted, or why it was not."""
 
+    def take_grafted(self, name: str, error: str) -> None:
+        """Take it that a trunk got a head, by the name of what has both, or why it did not."""
+
+    def take_machine(self, speed: MachineSpeed | None) -> None:
+        """Take how fast this machine is; None where that can't be measured."""
+
     # What is begun
 
     def search(self, query: Query, limit: int) -> None:
-        """Search the hub."""
+        """Search the hub. What was found before need not be judged any more."""
+        self._tasks.pop("judge", None)
 
         def run(task: _Task) -> None:
             found: list[Found] = []
@@ -177,6 +187,35 @@ class ModelsWork(Screen[None]):
 
         self._begin("remove", run)
 
+    def graft(self, trunk: str, head: str, out: Path | None) -> None:
+        """Give a trunk the head of another model."""
+
+        def run(task: _Task) -> None:
+            error = ""
+            try:
+                order = Order(resolve(trunk), find_release(head), out)
+                error = refusal(order)
+                if not error:
+                    graft(order)
+            except ModelNotFound as missing:
+                error = f"{missing.message}; {missing.remedy}"
+            except NotGrafted as failed:
+                error = str(failed)
+            name = trunk if out is None else str(out)
+            task.answer(lambda: self.take_grafted(name, error))
+
+        self._begin("graft", run)
+
+    def measure_machine(self, blas: str) -> None:
+        """Find out how fast this machine is, if that was not measured before."""
+        places = self.mtplx.places
+
+        def run(task: _Task) -> None:
+            speed = known(places) or measure(places, blas)
+            task.answer(lambda: self.take_machine(speed))
+
+        self._begin("machine", run)
+
     def _begin(self, group: str, run: Callable[[_Task], None]) -> None:
         """Run something in a thread that nobody waits for, also not when the app is left."""
         task = self._tasks[group] = _Task(self, group)
@@ -193,9 +232,7 @@ class ModelsWork(Screen[None]):
                 hub = Hub()
                 listing = hub.listing(*_split(name))
                 return judge_listing(hub, listing, self.mtplx.places.cache), ""
-            if here.kind == "demo":
-                return judge_demo(Path(here.path)), ""
-            return judge_folder(name, Path(here.path)), ""
+            return judge_here(name, Path(here.path), self.mtplx.places.certificates), ""
         except (ModelFileError, HubError, CacheRefused) as error:
             return None, _line(error)
         except OSError as error:

@@ -17,7 +17,12 @@ from mtplx_tui.library.disk import Location, ModelNotFound, local_models, resolv
 from mtplx_tui.screens.dialogs import Dialog
 from mtplx_tui.widgets.markdown_sections import showable
 
-KINDS = {"demo": "comes with the app", "folder": "folder", "hub": "hub cache"}
+KINDS = {
+    "demo": "comes with the app",
+    "folder": "folder",
+    "hub": "hub cache",
+    "other": "another program's",
+}
 
 
 class OpenModel(Dialog):

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from mtplx_tui.library.catalog import Report, fits
 from mtplx_tui.library.progress import State
 from mtplx_tui.library.queue import Job, JobState
+from mtplx_tui.library.speed import Speed
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.markdown_sections import showable
@@ -40,6 +41,8 @@ class Card:
     is_here: bool = False
     is_loaded: bool = False
     machine_bytes: int = 0
+    speed: Speed | None = None
+    """None where nothing is known of it."""
     readme: str | None = None
     """Markdown; None while it is not shown."""
 
@@ -97,6 +100,7 @@ def card_content(card: Card, marks: Marks = UNICODE) -> Content:
         lines.append(Content.styled("reading its config and headers" + marks.more, "dim"))
     else:
         lines += _report_lines(card.report, card.machine_bytes, marks)
+        lines += _speed_lines(card.speed)
     return Content("\n").join(lines)
 
 
@@ -187,6 +191,15 @@ def _memory_lines(report: Report, machine: int, marks: Marks) -> list[Content]:
         title = Content.styled(f"memory, of {in_bytes(machine)} on this machine", "dim")
         return [Content(""), title, *lines]
     return [Content(""), Content.styled("its config doesn't tell what memory it needs", "dim")]
+
+
+def _speed_lines(speed: Speed | None) -> list[Content]:
+    if speed is None:
+        return []
+    lines = [Content(""), _fact("plain", f"{speed.plain} tokens/s")]
+    if speed.drafting is not None:
+        lines.append(_fact("drafting", f"{speed.drafting} tokens/s"))
+    return [*lines, Content.styled(showable(speed.rests_on), "dim")]
 
 
 def _fact(name: str, value: str) -> Content:

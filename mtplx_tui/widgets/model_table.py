@@ -1,4 +1,7 @@
-"""The table of models: as many columns as fit, cells changed in place as tiers become known."""
+"""The table of models: as many facts as fit, cells changed in place as tiers become known.
+
+All facts of a model are one cell, laid out in columns here: a table's paint is bound by its cells.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,10 @@ TIER_STYLES = {
 }
 _COLUMNS = (("tier", 12), ("size", 9), ("downloads", 9), ("changed", 10))
 """Beside the name, the most important first; cells of each, without padding."""
+_WIDTHS = dict(_COLUMNS)
 _LEAST_NAME = 36
 _PADDING = 2
+_GAP = " " * _PADDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class ModelTable(DataTable[Content]):
         if old is None or old == row:
             return
         self._shown[row.name] = row
-        for column in ("model", *self._columns):
+        for column in self._drawn:
             new = self._cell(row, column)
             if new != self._cell(old, column):
                 self.update_cell(row.name, column, new)
@@ -129,16 +134,25 @@ class ModelTable(DataTable[Content]):
         at = self.cursor_row
         self.clear(columns=True)
         self.add_column("model", width=self._name_width, key="model")
-        widths = dict(_COLUMNS)
-        for name in self._columns:
-            self.add_column(name, width=widths[name], key=name)
+        if self._columns:
+            heads = [name.ljust(_WIDTHS[name]) for name in self._columns]
+            label = _GAP.join(heads)
+            self.add_column(label, width=len(label), key="facts")
         for row in self._shown.values():
-            cells = (self._cell(row, column) for column in ("model", *self._columns))
-            self.add_row(*cells, key=row.name)
+            self.add_row(*(self._cell(row, column) for column in self._drawn), key=row.name)
         if self._shown:
             self.move_cursor(row=min(at, len(self._shown) - 1))
 
+    @property
+    def _drawn(self) -> tuple[str, ...]:
+        return ("model", "facts") if self._columns else ("model",)
+
     def _cell(self, row: ModelRow, column: str) -> Content:
+        if column == "facts":
+            return Content(_GAP).join(self._fact(row, name) for name in self._columns)
+        return self._fact(row, column)
+
+    def _fact(self, row: ModelRow, column: str) -> Content:
         match column:
             case "model":
                 mark = self._marks.state if row.is_here else "*" if row.is_recommended else " "
@@ -150,18 +164,21 @@ class ModelTable(DataTable[Content]):
                 return Content.assemble((f"{mark} ", style), name)
             case "tier":
                 if row.share is not None:
-                    return Content.styled(f"{row.share:>3} %", "$text-accent")
-                return Content.styled(row.tier, TIER_STYLES.get(row.tier, "dim"))
+                    return _wide(f"{row.share:>3} %", "tier", "$text-accent")
+                return _wide(row.tier, "tier", TIER_STYLES.get(row.tier, "dim"))
             case "size":
-                return _right("" if row.size is None else in_bytes(row.size), 9)
+                size = "" if row.size is None else in_bytes(row.size)
+                return Content(size.rjust(_WIDTHS["size"]))
             case "downloads":
-                return _right("" if row.downloads is None else short_count(row.downloads), 9)
+                count = "" if row.downloads is None else short_count(row.downloads)
+                return Content(count.rjust(_WIDTHS["downloads"]))
             case _:
-                return Content.styled(row.changed[:10], "dim")
+                return _wide(row.changed[:10], "changed", "dim")
 
 
-def _right(text: str, width: int) -> Content:
-    return Content(text.rjust(width))
+def _wide(text: str, column: str, style: str) -> Content:
+    """Return a fact as wide as its column."""
+    return Content.assemble((text, style), " " * (_WIDTHS[column] - len(text)))
 
 
 def short_count(count: int) -> str:

@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 
 from engine.protocol import EngineStarted, LoadModel, ModelInfo, ModelLoaded
 from mtplx_tui.config import Settings
+from mtplx_tui.library.speed import MachineSpeed
 from mtplx_tui.screens.models import ModelsScreen
 from mtplx_tui.widgets.model_table import ModelTable
 from tests.fakes.hub import FakeHub
@@ -20,6 +21,8 @@ from tests.library.test_catalog import MATRIX, TRUNK, WITH_HEAD, files
 from tests.tui.chat_talk import MODEL, TERMINAL, TalkApp
 
 PATIENCE_S = 20.0
+RATES = {1: (9e9, 11e9), 2: (8e9, 10e9), 4: (7e9, 9e9)}
+SPEED = MachineSpeed("gpu", dict.fromkeys(("plain", "8-bit", "4-bit"), RATES))
 README = b"""---
 license: mit
 ---
@@ -65,9 +68,11 @@ def hub_for(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Generator[FakeHub]
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr("mtplx_tui.screens.models.machine_bytes", lambda: 32 * 2**30)
     monkeypatch.setattr("mtplx_tui.screens.models.SEARCH_WAIT_S", 0.05)
     monkeypatch.setattr("mtplx_tui.screens.models.recommended", lambda: ())
+    monkeypatch.setattr("mtplx_tui.screens.models_work.measure", lambda *_: SPEED)
     with FakeHub() as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         yield hub
@@ -153,6 +158,7 @@ class ModelsTalk:
     async def known(self) -> None:
         """Wait until every tier that is judged unasked is known."""
         await self.until(lambda: bool(self.table.names) and all(self.tiers.values()))
+        await self.until(lambda: self.screen._machine_speed is SPEED)
         await self.pilot.pause()
 
     async def until(self, is_so: Callable[[], bool]) -> None:

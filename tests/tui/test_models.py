@@ -6,14 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 
+from engine.protocol import Certify, CertifyDone, CertifyProgress
+from mtplx_tui.config import find_places
+from mtplx_tui.library.disk import resolve
 from mtplx_tui.library.queue import JobState
 from mtplx_tui.library.recommended import Recommended, recommended
-from mtplx_tui.screens.models import read_query
+from mtplx_tui.screens.dialogs import AskText, Choose
+from mtplx_tui.screens.models_list import read_query
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.model_card import ModelCard
 from tests.fakes.hub import FakeHub, Fault
+from tests.library.test_catalog import MATRIX
+from tests.library.test_certificates import made
 from tests.tui.chat_talk import MODEL
 from tests.tui.models_talk import ModelsTalk, hub_for, stock
 
@@ -234,3 +241,129 @@ def test_author_and_tag_are_read_from_the_words() -> None:
         ("mlx", "4-bit"),
     )
     assert read_query("author: x", (), "likes").words == "author: x"
+
+
+async def test_one_author_type_or_quantisation_can_be_chosen(
+    hub: FakeHub, talk: ModelsTalk
+) -> None:
+    hub.add("someone/packed", MATRIX["dropped"][1], tags=["mlx", "4-bit", "llama"], downloads=1)
+    async with talk.at(*SIZE):
+        await talk.press("a")
+        await talk.until(lambda: isinstance(talk.app.screen, Choose))
+        await talk.press("down", "down", "enter")  # any, mlx-community, someone, vendor
+        await talk.until(
+            lambda: set(talk.table.names) == {WITH_HEAD, "someone/broken", "someone/packed"}
+        )
+        assert "someone" in talk.text("#models-filters")
+        await talk.press("q")
+        await talk.until(lambda: isinstance(talk.app.screen, Choose))
+        await talk.press("down", "enter")
+        await talk.until(lambda: talk.table.names == ("someone/packed",))
+        await talk.press("a")
+        await talk.until(lambda: isinstance(talk.app.screen, Choose))
+        await talk.press("up", "home", "enter")
+        await talk.press("q")
+        await talk.until(lambda: isinstance(talk.app.screen, Choose))
+        await talk.press("home", "enter")
+        await talk.until(lambda: PLAIN in talk.table.names)
+
+
+async def test_downloads_can_be_kept_to_a_speed(hub: FakeHub, talk: ModelsTalk) -> None:
+    async with talk.at(*SIZE):
+        await talk.press("b")
+        await talk.until(lambda: isinstance(talk.app.screen, AskText))
+        field = talk.app.screen.query_one(Input)
+        field.value = "fast"
+        await talk.press("enter")
+        assert "such as 20MB" in talk.text(".dialog--error")
+        field.value = "5MB"
+        await talk.press("enter")
+        assert talk.app.downloads.limiter.bytes_per_s == 5e6
+        assert talk.app.settings.download_limit == "5MB"
+        await talk.press("b")
+        talk.app.screen.query_one(Input).value = "none"
+        await talk.press("enter")
+        assert talk.app.downloads.limiter.bytes_per_s is None
+
+
+async def test_a_model_is_certified_and_then_verified(hub: FakeHub, talk: ModelsTalk) -> None:
+    demo = resolve("demo").path
+    async with talk.at(*SIZE):
+        await talk.press("l")
+        await talk.until(lambda: talk.table.names == ("demo",))
+        await talk.until(lambda: talk.tiers == {"demo": "compatible"})
+        await talk.press("v")
+        await talk.until(lambda: isinstance(talk.app.screen, Choose))
+        await talk.press("enter")
+        assert "demo" in talk.loaded
+        talk.loads(replace(MODEL, name="demo", path=demo))
+        await talk.pilot.pause()
+        (asked,) = [command for command in talk.app.sent if isinstance(command, Certify)]
+        talk.app.feed([CertifyProgress(asked.request, "rules", 30.0, 60.0)])
+        await talk.until(lambda: "certifying demo: 50 %" in talk.text("#models-strip"))
+        certificate = replace(made(Path(demo)), summary="every law was kept")
+        talk.app.feed([CertifyDone(asked.request, certificate)])
+        await talk.until(lambda: talk.tiers == {"demo": "verified"})
+        assert "every law was kept" in talk.text("#card-facts")
+        assert talk.text("#models-strip") == ""
+
+
+async def test_the_card_tells_how_fast_it_should_be(hub: FakeHub, talk: ModelsTalk) -> None:
+    async with talk.at(*SIZE):
+        await talk.press("l")
+        await talk.until(lambda: talk.tiers == {"demo": "compatible"})
+        await talk.until(lambda: "tokens/s" in talk.text("#card-facts"))
+        facts = talk.text("#card-facts")
+        assert "drafting" in facts
+        assert "predicted" in facts
+
+
+async def test_a_head_is_grafted_into_a_folder_of_its_own(hub: FakeHub, talk: ModelsTalk) -> None:
+    folder = find_places().models / "trunk"
+    folder.mkdir(parents=True)
+    for name, data in MATRIX["dropped"][1].items():
+        (folder / name).write_bytes(data)
+    async with talk.at(*SIZE):
+        await talk.press("l")
+        await talk.until(lambda: str(folder) in talk.table.names)
+        await talk.known()
+        await talk.choose("demo")
+        await talk.press("g")
+        assert any("no head" in notice for notice in talk.notices())
+        await talk.choose(str(folder))
+        await talk.press("g")
+        await talk.until(lambda: isinstance(talk.app.screen, AskText))
+        talk.app.screen.query_one(Input).value = "org/not-here"
+        await talk.press("enter")
+        await talk.until(lambda: any("not on the hub" in notice for notice in talk.notices()))
+
+
+async def test_models_of_another_program_are_only_read(
+    hub: FakeHub, talk: ModelsTalk, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".lmstudio" / "models" / "org" / "theirs"
+    folder.mkdir(parents=True)
+    for name, data in MATRIX["dropped"][1].items():
+        (folder / name).write_bytes(data)
+    (folder.parent / "gguf").mkdir()
+    (folder.parent / "gguf" / "model.gguf").write_bytes(b"GGUF")
+    async with talk.at(*SIZE):
+        await talk.press("l")
+        await talk.until(lambda: set(talk.table.names) == {"demo", str(folder)})
+        await talk.choose(str(folder))
+        await talk.press("x")
+        await talk.until(lambda: any("belongs to LM Studio" in n for n in talk.notices()))
+        assert folder.is_dir()
+        await talk.press("d")
+        assert any("is here already" in notice for notice in talk.notices())
+        await talk.press("enter")
+        assert talk.loaded[-1] == str(folder)
+
+
+async def test_keys_typed_ahead_go_into_the_field(hub: FakeHub, talk: ModelsTalk) -> None:
+    async with talk.at(*SIZE):
+        for key, sign in (("slash", "/"), ("t", "t"), ("x", "x"), ("slash", "/")):
+            talk.app.post_message(Key(key, sign))  # all of them before the first is looked at
+        field = talk.screen.query_one("#models-search", Input)
+        await talk.until(lambda: field.value == "tx/")
+        assert len(talk.app.screen_stack) == 1
