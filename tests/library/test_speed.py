@@ -97,7 +97,17 @@ def test_a_step_reads_what_the_config_says(
     assert (found.trunk, found.draft) == (parameters, 0)
 
 
-@pytest.mark.parametrize("config", [{}, {"vocab_size": 10}, {**DENSE, "vocab_size": 10**8}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"vocab_size": 10},
+        {**DENSE, "vocab_size": 10**8},
+        {**DENSE, "hidden_size": float("nan")},
+        {"text_config": [1], "quantization": "x", "vocab_size": float("inf")},
+        {**DENSE, "num_experts": 10**9, "num_experts_per_tok": 1, "intermediate_size": 10**9},
+    ],
+)
 def test_a_config_that_cant_be_right_tells_nothing(config: dict[str, object]) -> None:
     assert step_reads({**config, "tie_word_embeddings": False}, 2_000_000, 0) is None
 

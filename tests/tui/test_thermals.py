@@ -16,11 +16,12 @@ from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.sensors import Sensors
 from mtplx_tui.machine.station import Station
 from mtplx_tui.screens.dialogs import Confirm
+from mtplx_tui.traces import read_trace
 from mtplx_tui.widgets.fan_gauge import FanGauge
 from mtplx_tui.widgets.sensor_list import SensorList
 from mtplx_tui.widgets.thermal_graphs import ThermalGraphs
 from tests.fakes.heat import warming
-from tests.fakes.streams import plain_cycles
+from tests.fakes.streams import answer, plain_cycles
 from tests.fakes.sysfs import FakeSysfs
 from tests.tui.thermal_talk import HotTalk
 
@@ -174,3 +175,18 @@ async def test_a_killed_guard_shows_at_once_and_is_recovered(tmp_path: Path) -> 
         assert "fan guard died (signal 9)" in shown(talk, "#thermal-note")
         assert "the machine's own control" in talk.app.screen.query_one(FanGauge).plain
         talk.station.close()
+
+
+async def test_a_saved_trace_tells_the_heat_of_its_answer(tmp_path: Path) -> None:
+    talk = HotTalk(tmp_path)
+    begin, *cycles, end = answer("r1", 5)
+    async with talk.at(120, 40):
+        talk.app.feed([begin])
+        await talk.work(90)
+        talk.app.feed([*cycles, end])
+        await talk.press("f3")
+        await talk.press("s")
+        (path,) = talk.app.places.traces.iterdir()
+    heat = read_trace(path).header.heat
+    assert heat.startswith("CPU 46 to 6")
+    assert "rpm" in heat
