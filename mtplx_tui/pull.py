@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mtplx_tui.cli import UsageError, parser, tell
-from mtplx_tui.config import find_hub_cache
+from mtplx_tui.config import find_hub_cache, find_places, load_settings
 from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused
@@ -66,9 +66,13 @@ def _stopped_by_signals(work: Download) -> Generator[None]:
 def _parsed(words: list[str]) -> argparse.Namespace:
     chosen = parser("mtplx-tui pull", "Download a model from the hub.", _EXAMPLES)
     chosen.add_argument("repository", help="owner/name, with @ and a branch, tag or commit")
-    chosen.add_argument("--limit", help="bytes a second at most, such as 20MB")
+    chosen.add_argument(
+        "--limit",
+        help="bytes a second at most, such as 20MB; default download_limit in the settings",
+    )
     chosen.add_argument("--json", action="store_true", help="print one JSON object at the end")
     options = chosen.parse_args(words)
+    options.limit = options.limit or load_settings(find_places())[0].download_limit
     if options.limit is not None:
         try:
             options.limit = read_bytes(options.limit)

@@ -71,8 +71,6 @@ class ModelsScreen(ModelsActions):
         self._asks_speed = True
         self._speeds: dict[str, Speed | None] = {}
         """As far as they were looked at since something was measured."""
-        self._certified = ""
-        """What the newest certificate said that is taken into account."""
 
     @property
     def _marks(self) -> Marks:
@@ -110,6 +108,7 @@ class ModelsScreen(ModelsActions):
     @on(ScreenResume)
     def _look_again(self) -> None:
         self._speeds.clear()
+        self.take_certificate()
         self.look_here()
         self._measure_soon()
 
@@ -148,13 +147,13 @@ class ModelsScreen(ModelsActions):
         self.known.found = found
         self._say(error, is_error=bool(error))
         self._show_rows()
-        self._judge_soon()
+        self.judge_soon()
 
     def take_shelf(self, found: tuple[Shelved, ...]) -> None:
         """See ModelsWork."""
         self.known.here = {model.name: model for model in found}
         self._show_rows()
-        self._judge_soon()
+        self.judge_soon()
 
     # Judging
 
@@ -163,12 +162,13 @@ class ModelsScreen(ModelsActions):
         event.stop()
         self.is_reading = False
         self.show_card()
-        self._judge_soon()
+        self.judge_soon()
         is_last = self.table.cursor_row == len(self.table.names) - 1
         if is_last and not self._filters.is_local and len(self.known.found) >= self._limit:
             self._search_now(self._limit + PAGE)
 
-    def _judge_soon(self) -> None:
+    def judge_soon(self) -> None:
+        """See ModelsActions."""
         if self._judge_timer is not None:
             self._judge_timer.stop()
         self._judge_timer = self.set_timer(SEARCH_WAIT_S, self._judge_now)
@@ -320,17 +320,9 @@ class ModelsScreen(ModelsActions):
     @on(EngineChanged)
     def _take_events(self) -> None:
         self._show_strip()
-        self._take_certificate()
+        self.take_certificate()
         self.show_card()
         self._measure_soon()
-
-    def _take_certificate(self) -> None:
-        """Judge a model anew whose certificate has come."""
-        certifier = self.mtplx.certifier
-        if certifier.note and not certifier.is_active and certifier.note != self._certified:
-            self._certified = certifier.note
-            self.known.forget(certifier.model)
-            self._judge_soon()
 
     # Keys
 
@@ -400,4 +392,4 @@ class ModelsScreen(ModelsActions):
         else:
             self._search_now()
         self._show_rows()
-        self._judge_soon()
+        self.judge_soon()

@@ -28,6 +28,8 @@ class ModelsActions(ModelsWork):
         self.readme: tuple[str, str] | None = None
         """Of which model, and its Markdown; None while none is shown."""
         self.is_reading = False
+        self._certified = ""
+        """What the newest certificate said that is taken into account."""
 
     @property
     def table(self) -> ModelTable:
@@ -41,6 +43,9 @@ class ModelsActions(ModelsWork):
 
     def show_card(self) -> None:
         """Show what is known of the model under the cursor."""
+
+    def judge_soon(self) -> None:
+        """Judge what is shown and not known, once the cursor rests."""
 
     # Downloads
 
@@ -154,6 +159,14 @@ class ModelsActions(ModelsWork):
         why = self.mtplx.certifier.start(name, here.path, budget_s, self.mtplx.view)
         if why:
             self.notify(why, severity="warning", markup=False)
+
+    def take_certificate(self) -> None:
+        """Judge a model anew whose certificate has come."""
+        certifier = self.mtplx.certifier
+        if certifier.note and not certifier.is_active and certifier.note != self._certified:
+            self._certified = certifier.note
+            self.known.forget(certifier.model)
+            self.judge_soon()
 
     def action_graft(self) -> None:
         """Ask for the original release, and give the trunk under the cursor its head."""

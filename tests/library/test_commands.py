@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from mtplx_tui.cli import main
+from mtplx_tui.config import find_places, save_settings
 from mtplx_tui.library.hub_cache import RepoFolder
+from mtplx_tui.library.progress import Limiter
 from mtplx_tui.wording import duration, in_bytes, read_bytes
 from tests.fakes.hub import FakeHub, Fault
 from tests.library.pulls import FILES, FIRST, NAME, contents
@@ -137,6 +139,22 @@ class TestPull:
         assert found[0][0] == found[1][0]
         assert contents(Path(found[0][0].strip())) == FILES
         assert hub.bytes_sent == sum(map(len, FILES.values()))  # no byte came twice
+
+    @pytest.mark.parametrize(("words", "limit"), [([], 9e8), (["--limit", "800MB"], 8e8)])
+    def test_the_settings_limit_holds_unless_another_is_given(
+        self, hub: FakeHub, monkeypatch: pytest.MonkeyPatch, words: list[str], limit: float
+    ) -> None:
+        seen: list[float | None] = []
+
+        class Seen(Limiter):
+            def __init__(self, bytes_per_s: float | None = None) -> None:
+                super().__init__(bytes_per_s)
+                seen.append(bytes_per_s)
+
+        monkeypatch.setattr("mtplx_tui.pull.Limiter", Seen)
+        save_settings(find_places(), download_limit="900MB")
+        assert main(["pull", NAME, *words]) == 0
+        assert seen == [limit]
 
     def test_no_token_is_told_to_anyone(
         self, hub: FakeHub, capsys: Captured, monkeypatch: pytest.MonkeyPatch
