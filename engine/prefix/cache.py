@@ -38,6 +38,8 @@ class Reuse:
     why: Reread
     other: int | None
     """The token in what is kept where `why` is DIFFERS."""
+    is_continued: bool = False
+    """Whether nothing went on from there before: the next turn of a conversation."""
 
 
 class PrefixCache:
@@ -73,19 +75,23 @@ class PrefixCache:
         if reused:
             path = [node.held for node in place.path() if node.held is not None]
             take_up(stream, path, reused, text[reused])
+        is_continued = bool(reused) and all(child.held is None for child in place.children)
         self._touch(place, hits=1)
         why, other = _reason(whole, len(text), is_dropped=found.known.end > reused)
         if place.end > reused and place.parent is not None:
             place = place.parent
-        return Reuse(self._pinned(place), reused, whole.matched, why, other)
+        return Reuse(self._pinned(place), reused, whole.matched, why, other, is_continued)
 
-    def keep(self, stream: Stream, text: tuple[int, ...], place: _Node) -> _Node:
+    def keep(
+        self, stream: Stream, text: tuple[int, ...], place: _Node, *, is_continued: bool = False
+    ) -> _Node:
         """Hold a request's state at the place it has come to.
 
         Args:
             stream: between two cycles or chunks.
             text: all its tokens so far, and maybe more.
             place: the pinned one that it builds on.
+            is_continued: of the request's `Reuse`.
 
         Returns:
             The new place, pinned in its stead; the same where nothing could be added.
@@ -104,7 +110,7 @@ class PrefixCache:
                 place.children.append(node)
             node.held = held
             self.nbytes += held.nbytes
-        self._touch(node)
+        self._touch(node, hits=int(is_continued))
         self.release(place)
         return self._pinned(node)
 

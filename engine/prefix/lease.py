@@ -55,7 +55,9 @@ class Lease:
         Args:
             text: all its tokens so far.
         """
-        self._place = self._cache.keep(self._stream, text, self._place)
+        self._place = self._cache.keep(
+            self._stream, text, self._place, is_continued=self.reuse.is_continued
+        )
 
     def close(self, text: tuple[int, ...] = ()) -> None:
         """End the part: with a last state where the text is given, without where it is not."""
