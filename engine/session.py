@@ -19,6 +19,8 @@ from engine.certify.certification import Certification
 from engine.errors import EngineError, RequestError
 from engine.model.load import LoadedModel, Progress, load, memory_bytes
 from engine.prefix.cache import PrefixCache
+from engine.prefix.disk import Disk
+from engine.prefix.identity import identity
 from engine.profiles import Profiles, kind_of
 from engine.prompt import Prompt, read_prompt_of
 from engine.protocol import (
@@ -85,6 +87,7 @@ class Session:
         self._requests: Turns[Request | Certification] = Turns()
         self._limits = LimitPrefixes()
         self._prefixes = PrefixCache(0)
+        self._disk_note = ""
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
 
     @property
@@ -109,6 +112,7 @@ class Session:
             model = load(command.name, path, self._cache_folder, progress)
             self._profiles = _profiles(model, self._cache_folder, progress)
             self._model = model
+            self._open_disk()
         except _LoadStoppedError:
             self._emit(LoadCancelled(command.request))
         except EngineError as error:
@@ -223,7 +227,31 @@ class Session:
         """Bound what is kept of prompts and answers."""
         self._limits = command
         self._prefixes.limit(self._prefix_bytes())
+        self._open_disk()
         self._tell_prefixes()
+
+    @property
+    def can_tidy(self) -> bool:
+        """Whether there is work that waits for idle time."""
+        return self._prefixes.can_write
+
+    def tidy(self) -> None:
+        """Write one place to the disk."""
+        self._prefixes.write_one()
+        if not self._prefixes.can_write:
+            self._tell_prefixes()
+
+    def _open_disk(self) -> None:
+        """Use the disk for prefixes where it was asked for and a model is there."""
+        disk = None
+        self._disk_note = ""
+        if self._model is not None and self._limits.disk_bytes:
+            folder = self._cache_folder / "prefixes"
+            try:
+                disk = Disk(folder, identity(self._model), self._limits)
+            except OSError as error:
+                self._disk_note = f"{folder} can't be used: {error}"
+        self._prefixes.use_disk(disk)
 
     def _prefix_bytes(self) -> int:
         asked = self._limits.memory_bytes
@@ -250,15 +278,15 @@ class Session:
             self._tell_prefixes()
 
     def _tell_prefixes(self) -> None:
-        places = self._prefixes.places
+        places, disk = self._prefixes.places, self._prefixes.disk
         self._emit(
             PrefixesKept(
                 entries=len(places),
                 tokens=sum(len(place.tokens) for place in places),
                 memory_bytes=self._prefixes.nbytes,
                 memory_limit_bytes=self._prefixes.limit_bytes,
-                disk_bytes=0,
-                note="",
+                disk_bytes=disk.nbytes if disk else 0,
+                note=disk.note if disk else self._disk_note,
             )
         )
 

@@ -101,13 +101,16 @@ class Worker:
                 self._obey(command)
             if self._session.is_busy:
                 self._session.step()
+            elif self._session.can_tidy:
+                self._session.tidy()
 
     def _next_commands(self) -> list[Command]:
         """Return all commands that wait; wait for one when there is nothing else to do."""
         commands: list[Command] = []
         if not self._session.is_busy:
             self._outbox.flush()
-            commands.append(self._queue.get())
+            if not self._session.can_tidy:
+                commands.append(self._queue.get())
         while not self._queue.empty():
             commands.append(self._queue.get())
         return commands

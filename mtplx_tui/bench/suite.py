@@ -239,7 +239,8 @@ def _command(  # what makes a request, each told by the caller
         mode=plan.mode,
         max_tokens=plan.max_tokens,
     )
-    return requests.build(name, model, options, messages=(ChatMessage(Role.USER, text),))
+    asked = requests.build(name, model, options, messages=(ChatMessage(Role.USER, text),))
+    return replace(asked, is_cached=False)
 
 
 def _answer(kind: str, number: int, depth: int | None, view: RequestView) -> Answer:
