@@ -15,6 +15,7 @@ import jinja2
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from engine.bounds import bounded
 from engine.errors import RequestError
 from engine.protocol import ChatMessage, Role
 
@@ -22,6 +23,23 @@ __all__ = ["ChatTemplate"]
 
 _LONGEST = 16 * 2**20
 """Characters of a rendered prompt."""
+_LARGEST = 256 * 2**10
+"""Characters of a template."""
+_SECONDS = 5.0
+_BYTES = 512 * 2**20
+"""What rendering may take."""
+_FAULTS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    TimeoutError,
+    MemoryError,
+)
+"""What a template that fails may raise."""
 
 
 class ChatTemplate:
@@ -32,19 +50,22 @@ class ChatTemplate:
         special: names such as bos_token and their texts, which templates refer to.
 
     Raises:
-        RequestError: the template is no valid Jinja.
+        RequestError: the template is no valid Jinja, or larger than any that is meant well.
     """
 
     def __init__(self, source: str, special: dict[str, str]) -> None:
+        if len(source) > _LARGEST:
+            raise RequestError(f"the model's chat template is longer than {_LARGEST} characters")
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+            trim_blocks=True, lstrip_blocks=True, optimized=False, extensions=[loopcontrols]
         )
         environment.filters["tojson"] = _to_json
         functions: dict[str, Any] = {"raise_exception": _refuse, "strftime_now": _now}
         environment.globals.update(functions)
         try:
-            self._template = environment.from_string(source)
-        except jinja2.TemplateError as error:
+            with bounded(_SECONDS, _BYTES):
+                self._template = environment.from_string(source)
+        except _FAULTS as error:
             raise RequestError(f"the model's chat template can't be read: {error}") from error
         self._special = special
 
@@ -73,17 +94,18 @@ class ChatTemplate:
         own = {"messages", "tools", "add_generation_prompt", *self._special}
         if clash := sorted(own & names.keys()):
             raise RequestError(f"template options can't set {', '.join(clash)}")
+        given: dict[str, Any] = {
+            "messages": [_plain(message, quoted) for message in messages],
+            "add_generation_prompt": is_open,
+            "tools": [_quoted(json.loads(tool), quoted) for tool in tools] or None,
+            **self._special,
+            **names,
+        }
         try:
-            pieces = self._template.generate(
-                messages=[_plain(message, quoted) for message in messages],
-                add_generation_prompt=is_open,
-                tools=[_quoted(json.loads(tool), quoted) for tool in tools] or None,
-                **self._special,
-                **names,
-            )
-            return _joined(pieces)
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-            reason = " ".join(str(error).split())
+            with bounded(_SECONDS, _BYTES):
+                return _joined(self._template.generate(given))
+        except _FAULTS as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise RequestError(
                 f"the model's chat template refuses this conversation: {reason}",
                 "change the messages, or give a raw prompt",

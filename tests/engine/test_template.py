@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+
 import pytest
 
 from engine.errors import RequestError
@@ -30,6 +33,11 @@ def test_messages_are_rendered_and_never_read_as_templates() -> None:
         "{% for i in range(90000) %}{{ 'x' * 1000 }}{% endfor %}",
         "{{ 1 // 0 }}",
         "{{ messages.nothing.at.all }}",
+        "{{ 'a' * 10 ** 9 }}",
+        "{{ 'a' | center(10 ** 9) }}",
+        "{% set ns = namespace(x='a' * 99) %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}"
+        "{% endfor %}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
     ],
 )
 def test_a_template_that_refuses_fails_or_misbehaves_is_one_clear_line(source: str) -> None:
@@ -42,3 +50,27 @@ def test_a_template_that_refuses_fails_or_misbehaves_is_one_clear_line(source: s
 def test_what_is_no_template_is_refused() -> None:
     with pytest.raises(RequestError, match="can't be read"):
         ChatTemplate("{% if %}", {})
+
+
+def test_a_template_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.template._SECONDS", 0.2)
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    with pytest.raises(RequestError, match=r"longer than 0\.2 s"):
+        ChatTemplate(endless, {}).render(MESSAGES)
+    assert ChatTemplate("fine", {}).render(MESSAGES) == "fine"
+
+
+def test_bounds_are_gone_after_the_block() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.getsignal(signal.SIGALRM)
+    ChatTemplate("fine", {}).render(MESSAGES)
+    with pytest.raises(RequestError):
+        ChatTemplate("{{ 'a' * 10 ** 9 }}", {}).render(MESSAGES)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert signal.getsignal(signal.SIGALRM) is handler
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_template_too_large_is_refused_before_it_is_read() -> None:
+    with pytest.raises(RequestError, match="longer than 262144"):
+        ChatTemplate("x" * 300_000, {})
