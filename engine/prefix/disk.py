@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 _ENDING = ".safetensors"
 _PARTIAL = ".part"
 _HOUR_S = 3600.0
+_HEADER_BYTES = 160
+"""What an array takes in a file's header, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,12 @@ class Disk:
     def write(self, parent: str, tokens: tuple[int, ...], held: Held) -> str:
         """Write a place; return its digest, or nothing where it may not or can't be written."""
         digest = self.digest(parent, tokens)
-        self.note = self._objection(held.nbytes)
-        if self.note:
-            return ""
         arrays, facts = _flat(held)
         facts |= {"parent": parent, "tokens": json.dumps(tokens)}
+        size = held.nbytes + _HEADER_BYTES * (len(arrays) + 1) + len(json.dumps(facts))
+        self.note = self._objection(size)
+        if self.note:
+            return ""
         partial = self._folder / f"{digest}{_PARTIAL}"
         try:
             with partial.open("wb") as file:
@@ -113,7 +116,7 @@ class Disk:
             self.note = f"what was read can't be written: {error}"
             _log.warning("%s", self.note)
             return ""
-        self._written.append((self._clock(), held.nbytes))
+        self._written.append((self._clock(), size))
         return digest
 
     def read(self, digest: str) -> Held | None:
