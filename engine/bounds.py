@@ -11,14 +11,14 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 __all__ = ["bounded"]
 
 
 @contextlib.contextmanager
-def bounded(seconds: float, nbytes: int) -> Iterator[None]:
+def bounded(seconds: float, nbytes: int) -> Generator[None]:
     """Run a block of Python within bounds.
 
     Raises:
@@ -30,7 +30,7 @@ def bounded(seconds: float, nbytes: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _within_time(seconds: float) -> Iterator[None]:
+def _within_time(seconds: float) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -48,7 +48,7 @@ def _within_time(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _within_memory(nbytes: int) -> Iterator[None]:
+def _within_memory(nbytes: int) -> Generator[None]:
     if sys.platform != "linux":
         yield
         return

@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -190,14 +190,14 @@ def _flat(held: Held) -> tuple[dict[str, mx.array], dict[str, str]]:
     return arrays, facts
 
 
-def _held(arrays: dict[str, mx.array], facts: dict[str, str]) -> Held:
+def _held(arrays: dict[str, mx.array], facts: Mapping[str, str]) -> Held:
     mx.eval(list(arrays.values()))
     trunk = _snapshot("trunk", arrays, facts)
     head = _snapshot("head", arrays, facts) if "head" in facts else None
     return Held(trunk, head, arrays.get("boundary"))
 
 
-def _snapshot(name: str, arrays: dict[str, mx.array], facts: dict[str, str]) -> Snapshot:
+def _snapshot(name: str, arrays: dict[str, mx.array], facts: Mapping[str, str]) -> Snapshot:
     length, ends, sizes = json.loads(facts[name])
     leaves = [
         tuple(arrays.get(f"{name}.{leaf}.{index}") for index in range(size))

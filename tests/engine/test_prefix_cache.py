@@ -76,16 +76,20 @@ def test_a_request_that_wants_none_of_it_reads_all_and_leaves_nothing(model: Loa
     assert prefixes.nbytes == before
 
 
+def bytes_of(prefixes: PrefixCache) -> int:
+    states = [place.held.state for place in prefixes.places if place.held]
+    return sum(state.nbytes for state in states if state)
+
+
 def test_bytes_are_counted_and_bound(model: LoadedModel) -> None:
     prefixes = PrefixCache(BIG)
     for number in range(6):
         read(model, prefixes, f"{number}" * 100)
-    places = prefixes.places
-    assert prefixes.nbytes == sum(place.held.nbytes for place in places if place.held)
+    assert prefixes.nbytes == bytes_of(prefixes)
     limit = prefixes.nbytes // 2
     prefixes.limit(limit)
     assert 0 < prefixes.nbytes <= limit
-    assert prefixes.nbytes == sum(place.held.nbytes for place in prefixes.places if place.held)
+    assert prefixes.nbytes == bytes_of(prefixes)
     prefixes.limit(0)
     assert not prefixes.places
     assert prefixes.nbytes == 0

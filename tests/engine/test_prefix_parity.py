@@ -168,9 +168,11 @@ def held_arrays(prefixes: PrefixCache) -> dict[tuple[int, ...], np.ndarray]:
     found = {}
     for place in prefixes.places:
         assert place.held is not None
-        parts = [part for part in (place.held.trunk, place.held.head) if part is not None]
+        state = place.held.state
+        assert state is not None
+        parts = [part for part in (state.trunk, state.head) if part is not None]
         arrays = [a for part in parts for leaf in (*part.arrays, part.waiting) for a in leaf]
-        for index, array in enumerate([*arrays, place.held.boundary]):
+        for index, array in enumerate([*arrays, state.boundary]):
             if array is not None:
                 found[id(place), index] = np.array(array)
     return found
