@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ from mtplx_tui.server.sse import EventStream
 from mtplx_tui.server.steps import Ended, Failed, Read, Step
 
 __all__ = ["Answer", "Answering"]
+
+_log = logging.getLogger(__name__)
 
 FIRST_S = 2.0
 """How long a stream waits for the engine to take the request, so that a refusal has its status."""
@@ -143,6 +146,9 @@ class Answering:
                 self._mind_queue()
                 pending = await exchange.next(self._options.heartbeat_s)
             yield b"".join(answer.end())
+        except Exception:
+            _log.exception("telling %s failed", exchange.name)
+            yield b"".join(answer.failed(Fault(500, "the server failed; its log tells more")))
         finally:
             exchange.close()
 

@@ -155,7 +155,7 @@ class MessagesAnswer:
         """Return an error after the headers."""
         return [sse.event("error", anthropic_body(fault, self._request_id))]
 
-    def _event(self, name: str, **fields: Any) -> bytes:
+    def _event(self, name: str, /, **fields: Any) -> bytes:
         return sse.event(name, {"type": name, **fields})
 
 

@@ -168,7 +168,7 @@ class ResponsesAnswer:
         """Return an error after the headers."""
         return [self._event("response.failed", response=self._response("failed", fault))]
 
-    def _event(self, name: str, **fields: Any) -> bytes:
+    def _event(self, name: str, /, **fields: Any) -> bytes:
         number, self._number = self._number, self._number + 1
         return sse.event(name, {"type": name, "sequence_number": number, **fields})
 
