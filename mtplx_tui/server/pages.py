@@ -26,10 +26,10 @@ _KINDS = {
 class Pages:
     """See the module. Files are found once, when the server begins: no name leads elsewhere."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self) -> None:
         self._files = {
-            path.relative_to(folder).as_posix(): path
-            for path in sorted(folder.rglob("*"))
+            path.relative_to(FOLDER).as_posix(): path
+            for path in sorted(FOLDER.rglob("*"))
             if path.is_file() and path.suffix in _KINDS
         }
 
