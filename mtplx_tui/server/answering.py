@@ -146,7 +146,7 @@ class Answering:
                 self._mind_queue()
                 pending = await exchange.next(self._options.heartbeat_s)
             yield b"".join(answer.end())
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it was, a client in mid-stream has to hear of it
             _log.exception("telling %s failed", exchange.name)
             yield b"".join(answer.failed(Fault(500, "the server failed; its log tells more")))
         finally:

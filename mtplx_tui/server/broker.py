@@ -18,6 +18,7 @@ from engine.protocol import (
     ErrorInfo,
     Event,
     ModelInfo,
+    ModelLoaded,
     PromptShown,
     SetDepth,
     ShowPrompt,
@@ -40,6 +41,7 @@ PREFIX = "api-"
 RECENT = 100
 QUESTION_S = 30.0
 """How long the engine may take over a question that generates nothing."""
+_OTHER_MODEL = ErrorInfo("another model was loaded in the meantime", "ask for that one")
 
 
 def model_id(model: ModelInfo) -> str:
@@ -77,6 +79,8 @@ class Broker:
         self._by_request: dict[str, Exchange] = {}
         self._questions: dict[str, asyncio.Future[TokensCounted | PromptShown]] = {}
         self._recent: deque[ServedRequest] = deque(maxlen=RECENT)
+        self._path: str | None = None
+        """Of the model that the requests in the line were made for."""
 
     @property
     def live(self) -> tuple[ServedRequest, ...]:
@@ -142,6 +146,7 @@ class Broker:
         for request in exchange.requests:
             self._by_request[request] = exchange
         self._line.append(exchange)
+        self._path = model.path
         self._advance()
         self._on_change()
         return exchange
@@ -159,7 +164,9 @@ class Broker:
             self._tell(SetDepth(request, depth))
 
     def _advance(self) -> None:
-        """Hand those that wait to the engine, as far as there is room."""
+        """Hand those that wait to the engine, as far as it is there and has room."""
+        if self._engine_view().model is None:
+            return
         while self._line and len(self._running) < self._options.parallel:
             exchange = self._line.popleft()
             self._running.append(exchange)
@@ -232,10 +239,20 @@ class Broker:
             request = getattr(event, "request", "")
             if isinstance(event, (TokensCounted, PromptShown)):
                 self._answer(request, event)
+            elif isinstance(event, ModelLoaded):
+                self._model_loaded(event.model)
             elif exchange := self._by_request.get(request):
                 exchange.take(event)
                 is_own = True
         return is_own
+
+    def _model_loaded(self, model: ModelInfo) -> None:
+        """Let those that wait go on, if they were made for this model."""
+        if self._path not in (None, model.path):
+            for exchange in list(self._line):
+                exchange.fail(_OTHER_MODEL)
+        self._path = model.path
+        self._advance()
 
     def _answer(self, request: str, event: TokensCounted | PromptShown) -> None:
         future = self._questions.get(request)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from mtplx_tui.server import pages
-
 from tests.server.talk import Place, serving
 
 
