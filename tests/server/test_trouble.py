@@ -372,7 +372,8 @@ class TestPort:
                 free.bind(("127.0.0.1", port))
             place.engine.hold_after = None
             await place.server.start()
-            assert (await place.ask()).status_code == 200
+            again = f"{place.server.address}/v1/chat/completions"
+            assert (await place.post(again, chat())).status_code == 200
 
     async def test_listeners_hear_of_every_change(self, place: Place) -> None:
         phases: list[str] = []
