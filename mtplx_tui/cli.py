@@ -23,6 +23,7 @@ examples:
   mtplx-tui pull owner/name       download it; models and remove manage what is here
   mtplx-tui certify --help        does drafting change what a model says, here?
   mtplx-tui fans --help           temperatures, and fans held while something runs
+  mtplx-tui serve --help          the OpenAI and Anthropic APIs, and a browser chat
   mtplx-tui trace --help          look at recorded answers, compare two
 """
 
@@ -62,7 +63,7 @@ def tell(message: str) -> None:
     sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
 
 
-def _command(words: list[str]) -> int:  # noqa: C901 - one case a command
+def _command(words: list[str]) -> int:  # noqa: C901, PLR0912 - one case a command
     match words[:1]:
         case ["generate"]:
             from mtplx_tui.generate import main as command
@@ -74,6 +75,8 @@ def _command(words: list[str]) -> int:  # noqa: C901 - one case a command
             from mtplx_tui.certify import main as command
         case ["fans"]:
             from mtplx_tui.fans import main as command
+        case ["serve"]:
+            from mtplx_tui.server.command import main as command
         case ["trace"]:
             from mtplx_tui.trace_command import main as command
         case ["pull"]:

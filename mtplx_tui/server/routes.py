@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated, Any, Literal
 
 from msgspec import Struct
@@ -278,7 +278,7 @@ def application(endpoints: Endpoints) -> Starlette:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(_: Starlette) -> AsyncIterator[None]:
+async def _lifespan(_: Starlette) -> AsyncGenerator[None]:
     yield
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.protocol import Command, ErrorInfo, Event
 from mtplx_tui.files import write_atomically
-from mtplx_tui.server.broker import Broker
+from mtplx_tui.server.broker import Broker, model_id
 from mtplx_tui.server.events import EventFeed, served_fields
 from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault
@@ -110,6 +110,12 @@ class Server:
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    @property
+    def model_id(self) -> str:
+        """What clients call the model; empty while none is loaded."""
+        model = self._engine_view().model
+        return "" if model is None else model_id(model)
 
     @property
     def needs_key(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -203,7 +203,7 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Place]:
+async def serving(**options: Any) -> AsyncGenerator[Place]:
     """Run a server over a fake engine."""
     engine = FakeEngine()
     server = Server(ServerOptions(port=0, **options), engine.send, lambda: engine.view)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import openai
 import pytest
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.protocol import Channel, Finish, Generate, Mode, TextRun
 from tests.server.talk import QWEN3, Place, answer, chat, failing, said
 
-USER = [{"role": "user", "content": "Hi"}]
+USER: list[Any] = [{"role": "user", "content": "Hi"}]
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def strict(kind: type[BaseModel], data: object) -> None:
     kind.model_validate(data, strict=True)
 
 
-async def lines(place: Place, path: str, body: dict[str, object]) -> list[str]:
+async def lines(place: Place, path: str, body: dict[str, Any]) -> list[str]:
     """Return the data lines of a stream, as they are on the wire."""
     async with place.http.stream("POST", path, json=body) as response:
         assert response.status_code == 200
@@ -194,7 +195,7 @@ class TestStream:
     async def test_an_error_after_the_headers_reaches_the_client(
         self, client: AsyncOpenAI, place: Place
     ) -> None:
-        def broken(command: Generate) -> list[object]:
+        def broken(command: Generate) -> list[Any]:
             events = answer(command, [TextRun(Channel.ANSWER, "Hel")])
             return [*events[:-1], *failing("generating failed: no memory")(command)]
 
@@ -222,7 +223,7 @@ class TestStream:
                 await stream.get_final_completion()
 
 
-TOOLS = [
+TOOLS: list[Any] = [
     {
         "type": "function",
         "function": {
@@ -320,15 +321,15 @@ class TestTools:
         self, client: AsyncOpenAI, place: Place
     ) -> None:
         place.engine.use_template(QWEN3)
-        call = {"id": "call_1", "type": "function"}
+        call: Any = {"id": "call_1", "type": "function"}
         function = {"name": "weather", "arguments": '{"place": "Bonn"}'}
-        assistant = {
+        assistant: Any = {
             "role": "assistant",
             "content": None,
             "reasoning_content": "hm",
             "tool_calls": [{**call, "function": function}],
         }
-        result = {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
+        result: Any = {"role": "tool", "tool_call_id": "call_1", "content": "rain"}
         await client.chat.completions.create(
             model="demo", messages=[*USER, assistant, result], tools=TOOLS
         )

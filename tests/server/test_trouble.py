@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ async def until(is_so: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def streaming(place: Place, **fields: Any) -> AsyncIterator[httpx2.Response]:
+async def streaming(place: Place, **fields: Any) -> AsyncGenerator[httpx2.Response]:
     body = chat(stream=True, **fields)
     async with place.http.stream("POST", "/v1/chat/completions", json=body) as response:
         yield response
