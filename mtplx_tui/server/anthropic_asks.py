@@ -49,7 +49,9 @@ def messages_ask(body: CountBody, defaults: ServerOptions) -> Ask:
         grammar=grammar,
         tools=tools,
         tool_choice=checked_choice(choice, tools, has_format=grammar is not None),
-        has_parallel_calls=not (body.tool_choice and body.tool_choice.disable_parallel_tool_use),
+        has_parallel_calls=not (
+            body.tool_choice and body.tool_choice.disable_parallel_tool_use is True
+        ),
         thinks=body.thinking is not None and body.thinking.type != "disabled",
         is_streamed=is_whole and bool(body.stream),
         left_out=left_out,
@@ -128,7 +130,7 @@ def _result(block: Block, param: str) -> str:
             if inner.type in _UNREAD:
                 raise _unreadable(inner, param)
         text = "".join(inner.text or "" for inner in content)
-    return f"Error: {text}" if block.is_error else text
+    return f"Error: {text}" if block.is_error is True else text
 
 
 def _unreadable(block: object, param: str) -> Exception:
@@ -153,7 +155,7 @@ def _choice(given: ChoiceInput | None) -> ToolChoice:
         case "any":
             return ToolChoice("required")
         case "tool":
-            if not given.name:
+            if given.name in (None, ""):
                 raise bad_request("tool_choice of the type tool needs a name", "tool_choice")
             return ToolChoice("required", given.name)
         case "none":

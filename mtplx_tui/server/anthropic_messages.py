@@ -191,4 +191,4 @@ def _stop_reason(ended: Ended | None) -> tuple[str | None, str | None]:
         return "max_tokens", None
     if ended.finish == "tool_calls":
         return "tool_use", None
-    return ("stop_sequence", ended.stop) if ended.stop else ("end_turn", None)
+    return ("stop_sequence", ended.stop) if ended.stop is not None else ("end_turn", None)

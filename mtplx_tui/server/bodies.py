@@ -31,7 +31,7 @@ async def read_body(request: Request, kind: type[T]) -> T:
         raise Fault(415, "the body must be JSON: send Content-Type: application/json")
     data = await _received(request)
     if len(data) > _LARGE:
-        return await asyncio.to_thread(read_json, data, kind)
+        return await asyncio.to_thread(lambda: read_json(data, kind))
     return read_json(data, kind)
 
 
@@ -93,6 +93,6 @@ def _too_deep() -> Fault:
 def _bad_field(message: str) -> Fault:
     """Return the fault of a field, named as clients write it: `messages[0].role`."""
     found = _WHERE.search(message)
-    param = found[1].removeprefix("$").removeprefix(".") if found else None
+    param = found[1].removeprefix("$").removeprefix(".") if found else ""
     text = _WHERE.sub("", message)
-    return bad_request(f"{param}: {text}" if param else text, param or None)
+    return bad_request(f"{param}: {text}", param) if param else bad_request(text)

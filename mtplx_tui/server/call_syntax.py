@@ -183,7 +183,8 @@ def _kinds(schema: object) -> set[str]:
     if not isinstance(schema, dict):
         return set()
     kind = schema.get("type")
-    kinds = {kind} if isinstance(kind, str) else set(kind if isinstance(kind, list) else ())
+    named = kind if isinstance(kind, list) else [kind]
+    kinds = {each for each in named if isinstance(each, str)}
     for key in ("anyOf", "oneOf"):
         for each in schema.get(key) or ():
             kinds |= _kinds(each)

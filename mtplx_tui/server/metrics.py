@@ -87,9 +87,9 @@ class Metrics:
                 if count:
                     self._reached.labels(depth).inc(count)
                     self._accepted.labels(depth).inc(view.accepted_at[depth - 1])
-        if told.first_token_s:
+        if told.first_token_s is not None:
             self._first.observe(told.first_token_s)
-        if told.tokens_per_s:
+        if told.tokens_per_s is not None:
             self._speed.observe(told.tokens_per_s)
 
     def engine_died(self) -> None:

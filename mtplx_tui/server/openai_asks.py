@@ -34,7 +34,7 @@ _DEFAULT_TOKENS = 16
 def chat_ask(body: ChatBody, defaults: ServerOptions) -> Ask:
     """Return the request of /v1/chat/completions. Raises Fault."""
     most = body.max_completion_tokens or body.max_tokens
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs is not None and body.logprobs is not True:
         raise bad_request("top_logprobs needs logprobs to be true", "top_logprobs")
     tools, choice = _tools(body.tools or (), body.tool_choice)
     grammar = _grammar(body)
@@ -49,7 +49,7 @@ def chat_ask(body: ChatBody, defaults: ServerOptions) -> Ask:
         options=options(body, defaults, most),
         constraints=constraints(body, most),
         grammar=grammar,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        logprobs=(body.top_logprobs or 0) if body.logprobs is True else None,
         n=body.n or 1,
         tools=tools,
         tool_choice=checked_choice(choice, tools, has_format=grammar is not None),
@@ -84,7 +84,7 @@ def _message(given: ChatInput, param: str) -> Message:
         case "user":
             return Message("user", text)
         case "tool":
-            if not given.tool_call_id:
+            if given.tool_call_id in (None, ""):
                 raise bad_request("a tool's message needs tool_call_id", f"{param}.tool_call_id")
             return Message("tool", text, call_id=given.tool_call_id)
     calls = tuple(
@@ -122,8 +122,9 @@ def _tools(
     """Return the tools that may be called, and whether one has to be."""
     tools = tuple(_tool(tool) for tool in given if tool.type == "function")
     if choice is None or isinstance(choice, str):
-        kind = {"none": "none", "required": "required"}.get(choice or "", "auto")
-        return tools, ToolChoice(kind)
+        if choice == "none":
+            return tools, ToolChoice("none")
+        return tools, ToolChoice("required" if choice == "required" else "auto")
     if choice.function is not None:
         return tools, ToolChoice("required", choice.function.name)
     if choice.allowed_tools is None:
@@ -150,13 +151,13 @@ def _tool(given: FunctionTool) -> Tool:
 
 def completion_ask(body: CompletionBody, defaults: ServerOptions) -> Ask:
     """Return the request of /v1/completions. Raises Fault."""
-    if body.suffix:
+    if body.suffix not in (None, ""):
         raise bad_request(
             "this server does not fill in the middle: leave suffix out, or send the model's own "
             "fill-in-the-middle tokens within prompt",
             "suffix",
         )
-    if body.echo and body.logprobs is not None:
+    if body.echo is True and body.logprobs is not None:
         raise bad_request("log-probabilities of a prompt are not told: leave echo out", "echo")
     most = _DEFAULT_TOKENS if body.max_tokens is None else body.max_tokens
     prompts = _prompts(body.prompt)

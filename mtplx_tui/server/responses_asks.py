@@ -66,7 +66,7 @@ def _refuse_state(body: ResponsesBody) -> None:
         )
     if body.conversation is not None:
         raise bad_request("this server keeps no conversations", "conversation")
-    if body.background:
+    if body.background is True:
         raise bad_request("this server answers at once, not in the background", "background")
 
 
@@ -83,7 +83,7 @@ def _choice(given: str | ForcedTool | None) -> ToolChoice:
     if isinstance(given, ForcedTool):
         if given.type == "allowed_tools":
             return ToolChoice(given.mode or "auto")
-        if given.type != "function" or not given.name:
+        if given.type != "function" or given.name in (None, ""):
             raise bad_request("it names no function", "tool_choice")
         return ToolChoice("required", given.name)
     if given == "none":
@@ -92,7 +92,7 @@ def _choice(given: str | ForcedTool | None) -> ToolChoice:
 
 
 def _tool(given: ToolInput) -> Tool:
-    if not given.name:
+    if given.name in (None, ""):
         raise bad_request("a function needs a name", "tools")
     parameters = given.parameters or {"type": "object", "properties": {}}
     json_grammar(parameters, "tools")  # within its bounds
@@ -102,7 +102,7 @@ def _tool(given: ToolInput) -> Tool:
 def _messages(body: ResponsesBody) -> tuple[Message, ...]:
     """Return the conversation: items that belong to one answer of the assistant are joined."""
     made: list[Message] = []
-    if body.instructions:
+    if body.instructions not in (None, ""):
         made.append(Message("system", body.instructions))
     given = body.input
     if given is None or isinstance(given, str):

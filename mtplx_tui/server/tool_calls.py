@@ -69,7 +69,7 @@ class ForcedCall:
     def finish(self, *, is_whole: bool) -> list[Part]:
         """Return the call; nothing where the answer was cut before its end."""
         found = json_calls(self._text, {}) if is_whole else None
-        return [] if not found else _made(found)
+        return [] if found is None else _made(found)
 
 
 class _Scanner:
@@ -98,7 +98,7 @@ class _Scanner:
             found = read(self._form, held[len(self._form.opens) :], self._types)
             if not is_whole:
                 return []
-            return _made(found) if found else self._said(held)
+            return self._said(held) if found is None else _made(found)
         if not is_whole:
             held = held[: self._doubtful(held)]
         is_lost = self._is_after_call and not held.strip()
@@ -192,7 +192,7 @@ class _Scanner:
         found = read(form, body, self._types)
         block, self._held = self._held[:end], self._held[end:]
         self._is_inside = False
-        if not found:
+        if found is None:
             return self._said(block)
         self._is_after_call = True
         return _made(found)

@@ -310,8 +310,9 @@ class TestTools:
             tool_choice={"type": "function", "function": {"name": "weather"}},
         )
         (call,) = got.choices[0].message.tool_calls or []
+        assert call.type == "function"
         assert json.loads(call.function.arguments) == {"place": "Bonn"}
-        assert not got.choices[0].message.content
+        assert got.choices[0].message.content is None
         (command,) = place.engine.generated
         assert command.grammar is not None
         assert json.loads(command.grammar)["properties"]["name"] == {"const": "weather"}

@@ -179,7 +179,7 @@ class TestRefusals:
 
 def test_an_interrupt_while_the_model_loads_ends_it(tmp_path: Path, endless_folder: Path) -> None:
     process = start(tmp_path, "--model", endless_folder, "--port", 0, "--json")
-    assert comes_true(lambda: children(process.pid))
+    assert comes_true(lambda: bool(children(process.pid)))
     (engine,) = children(process.pid)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
