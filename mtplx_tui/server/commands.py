@@ -8,10 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from engine.protocol import CountTokens, Generate, ModelInfo, TextRun
+from engine.protocol import CountTokens, Generate, GrammarKind, ModelInfo, TextRun
 from mtplx_tui import requests
 from mtplx_tui.server.ask import Ask, Prompt
-from mtplx_tui.server.conversation import Wording, forced_call_schema, word
+from mtplx_tui.server.conversation import (
+    Wording,
+    after_thinking,
+    always_thinks,
+    forced_call_schema,
+    word,
+)
 from mtplx_tui.server.steps import Part, Said
 from mtplx_tui.server.tool_calls import CallFinder, ForcedCall
 
@@ -96,10 +102,9 @@ def _command(ask: Ask, name: str, model: ModelInfo, prompt: Prompt) -> Generate:
         built = replace(built, raw=None, prompt_ids=prompt.ids)
     else:
         built = requests.build(name, model, options, raw=prompt.raw)
+    built = replace(built, constraints=ask.constraints, logprobs=ask.logprobs)
     is_forced = ask.tool_choice.kind == "required" and bool(ask.tools)
-    return replace(
-        built,
-        constraints=ask.constraints,
-        grammar=forced_call_schema(ask) if is_forced else ask.grammar,
-        logprobs=ask.logprobs,
-    )
+    schema = forced_call_schema(ask) if is_forced else ask.grammar
+    if schema is not None and prompt.messages and always_thinks(model.chat_template):
+        return replace(built, grammar=after_thinking(schema), grammar_kind=GrammarKind.LARK)
+    return replace(built, grammar=schema)

@@ -13,7 +13,7 @@ from engine.protocol import ChatMessage, Role, ToolCall
 from mtplx_tui.server.ask import Ask, Message, Tool
 from mtplx_tui.server.tool_formats import FALLBACK, ToolFormat, format_of
 
-__all__ = ["Wording", "forced_call_schema", "word"]
+__all__ = ["Wording", "after_thinking", "always_thinks", "forced_call_schema", "word"]
 
 _TOOLS = """\
 # Tools
@@ -63,6 +63,20 @@ def forced_call_schema(ask: Ask) -> str:
     wanted = ask.tool_choice.name
     calls = [_call_schema(tool) for tool in ask.tools if wanted in (None, tool.name)]
     return _json(calls[0] if len(calls) == 1 else {"anyOf": calls})
+
+
+def always_thinks(template: str) -> bool:
+    """Return whether a template opens reasoning in each prompt, and nothing can turn that off."""
+    end = template.rpartition("add_generation_prompt")[2]
+    return "<think>" in end and "</think>" not in end and "enable_thinking" not in end
+
+
+def after_thinking(schema: str) -> str:
+    """Return the grammar of a JSON document behind reasoning that is already open.
+
+    In llguidance's language, which names the mark's own token outside of quotes.
+    """
+    return f"start: /(?s:.*)/ </think> /\\n*/ answer\nanswer: %json {schema}\n"
 
 
 def _call_schema(tool: Tool) -> dict[str, object]:

@@ -62,9 +62,9 @@ class ForcedCall:
         self._text = ""
 
     def feed(self, runs: Sequence[TextRun]) -> list[Part]:
-        """Hold all back."""
-        self._text += "".join(run.text for run in runs)
-        return []
+        """Hold all back but reasoning."""
+        self._text += "".join(run.text for run in runs if run.channel is Channel.ANSWER)
+        return [Said(run.channel, run.text) for run in runs if run.channel is Channel.REASONING]
 
     def finish(self, *, is_whole: bool) -> list[Part]:
         """Return the call; nothing where the answer was cut before its end."""
