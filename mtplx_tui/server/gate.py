@@ -8,6 +8,7 @@ from the server's own page. No CORS header is ever sent.
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import secrets
 from http.cookies import CookieError, SimpleCookie
 
@@ -60,6 +61,8 @@ class Gate:
         self._key = key
         self._cookie = secrets.token_urlsafe(32)
         self._cookie_name = f"mtplx_page_{port}"
+        self._port = str(port)
+        self._is_everywhere = options.host in ("0.0.0.0", "::")
         names = {"127.0.0.1", "localhost", "[::1]", _bracketed(options.host), *options.hosts}
         self._hosts = {f"{name.lower()}:{port}" for name in names}
         if port == 80:
@@ -93,9 +96,9 @@ class Gate:
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raise the Fault of a request that may not pass."""
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+        if len(hosts) != 1 or not self._is_own(hosts[0].lower()):
             raise Fault(421, "this server is not called by that name; see its option --allow-host")
-        self._check_origin(headers)
+        self._check_origin(headers, hosts[0].lower())
         path = scope["path"]
         if path in _OPEN_PATHS or path.startswith("/web/"):
             return
@@ -103,10 +106,17 @@ class Gate:
         if is_wanted and not (self.has_key(headers) or self._has_cookie(headers)):
             raise Fault(401, "the server's key is wanted: Authorization: Bearer KEY, or x-api-key")
 
-    def _check_origin(self, headers: Headers) -> None:
+    def _is_own(self, host: str) -> bool:
+        """Whether a Host header names this server; no name of DNS leads to a bare address."""
+        if host in self._hosts:
+            return True
+        address, _, port = host.rpartition(":")
+        return self._is_everywhere and port == self._port and _is_address(address)
+
+    def _check_origin(self, headers: Headers, host: str) -> None:
         for origin in headers.getlist("origin"):
-            scheme, _, host = origin.lower().partition("://")
-            if scheme not in ("http", "https") or host not in self._hosts:
+            scheme, _, named = origin.lower().partition("://")
+            if scheme not in ("http", "https") or named not in (host, *self._hosts):
                 raise Fault(403, "pages of another origin may not call this server")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Fault(403, "pages of another origin may not call this server")
@@ -141,6 +151,14 @@ def fault_response(scope: Scope, fault: Fault) -> JSONResponse:
         body = anthropic_body(fault, scope["state"]["request_id"])
         return JSONResponse(body, anthropic_status(fault), fault.headers())
     return JSONResponse(openai_body(fault), fault.status, fault.headers())
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _bracketed(host: str) -> str:

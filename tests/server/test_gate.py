@@ -103,6 +103,21 @@ class TestEveryRoute:
         ):
             assert (await call(place, "GET", "/v1/models", **headers)).status_code == 200
 
+    async def test_at_every_address_of_the_machine_it_goes_by_bare_addresses(self) -> None:
+        async with serving(host="0.0.0.0", key=KEY) as place:
+            port = place.server.address.rpartition(":")[2]
+            shown = {"authorization": f"Bearer {KEY}"}
+            for host, origin, status in (
+                ("192.168.1.5", "192.168.1.5", 200),
+                ("[fd00::5]", "[fd00::5]", 200),
+                ("192.168.1.5", "192.168.1.6", 403),
+                ("evil.example", "evil.example", 421),
+                ("1.2.3.4.evil.example", "1.2.3.4.evil.example", 421),
+            ):
+                headers = {"host": f"{host}:{port}", "origin": f"http://{origin}:{port}"}
+                got = await call(place, "GET", "/v1/models", **headers, **shown)
+                assert got.status_code == status, host
+
     async def test_a_form_can_post_nothing(self, place: Place) -> None:
         for method, path in ROUTES:
             if method == "POST":
