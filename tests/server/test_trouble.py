@@ -223,6 +223,7 @@ class TestEngine:
         place.engine.hold_after = WRITING + 1
         address = place.server.address
         async with (
+            asyncio.timeout(30),
             AsyncOpenAI(base_url=f"{address}/v1", api_key="x", max_retries=0) as first,
             AsyncAnthropic(base_url=address, api_key="x", max_retries=0) as second,
         ):
