@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import dataclass
 
-from engine.protocol import MAX_DEPTH, Mode
+from engine.protocol import MAX_DEPTH, LimitPrefixes, Mode
 from mtplx_tui import config, link
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.driving import EngineTrouble, pass_line
@@ -18,6 +18,7 @@ from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.server.engine_host import EngineHost
 from mtplx_tui.server.server import Server, ServerOptions, ServerTrouble, kept_key
+from mtplx_tui.wording import read_bytes
 
 __all__ = ["main"]
 
@@ -38,6 +39,7 @@ the key is always wanted. It ends by ctrl+c or SIGTERM.
 class _Job:
     location: Location
     options: ServerOptions
+    limits: LimitPrefixes
     key: str
     places: Places
     blas: str
@@ -56,6 +58,7 @@ def main(words: list[str]) -> int:
         job = _Job(
             resolve(chosen.model or settings.last_model or DEMO),
             options,
+            _limits(chosen),
             options.key or kept_key(places.state / "server-key"),
             places,
             settings.blas,
@@ -135,6 +138,22 @@ def _options(chosen: argparse.Namespace) -> ServerOptions:
     return options
 
 
+def _limits(chosen: argparse.Namespace) -> LimitPrefixes:
+    """Return what may be kept of prompts. Raises UsageError."""
+    memory = chosen.cache_memory
+    return LimitPrefixes(
+        memory_bytes=None if memory is None else _size(memory, "--cache-memory"),
+        disk_bytes=_size(chosen.cache_disk or "0", "--cache-disk"),
+    )
+
+
+def _size(text: str, option: str) -> int:
+    try:
+        return 0 if text == "0" else int(read_bytes(text))
+    except ValueError:
+        raise UsageError(f"{option} takes a size such as 20GB, or 0, not {text!r}") from None
+
+
 async def _serve(job: _Job) -> int:
     """Serve until told to end."""
     is_over = asyncio.Event()
@@ -143,7 +162,7 @@ async def _serve(job: _Job) -> int:
         loop.add_signal_handler(number, is_over.set)
     command = link.engine_command(job.places.cache, job.blas)
     start = functools.partial(link.spawn, command, job.places.logs / "engine.log")
-    host = EngineHost(start, job.location, pass_line)
+    host = EngineHost(start, job.location, job.limits, pass_line)
     server = Server(job.options, host.send, lambda: host.view, job.key)
     host.attach(server.take, server.engine_died)
     try:

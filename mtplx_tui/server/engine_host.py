@@ -12,10 +12,12 @@ from engine.protocol import (
     EngineStarted,
     ErrorInfo,
     Event,
+    LimitPrefixes,
     LoadFailed,
     LoadModel,
     LoadProgress,
     ModelLoaded,
+    PrefixesKept,
 )
 from mtplx_tui.cli import tell
 from mtplx_tui.driving import EngineTrouble
@@ -37,6 +39,7 @@ class EngineHost:
     Args:
         start: starts an engine process.
         location: of the model.
+        limits: of what is kept of prompts.
         show: takes passing lines of progress; an empty one takes the last away.
     """
 
@@ -44,10 +47,12 @@ class EngineHost:
         self,
         start: Callable[[], subprocess.Popen[bytes]],
         location: Location,
+        limits: LimitPrefixes,
         show: Callable[[str], None],
     ) -> None:
         self.view = EngineView()
         self._location = location
+        self._limits = limits
         self._show = show
         self._link = EngineLink(self._take, self._gone, start)
         self._on_events: Callable[[list[Event]], None] = lambda _: None
@@ -56,6 +61,8 @@ class EngineHost:
         self._starting: asyncio.Task[None] | None = None
         self._wait_s = FIRST_WAIT_S
         self._began_at = 0.0
+        self._note = ""
+        """Of the cache of prefixes, told already."""
 
     def attach(
         self, on_events: Callable[[list[Event]], None], on_death: Callable[[ErrorInfo], None]
@@ -91,11 +98,16 @@ class EngineHost:
             case EngineStarted(blas_note=note):
                 if note:
                     tell(note)
+                self.send(self._limits)
                 self.send(LoadModel("load", self._location.name, self._location.path))
             case LoadProgress(stage=stage, done=done, total=total):
                 self._show(f"{stage}{f' {100 * done // total} %' if total else ''}")
             case LoadFailed(error=error):
                 self._settle(error)
+            case PrefixesKept(note=note):
+                if note and note != self._note:
+                    tell(note)
+                self._note = note
             case ModelLoaded(model=model):
                 self._show("")
                 if model.head is None:

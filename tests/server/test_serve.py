@@ -162,6 +162,7 @@ class TestRefusals:
             (("--depth", "9"), "--depth must be"),
             (("--mode", "fast"), "--mode must be"),
             (("--parallel", "0"), "parallel 1 or more"),
+            (("--cache-disk", "much"), "--cache-disk takes a size"),
         ],
     )
     def test_a_wrong_option_is_named(
