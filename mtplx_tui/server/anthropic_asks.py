@@ -71,6 +71,12 @@ def _system(given: Blocks | None) -> tuple[tuple[Message, ...], str]:
 
 
 def _messages(given: Sequence[MessageInput]) -> Iterator[Message]:
+    if given[-1].role == "assistant":
+        raise bad_request(
+            "this server does not go on with an answer that was begun: the last message has to be "
+            "the user's",
+            f"messages[{len(given) - 1}]",
+        )
     for at, message in enumerate(given):
         param = f"messages[{at}]"
         blocks = message.content

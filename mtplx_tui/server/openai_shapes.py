@@ -185,7 +185,9 @@ class ChatBody(_Sampled, frozen=True, kw_only=True):
     tool_choice: Literal["none", "auto", "required"] | ForcedTool | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
+        None
+    )
     chat_template_kwargs: TemplateOptions | None = None
 
 

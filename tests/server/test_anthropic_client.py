@@ -105,6 +105,11 @@ class TestWhole:
         assert raw.headers["x-mtplx-left-out"] == told
         assert json.loads(await raw.text())["mtplx"]["left_out"] == told
 
+    async def test_an_answer_that_was_begun_is_refused(self, client: AsyncAnthropic) -> None:
+        begun: list[Any] = [*USER, {"role": "assistant", "content": "{"}]
+        with pytest.raises(anthropic.BadRequestError, match="go on with an answer"):
+            await client.messages.create(model="demo", max_tokens=5, messages=begun)
+
     async def test_a_stop_string_is_named(self, client: AsyncAnthropic, place: Place) -> None:
         run = [TextRun(Channel.ANSWER, "Hel")]
         place.engine.script = lambda command: answer(command, run, stop="lo")
