@@ -16,14 +16,13 @@ from engine.protocol import (
     CycleDone,
     Event,
     Finish,
-    Mode,
     ModelInfo,
     ModelLoaded,
     RequestDone,
     Role,
 )
 from engine.wire import plain_fields
-from mtplx_tui import constraint_options, requests
+from mtplx_tui import answer_options, constraint_options, requests
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble
@@ -79,17 +78,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add("--model", default="demo", help="a folder, owner/name in the hub cache, or demo (default)")
     add("--prompt", help="one user message; - reads it from standard input")
     add("--messages", type=Path, help='a JSON file: [{"role": "user", "content": "..."}, ...]')
-    add("--system", help="a system message instead of the chat template's own")
     add("--raw", action="store_true", help="--prompt is the whole prompt; no chat template")
-    add("--max-tokens", type=int, help="default: up to the end of the context")
-    add("--stop", action="append", default=[], help="end before this text; may be given again")
-    add("--depth", default="auto", help="tokens drafted a cycle: auto (default), or 0 (plain) to 8")
-    add("--mode", default="token", help=f"{', '.join(Mode)}; all exact; default token")
-    add("--temperature", type=float, help="0 is greedy; default: the model's own, else 0.6")
-    add("--top-p", type=float, help="default: the model's own, else 0.95")
-    add("--top-k", type=int, help="0 is off; default: the model's own, else 20")
-    add("--min-p", type=float, help="default: the model's own, else 0 (off)")
-    add("--seed", type=int, help="default: random, and reported")
+    answer_options.add_options(chosen)
     add("--n", type=int, default=1, help="completions; completion i uses seed + i")
     add("--trace", type=Path, help="write the engine's events to this .jsonl file")
     add("--json", action="store_true", help="print one JSON object a completion and nothing else")
@@ -101,11 +91,6 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what can be refused without a model. Raises UsageError."""
-    if options.depth != "auto" and not options.depth.isdecimal():
-        raise UsageError(f"--depth must be auto or a number from 0 to 8, not {options.depth!r}")
-    options.depth = None if options.depth == "auto" else int(options.depth)
-    if options.mode not in list(Mode):
-        raise UsageError(f"--mode must be one of {', '.join(Mode)}, not {options.mode!r}")
     if options.n < 1:
         raise UsageError(f"--n must be 1 or more, not {options.n}")
     if (options.prompt is None) == (options.messages is None):
@@ -129,19 +114,8 @@ class _Job:
 
 def _job(options: argparse.Namespace) -> _Job:
     """Return what is wanted. Raises UsageError naming what can't be."""
-    wanted = requests.Options(
-        system=options.system,
-        temperature=options.temperature,
-        top_p=options.top_p,
-        top_k=options.top_k,
-        min_p=options.min_p,
-        seed=options.seed,
-        depth=options.depth,
-        mode=Mode(options.mode),
-        max_tokens=options.max_tokens,
-        stop=tuple(options.stop),
-    )
     try:
+        wanted = answer_options.read(options)
         bending = constraint_options.read(options)
         messages, raw = _prompt(options)
         requests.check(wanted, messages=messages, raw=raw)

@@ -1,9 +1,12 @@
-"""Figures as a person reads them."""
+"""Figures and texts as a person reads them."""
 
 from __future__ import annotations
 
-__all__ = ["duration", "in_bytes", "read_bytes"]
+import re
 
+__all__ = ["duration", "in_bytes", "read_bytes", "showable"]
+
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -41,3 +44,16 @@ def read_bytes(text: str) -> float:
     if not 1 <= count < 1e15:
         raise ValueError("no such size")
     return count
+
+
+def showable(text: str) -> str:
+    """Return a text without what would steer the terminal or could not be encoded."""
+    text = text.replace("\r\n", "\n")
+    return _UNSHOWABLE.sub(_mark, text)
+
+
+def _mark(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code == 0x7F:
+        return "␡"
+    return chr(0x2400 + code) if code < 0x20 else "\ufffd"

@@ -34,10 +34,9 @@ from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
 from mtplx_tui.widgets.bench_table import BenchTable, change_page
 from mtplx_tui.widgets.heading import Ends, Heading
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.wording import duration
+from mtplx_tui.wording import duration, showable
 
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp

@@ -27,13 +27,13 @@ from mtplx_tui.screens.chat_asking import ChatAsking
 from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.conversation import Conversation
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.widgets.sampling_panel import SamplingPanel
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 from mtplx_tui.widgets.turn import TurnBlock
 from mtplx_tui.widgets.welcome import Welcome
+from mtplx_tui.wording import showable
 
 HINT_PROMPT = "enter sends · ctrl+j new line · tab to the answers"
 HINT_RUNNING = "esc stops · tab to the answers"

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 
 class Dialog(ModalScreen[str | None]):

@@ -32,11 +32,11 @@ from mtplx_tui.screens.models_actions import ModelsActions
 from mtplx_tui.screens.models_list import NARROWINGS, NEXT_SORT, Filters, Narrowing
 from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.view import EngineState
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.model_card import Card, ModelCard, job_line
 from mtplx_tui.widgets.model_table import ModelRow, ModelTable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.wording import showable
 
 SEARCH_WAIT_S = 0.25
 """A search waits until typing pauses; so does judging until the cursor rests."""

@@ -9,9 +9,8 @@ from mtplx_tui.library.shelf import Removal, Shelved
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.screens.models_list import Known
 from mtplx_tui.screens.models_work import ModelsWork
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.model_table import ModelTable
-from mtplx_tui.wording import in_bytes, read_bytes
+from mtplx_tui.wording import in_bytes, read_bytes, showable
 
 __all__ = ["ModelsActions"]
 

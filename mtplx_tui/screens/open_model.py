@@ -15,7 +15,7 @@ from textual.worker import get_current_worker
 
 from mtplx_tui.library.disk import Location, ModelNotFound, local_models, resolve
 from mtplx_tui.screens.dialogs import Dialog
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 KINDS = {
     "demo": "comes with the app",

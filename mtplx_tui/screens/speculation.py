@@ -32,10 +32,10 @@ from mtplx_tui.widgets.depth_forecast import DepthForecast
 from mtplx_tui.widgets.depth_legend import DepthLegend
 from mtplx_tui.widgets.draft_xray import DraftXray, Place
 from mtplx_tui.widgets.heading import Ends, Heading
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.wording import showable
 
 PANELS_S = 0.2
 """Least time between two looks at counts and means; the ribbon is drawn at each batch."""

@@ -7,7 +7,7 @@ from textual.content import Content
 from engine.protocol import Finish
 from mtplx_tui.theming import Marks
 from mtplx_tui.view import EngineState, EngineView, RequestView
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 
 def nothing_page(view: EngineView, request: RequestView | None, marks: Marks) -> Content:

@@ -17,9 +17,9 @@ from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.trace_diff import Share, TraceDiff, compare
 from mtplx_tui.traces import Trace
 from mtplx_tui.view import RequestView
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.ribbon_lines import shown
+from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp

@@ -20,7 +20,8 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
-from mtplx_tui.widgets.markdown_sections import SectionSplitter, showable
+from mtplx_tui.widgets.markdown_sections import SectionSplitter
+from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:
     from mtplx_tui.widgets.markdown_paint import MarkdownPainter

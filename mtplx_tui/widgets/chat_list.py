@@ -18,7 +18,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mtplx_tui.chats.model import Summary
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 SEARCH_WAIT_S = 0.2
 """A search reads files: it waits until typing pauses."""

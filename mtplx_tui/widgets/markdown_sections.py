@@ -7,7 +7,6 @@ length. Knows markdown-it and nothing of how a section is shown.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -30,7 +29,6 @@ COSTLY_TAIL = 3_000
 """Characters of a live block from which on it is shown as plain text until it is finished."""
 
 _LISTS = ("bullet_list_open", "ordered_list_open")
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +70,6 @@ class _Unit:
     end: int
     is_joined: bool = False
     number: int | None = None
-
-
-def showable(text: str) -> str:
-    """Return a text without what would steer the terminal or could not be encoded."""
-    text = text.replace("\r\n", "\n")
-    return _UNSHOWABLE.sub(_mark, text)
-
-
-def _mark(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    if code == 0x7F:
-        return "␡"
-    return chr(0x2400 + code) if code < 0x20 else "\ufffd"
 
 
 @cache

@@ -19,9 +19,8 @@ from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.speed import Speed
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.widgets.answer import Answer
-from mtplx_tui.widgets.markdown_sections import showable
 from mtplx_tui.widgets.model_table import TIER_STYLES
-from mtplx_tui.wording import duration, in_bytes
+from mtplx_tui.wording import duration, in_bytes, showable
 
 __all__ = ["Card", "ModelCard", "card_content", "job_line", "without_front_matter"]
 

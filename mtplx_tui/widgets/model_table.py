@@ -15,8 +15,7 @@ from textual.events import Resize
 from textual.widgets import DataTable
 
 from mtplx_tui.theming import UNICODE, Marks
-from mtplx_tui.widgets.markdown_sections import showable
-from mtplx_tui.wording import in_bytes
+from mtplx_tui.wording import in_bytes, showable
 
 __all__ = ["TIER_STYLES", "ModelRow", "ModelTable", "short_count"]
 

@@ -16,11 +16,11 @@ from textual.reactive import Reactive
 from textual.widgets import Static
 
 from engine.protocol import Role
-from mtplx_tui.chats.model import AnswerFacts, Turn, TurnStatus
-from mtplx_tui.forecast import Saving, saving_words
-from mtplx_tui.view import RequestView, depth_words
+from mtplx_tui.chats.answer_words import answer_words, running_words
+from mtplx_tui.chats.model import Turn, TurnStatus
+from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.answer import Answer
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 LONG_QUESTION = 4_000
 """Characters of a question that are shown; the rest is counted."""
@@ -189,10 +189,7 @@ def facts_line(turn: Turn, request: RequestView | None) -> str:
 
 def _figures(turn: Turn, request: RequestView | None) -> list[str]:
     if turn.facts is not None:
-        facts = turn.facts
-        depth = depth_words(facts.depth)
-        counted = _counted(facts.tokens_per_s, facts.tokens_per_cycle, depth, facts.tokens)
-        return [*counted, *_saved(facts)]
+        return answer_words(turn.facts)
     if turn.status is not TurnStatus.STREAMING:
         return []
     if request is None or request.started is None:
@@ -200,24 +197,7 @@ def _figures(turn: Turn, request: RequestView | None) -> list[str]:
     if not request.emitted:
         total = request.started.prompt_tokens
         return [f"reading the prompt · {request.prefilled:,} of {total:,} tokens"]
-    per_s, per_cycle = request.tokens_per_s, request.tokens_per_cycle
-    depth = depth_words(request.depth, request)
-    return _counted(per_s, per_cycle, depth, request.emitted)
-
-
-def _saved(facts: AnswerFacts) -> list[str]:
-    """Return what drafting saved; nothing of an answer that never drafted."""
-    if facts.saved_s is None or facts.saved_doubt_s is None:
-        is_plain = facts.depth == 0 and facts.tokens == facts.cycles
-        return [] if is_plain else [saving_words(None)]
-    return [saving_words(Saving(facts.saved_s, facts.saved_doubt_s))]
-
-
-def _counted(per_s: float | None, per_cycle: float | None, depth: str, tokens: int) -> list[str]:
-    parts = [] if per_s is None else [f"{per_s:.1f} tok/s"]
-    if per_cycle is not None:
-        parts.append(f"{per_cycle:.1f} tokens/cycle")
-    return [*parts, f"depth {depth}", f"{tokens:,} token{'' if tokens == 1 else 's'}"]
+    return running_words(request)
 
 
 def _thought(turn: Turn, *, is_unfolded: bool) -> Content:

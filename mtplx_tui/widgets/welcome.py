@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mtplx_tui.view import EngineState, EngineView
-from mtplx_tui.widgets.markdown_sections import showable
+from mtplx_tui.wording import showable
 
 BAR_CELLS = 24
 KEYS = (

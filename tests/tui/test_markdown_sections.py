@@ -7,7 +7,8 @@ import random
 import pytest
 
 from mtplx_tui.widgets import markdown_sections as sections
-from mtplx_tui.widgets.markdown_sections import Section, SectionSplitter, code_blocks, showable
+from mtplx_tui.widgets.markdown_sections import Section, SectionSplitter, code_blocks
+from mtplx_tui.wording import showable
 
 DOCUMENT = """# Title
 
