@@ -15,6 +15,7 @@ examples:
   mtplx-tui demo                  open it on the demo model
   mtplx-tui ~/models/my-model     a folder with an MLX or safetensors checkpoint
   mtplx-tui owner/name            a repository in the hub cache
+  mtplx-tui chat                  talk in the terminal without the full screen
   mtplx-tui generate --help       one completion without the app
   mtplx-tui bench --help          depths measured against plain decoding
   mtplx-tui tune --help           where an automatic depth starts, measured
@@ -67,6 +68,8 @@ def _command(words: list[str]) -> int:  # noqa: C901, PLR0912 - one case a comma
     match words[:1]:
         case ["generate"]:
             from mtplx_tui.generate import main as command
+        case ["chat"]:
+            from mtplx_tui.terminal_chat.command import main as command
         case ["bench"]:
             from mtplx_tui.bench.command import bench as command
         case ["tune"]:

@@ -20,7 +20,7 @@ from engine.protocol import (
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell
 from mtplx_tui.library.disk import Location
-from mtplx_tui.view import EngineView, apply
+from mtplx_tui.view import EngineView, apply, engine_died
 
 __all__ = ["Engine", "EngineTrouble", "pass_line"]
 
@@ -80,13 +80,30 @@ class Engine:
         Raises:
             EngineTrouble: the engine ended, or it says that a load or a request came to nothing.
         """
-        event = await self._events.get()
-        if isinstance(event, ErrorInfo):
-            raise EngineTrouble(event)
-        self._view = apply(self._view, event)
+        event = await self.take_event()
         if isinstance(event, (LoadFailed, RequestFailed)):
             raise EngineTrouble(event.error)
         return event
+
+    async def take_event(self) -> Event:
+        """Return the next event, known to the view already, whatever it says.
+
+        Raises:
+            EngineTrouble: the engine ended.
+        """
+        event = await self._events.get()
+        if isinstance(event, ErrorInfo):
+            self._view = engine_died(self._view, event)
+            raise EngineTrouble(event)
+        self._view = apply(self._view, event)
+        return event
+
+    async def restart(self) -> None:
+        """End the engine, whatever it is doing, and start another, which has no model yet."""
+        await self._link.restart()
+        while not self._events.empty():
+            self._events.get_nowait()
+        self._view = EngineView()
 
     def memory_bytes(self) -> int:
         """Return what the engine process holds in memory now; 0 where it can't be told."""

@@ -1,0 +1,1 @@
+"""`mtplx-tui chat`: a conversation without a full screen, by hand or over a pipe."""
