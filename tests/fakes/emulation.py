@@ -12,12 +12,11 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-import pytest
+
+from tests.fakes.required import skip_without
 
 COMPILER = next((name for name in ("g++", "clang++") if shutil.which(name) is not None), None)
-needs_compiler = pytest.mark.skipif(
-    COMPILER is None, reason="no C++ compiler: the kernel body was NOT run"
-)
+needs_compiler = skip_without("cxx", COMPILER, "no C++ compiler: the kernel body was NOT run")
 
 _SHIM = """
 #include <barrier>

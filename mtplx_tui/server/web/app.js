@@ -1,0 +1,298 @@
+// The page: chats on the left, the conversation, the engine's live view on the right.
+
+import { Refused, answer, loadedModel, renew, setDepth, showKey } from "./api.js";
+import { asMarkdown, emptyChat, newId, path, requestFor, showing, withChanged, withTurn } from "./chat.js";
+import { ChatList } from "./chat_list.js";
+import { copy, download, find } from "./dom.js";
+import { keysHelp, listen } from "./keys.js";
+import { Live } from "./live.js";
+import { Settings } from "./settings.js";
+import { Store } from "./store.js";
+import { startTheme } from "./theme.js";
+import { Turns } from "./turns.js";
+
+const DRAW_MS = 60;
+const SAVE_MS = 500;
+
+class App {
+  constructor() {
+    this.store = new Store();
+    this.chat = emptyChat();
+    this.model = null;
+    this.running = null;
+    this.turns = new Turns(find("turns"), find("to-end"), (name, turn, detail) => this.act(name, turn, detail));
+    this.settings = new Settings(find("settings"), (settings) => this.setSettings(settings));
+    this.list = new ChatList(find("chat-list"), this.store, {
+      open: (chat) => this.open(chat), remove: (chat) => this.remove(chat), exported: (chat) => this.exportChat(chat),
+    });
+    this.live = new Live(find("live"), {
+      state: (word) => this.setState(word), modelChanged: () => this.lookForModel(), refused: () => this.begin(),
+    });
+  }
+
+  async start() {
+    startTheme(find("theme"));
+    this.#wire();
+    await this.store.open();
+    const remembered = this.store.get(sessionStorage.getItem("chat"));
+    if (remembered) this.chat = remembered;
+    else this.chat = emptyChat(this.store.all()[0]?.settings && { ...this.store.all()[0].settings, system: "" });
+    this.#mendCut();
+    this.show();
+    await this.begin();
+  }
+
+  // Connects; asks for the key where the server wants it.
+  async begin() {
+    try {
+      this.model = await loadedModel();
+    } catch (error) {
+      if (error.status !== 401) { this.setState("not connected"); setTimeout(() => this.begin(), 3000); return; }
+      await this.#admitted();
+      this.model = await loadedModel();
+    }
+    if (this.hasBegun) await renew().catch(() => {});
+    this.hasBegun = true;
+    this.showModel();
+    this.live.connect();
+  }
+
+  #admitted() {
+    const dialog = find("key-dialog"), trouble = find("key-trouble"), field = find("key");
+    dialog.addEventListener("cancel", (event) => event.preventDefault());
+    return new Promise((resolve) => {
+      find("key-send").onclick = async (event) => {
+        event.preventDefault();
+        try {
+          await showKey(field.value.trim());
+          field.value = "";
+          dialog.close();
+          resolve();
+        } catch (error) {
+          trouble.textContent = error.message;
+          trouble.hidden = false;
+        }
+      };
+      if (!dialog.open) dialog.showModal();
+    });
+  }
+
+  async lookForModel() {
+    try {
+      this.model = await loadedModel();
+      this.showModel();
+    } catch { /* the live view tells that the server is gone */ }
+  }
+
+  setState(word) {
+    find("state").textContent = word;
+    find("state").dataset.state = word;
+  }
+
+  showModel() {
+    find("model").textContent = this.model?.id ?? "no model";
+    this.settings.show(this.chat.settings, this.model);
+    this.show();
+  }
+
+  show() {
+    this.turns.show(this.chat, this.model);
+    this.list.show(this.chat);
+    find("send").hidden = this.running !== null;
+    find("stop").hidden = this.running === null;
+    this.tell(this.store.problem);
+  }
+
+  tell(text) {
+    find("trouble").textContent = text;
+    find("trouble").hidden = !text;
+  }
+
+  // Chats
+
+  open(chat) {
+    if (this.running) { this.tell("an answer is still being written; Esc stops it"); return; }
+    this.chat = chat;
+    sessionStorage.setItem("chat", chat.id);
+    this.turns.follows = true;
+    this.#mendCut();
+    this.settings.show(chat.settings, this.model);
+    this.show();
+    find("prompt").focus();
+  }
+
+  newChat() {
+    this.open(emptyChat({ ...this.chat.settings, system: "" }));
+  }
+
+  async remove(chat) {
+    if (this.running && chat.id === this.chat.id) { this.open(chat); return; }
+    await this.store.remove(chat.id);
+    if (chat.id === this.chat.id) this.newChat();
+    this.show();
+  }
+
+  exportChat(chat) {
+    const name = (chat.title || "chat").toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "chat";
+    download(`${name}.md`, asMarkdown(chat), "text/markdown");
+  }
+
+  exportAll() {
+    const content = { format: 1, chats: this.store.all() };
+    download("mtplx-tui-chats.json", `${JSON.stringify(content, null, 2)}\n`, "application/json");
+  }
+
+  setSettings(settings) {
+    const wasDepth = this.chat.settings.depth;
+    this.chat = { ...this.chat, settings };
+    if (Object.keys(this.chat.turns).length) this.store.put(this.chat);
+    if (this.running?.request && wasDepth !== settings.depth) {
+      const depth = settings.depth === "auto" ? "auto" : Number(settings.depth);
+      setDepth(this.running.request, depth).catch((error) => this.tell(error.message));
+    }
+  }
+
+  // An answer that a page left behind is marked, not shown as growing for ever.
+  #mendCut() {
+    for (const turn of Object.values(this.chat.turns)) {
+      if (turn.status === "writing") this.chat = withChanged(this.chat, { ...turn, status: "cut", note: "the page was left" }, this.chat.changed);
+    }
+  }
+
+  // Asking
+
+  act(name, turn, detail) {
+    if (this.running) return;
+    if (name === "select") { this.chat = showing(this.chat, turn.id); this.store.put(this.chat); this.show(); }
+    if (name === "edit") this.ask(detail, turn.parent);
+    if (name === "regenerate") this.#answer(turn.parent);
+  }
+
+  ask(text, parent = this.chat.leaf) {
+    if (this.running || !text.trim()) return;
+    const question = { id: newId(), parent, role: "user", text, status: "done" };
+    this.chat = withTurn(this.chat, question);
+    this.#answer(question.id);
+  }
+
+  again() {
+    const last = path(this.chat).at(-1);
+    if (last?.role === "assistant") this.act("regenerate", last);
+  }
+
+  async #answer(questionId) {
+    if (this.model === null) await this.lookForModel();
+    let turn = { id: newId(), parent: questionId, role: "assistant", text: "", reasoning: "", status: "writing", model: this.model?.id ?? "", progress: "waiting for the engine" };
+    this.chat = withTurn(this.chat, turn);
+    sessionStorage.setItem("chat", this.chat.id);
+    const running = this.running = { stopping: new AbortController(), request: null };
+    this.turns.follows = true;
+    this.show();
+    this.store.put(this.chat);
+    let drawnAt = 0, savedAt = Date.now();
+    const keep = (later, isOver = false) => {
+      turn = later;
+      this.chat = withChanged(this.chat, turn);
+      const now = Date.now();
+      if (now - drawnAt > DRAW_MS || isOver) { drawnAt = now; this.turns.update(turn); }
+      else this.pending ??= setTimeout(() => { this.pending = null; this.turns.update(this.chat.turns[turn.id] ?? turn); }, DRAW_MS);
+      if (now - savedAt > SAVE_MS || isOver) { savedAt = now; this.store.put(this.chat); }
+    };
+    try {
+      for await (const chunk of answer(requestFor(this.chat, questionId, this.model?.id ?? ""), running.stopping.signal)) {
+        keep(taken(turn, chunk));
+        if (running.request === null && chunk.mtplx?.request) {
+          running.request = chunk.mtplx.request;
+          this.live.follow(running.request);
+        }
+      }
+      keep({ ...turn, status: "done", progress: "" }, true);
+    } catch (error) {
+      keep(broken(turn, error), true);
+      if (error.status === 401) this.begin();
+    }
+    this.running = null;
+    this.show();
+  }
+
+  stop() {
+    this.running?.stopping.abort();
+  }
+
+  #wire() {
+    const prompt = find("prompt");
+    const fit = () => { prompt.style.height = "auto"; prompt.style.height = `${prompt.scrollHeight + 2}px`; };
+    const send = () => {
+      if (this.running || !prompt.value.trim()) return;
+      const text = prompt.value;
+      prompt.value = "";
+      fit();
+      this.ask(text);
+    };
+    prompt.addEventListener("input", fit);
+    prompt.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
+      if (event.key === "ArrowUp" && !prompt.value) { event.preventDefault(); this.turns.editLast(); }
+    });
+    find("ask").addEventListener("submit", (event) => { event.preventDefault(); send(); });
+    find("stop").addEventListener("click", () => this.stop());
+    find("new").addEventListener("click", () => this.newChat());
+    find("export-all").addEventListener("click", () => this.exportAll());
+    find("search").addEventListener("input", (event) => this.list.show(this.chat, event.target.value));
+    find("help").addEventListener("click", () => keysHelp());
+    for (const side of ["chats", "settings", "live"]) find(`show-${side}`).addEventListener("click", () => toggle(side));
+    if (matchMedia("(min-width: 1100px)").matches) { toggle("live"); toggle("chats"); }
+    listen({
+      stop: () => this.stop(), fresh: () => this.newChat(), again: () => this.again(), edit: () => this.turns.editLast(),
+      chats: () => toggle("chats"), settings: () => toggle("settings"), live: () => toggle("live"),
+      prompt: () => prompt.focus(), copy: () => this.#copyLast(), end: () => this.turns.end(),
+    });
+    prompt.focus();
+  }
+
+  #copyLast() {
+    const last = path(this.chat).findLast((turn) => turn.role === "assistant");
+    const pressed = [...document.querySelectorAll(".turn.assistant > .acts button")].filter((each) => each.textContent === "Copy").at(-1);
+    if (last && pressed) copy(last.text, pressed);
+  }
+}
+
+const NARROW = matchMedia("(max-width: 760px)");
+
+function toggle(side) {
+  const panel = find(side);
+  panel.hidden = !panel.hidden;
+  find(`show-${side}`).setAttribute("aria-expanded", String(!panel.hidden));
+  if (panel.hidden || !NARROW.matches) return;
+  for (const other of ["chats", "settings", "live"]) if (other !== side && !find(other).hidden) toggle(other);
+}
+
+function taken(turn, chunk) {
+  const delta = chunk.choices[0]?.delta ?? {};
+  const facts = chunk.mtplx?.choices ? factsFrom(chunk) : turn.facts;
+  const finish = chunk.choices[0]?.finish_reason;
+  return {
+    ...turn, facts, progress: "",
+    text: turn.text + (delta.content ?? ""),
+    reasoning: turn.reasoning + (delta.reasoning_content ?? ""),
+    note: finish === "length" ? "the limit of tokens" : turn.note,
+  };
+}
+
+function factsFrom({ mtplx, usage }) {
+  const told = mtplx.choices[0] ?? {};
+  return {
+    tokens: usage?.completion_tokens ?? 0, prompt: usage?.prompt_tokens ?? 0,
+    cached: usage?.prompt_tokens_details?.cached_tokens ?? 0,
+    tokens_per_s: told.tokens_per_s, tokens_per_cycle: told.tokens_per_cycle, depth: told.depth, seed: told.seed,
+    saved_s: told.saved_s, saved_doubt_s: told.saved_doubt_s,
+  };
+}
+
+function broken(turn, error) {
+  if (error.name === "AbortError") return { ...turn, status: "stopped", progress: "" };
+  const message = error instanceof Refused ? error.message : `the answer can't be read: ${error.message}`;
+  return { ...turn, status: turn.text || turn.reasoning ? "cut" : "failed", note: message, progress: "" };
+}
+
+new App().start();
