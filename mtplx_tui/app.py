@@ -54,8 +54,15 @@ from mtplx_tui.machine.guarding import find_setup
 from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.station import Station
-from mtplx_tui.messages import BenchChanged, DownloadChanged, EngineChanged, ThermalsChanged
+from mtplx_tui.messages import (
+    BenchChanged,
+    DownloadChanged,
+    EngineChanged,
+    ServingChanged,
+    ThermalsChanged,
+)
 from mtplx_tui.requests import Options
+from mtplx_tui.serving import Serving
 from mtplx_tui.term import private_terminal
 from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
 from mtplx_tui.view import EngineState, EngineView
@@ -102,6 +109,12 @@ def _thermals() -> Screen[None]:
     return ThermalsScreen()
 
 
+def _server() -> Screen[None]:
+    from mtplx_tui.screens.server import ServerScreen
+
+    return ServerScreen()
+
+
 def _bench() -> Screen[None]:
     from mtplx_tui.screens.bench import BenchScreen
 
@@ -130,6 +143,7 @@ class MtplxApp(App[int]):
         "models": _models,
         "thermals": _thermals,
         "bench": _bench,
+        "server": _server,
     }
     DEFAULT_MODE = "chat"
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -162,6 +176,9 @@ class MtplxApp(App[int]):
             find_setup(sysfs, places.state / "fans"),
             self._tell_thermals,
             self._listen_to_guard,
+        )
+        self.serving = Serving(
+            self.give, lambda: self.view, places.state / "server-key", self._tell_serving
         )
         self._guard_descriptor: int | None = None
         self._link = (
@@ -241,6 +258,7 @@ class MtplxApp(App[int]):
             await asyncio.to_thread(self.downloads.close)
         if self._saving is not None:
             await self._saving
+        await self.serving.stop()
         if self._link is not None:
             await self._link.close()
 
@@ -262,6 +280,7 @@ class MtplxApp(App[int]):
         self.station.follow(events)
         if self._certifier is not None:
             self._certifier.take(events)
+        self.serving.take(events)
         if self._runner is not None:
             self._runner.look(self.view)
         self._tell(tuple(events))
@@ -288,6 +307,7 @@ class MtplxApp(App[int]):
         """Take it that the engine process ended: what was running is cut."""
         self.view = view.engine_died(self.view, error)
         self.desk.engine_died()
+        self.serving.engine_died(error)
         self._tell_workers(error)
         self._load = None
         self._tell_error(error)
@@ -302,21 +322,27 @@ class MtplxApp(App[int]):
     def send(self, command: Command) -> bool:
         """Give the engine a command; False, and a notice, where there is none to take it."""
         try:
-            if self._link is None:
-                raise EngineGone("there is no engine")
-            self._link.send(command)
+            self.give(command)
         except EngineGone as error:
             self.notify(f"{error}; ctrl+r starts it again", severity="error", markup=False)
             return False
         return True
+
+    def give(self, command: Command) -> None:
+        """Give the engine a command. Raises EngineGone where there is none to take it."""
+        if self._link is None:
+            raise EngineGone("there is no engine")
+        self._link.send(command)
 
     def restart_engine(self) -> None:
         """Start an engine in place of the one there is; it loads the model again."""
         if self._link is None:
             return
         if any(request.is_running for request in self.view.requests):
-            self.view = view.engine_died(self.view, ErrorInfo("the engine is started again", ""))
+            error = ErrorInfo("the engine is started again", "")
+            self.view = view.engine_died(self.view, error)
             self.desk.engine_died()
+            self.serving.engine_died(error)
         self._tell_workers(ErrorInfo("the engine was started again", ""))
         self._load = None
         self.view = view.engine_starting(self.view)
@@ -337,6 +363,10 @@ class MtplxApp(App[int]):
     def _tell_error(self, error: ErrorInfo) -> None:
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
         self.notify(text, severity="error", timeout=NOTE_S, markup=False)
+
+    def _tell_serving(self) -> None:
+        if self.screen_stack:
+            self.screen_stack[0].post_message(ServingChanged())
 
     # Heat and fans
 

@@ -12,6 +12,7 @@ __all__ = [
     "CHAT",
     "EVERYWHERE",
     "MODELS",
+    "SERVER",
     "SPECULATION",
     "THERMALS",
     "TRACE_PAIR",
@@ -40,6 +41,7 @@ EVERYWHERE = (
     Key("app.models", "f4,alt+3", "show_tab('models')", "models", is_priority=True),
     Key("app.thermals", "f5,alt+4", "show_tab('thermals')", "thermals", is_priority=True),
     Key("app.bench", "f6,alt+5", "show_tab('bench')", "bench", is_priority=True),
+    Key("app.server", "f7,alt+6", "show_tab('server')", "server", is_priority=True),
     Key("app.fans", "f12,alt+0", "fans('automatic')", "fans: automatic", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
@@ -130,6 +132,19 @@ MODELS = (
     Key("models.certify", "v", "certify", "verify: does drafting change what it says?"),
     Key("models.graft", "g", "graft", "give it the head of its original release"),
     Key("models.limit", "b", "limit", "how fast downloads may be"),
+)
+SERVER = (
+    Key("server.switch", "enter", "switch", "start, or stop"),
+    Key("server.address", "a", "address", "another address or port"),
+    Key("server.want_key", "n", "want_key", "a key wanted on this machine too, or not"),
+    Key("server.show_key", "k", "show_key", "show or hide the key"),
+    Key("server.copy_settings", "y", "copy_settings", "copy the client's settings"),
+    Key("server.copy_address", "u", "copy_address", "copy the address"),
+    Key("server.previous", "left", "client(-1)", "the client before"),
+    Key("server.next", "right", "client(1)", "the next client"),
+    Key("server.up", "up", "choose(-1)", "mark the request above"),
+    Key("server.down", "down", "choose(1)", "mark the request below"),
+    Key("server.cancel", "x", "cancel", "cancel the marked request"),
 )
 TRACE_PAIR = (
     Key("pair.close", "escape,q", "close", "back to the tab"),

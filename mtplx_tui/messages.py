@@ -12,7 +12,7 @@ from mtplx_tui.view import EngineView
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
 
-__all__ = ["BenchChanged", "DownloadChanged", "EngineChanged", "ThermalsChanged"]
+__all__ = ["BenchChanged", "DownloadChanged", "EngineChanged", "ServingChanged", "ThermalsChanged"]
 
 
 class EngineChanged(Message):
@@ -40,6 +40,10 @@ class ThermalsChanged(Message):
 
     Goes to the tab that is shown; a tab that comes back looks at the app.
     """
+
+
+class ServingChanged(Message):
+    """The server began or ended, or a request of it moved on. Goes to the tab that is shown."""
 
 
 class BenchChanged(Message):

@@ -12,6 +12,7 @@ TABS = (
     ("models", "F4", "Models"),
     ("thermals", "F5", "Thermals"),
     ("bench", "F6", "Bench"),
+    ("server", "F7", "Server"),
 )
 OPEN = "bold $text-primary on $primary-muted"
 
@@ -53,7 +54,16 @@ class TabBar(Static):
 
 def tab_line(active: str, width: int, style: str = OPEN) -> Content:
     """Return the line, as much of it as fits; the open tab in a style of its own."""
-    left = [Content.styled(" mtplx-tui  ", "bold $text-primary")]
+    line = _tabs(active, style, has_name=True)
+    if line.cell_length > width:
+        line = _tabs(active, style, has_name=False)
+    right = Content.assemble(("F1", "bold"), " keys  ", ("ctrl+p", "bold"), " commands ")
+    space = width - line.cell_length - right.cell_length
+    return Content.assemble(line, " " * space, right) if space > 0 else line
+
+
+def _tabs(active: str, style: str, *, has_name: bool) -> Content:
+    left = [Content.styled(" mtplx-tui  ", "bold $text-primary")] if has_name else []
     for tab, key, title in TABS:
         if tab == active:
             left.append(Content.styled(f" {key} {title} ", style))
@@ -61,7 +71,4 @@ def tab_line(active: str, width: int, style: str = OPEN) -> Content:
             text = Content.from_markup(f" [dim]{key}[/dim] {title} ")
             left.append(text.stylize(f"@click=app.show_tab('{tab}')"))
         left.append(Content(" "))
-    line = Content.assemble(*left)
-    right = Content.assemble(("F1", "bold"), " keys  ", ("ctrl+p", "bold"), " commands ")
-    space = width - line.cell_length - right.cell_length
-    return Content.assemble(line, " " * space, right) if space > 0 else line
+    return Content.assemble(*left)
