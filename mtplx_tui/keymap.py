@@ -144,6 +144,7 @@ SERVER = (
     Key("server.next", "right", "client(1)", "the next client"),
     Key("server.up", "up", "choose(-1)", "mark the request above"),
     Key("server.down", "down", "choose(1)", "mark the request below"),
+    Key("server.prompt", "w", "show_prompt", "what the model saw of it"),
     Key("server.cancel", "x", "cancel", "cancel the marked request"),
 )
 TRACE_PAIR = (

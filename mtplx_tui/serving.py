@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.protocol import Command, ErrorInfo, Event, Mode, ModelInfo
+from engine.protocol import Command, ErrorInfo, Event, Mode, ModelInfo, PromptShown
 from mtplx_tui.client_settings import Endpoint
 from mtplx_tui.view import EngineView
 
@@ -171,6 +171,12 @@ class Serving:
         """End a request, if it runs."""
         if self._server is not None:
             self._server.cancel(request)
+
+    async def prompt(self, request: str) -> PromptShown:
+        """Return what the model saw of a request. Raises ValueError where that is not known."""
+        if self._server is None:
+            raise ValueError("the server was not started yet")
+        return await self._server.prompt(request)
 
     def take(self, events: list[Event]) -> None:
         """Take a batch of events, which the view knows already."""

@@ -22,6 +22,7 @@ from mtplx_tui.client_settings import CLIENTS, Client
 from mtplx_tui.keymap import SERVER, bindings
 from mtplx_tui.messages import EngineChanged, ServingChanged
 from mtplx_tui.screens.dialogs import AskText
+from mtplx_tui.screens.prompt_page import PromptPage
 from mtplx_tui.serving import Serving, read_address
 from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.widgets.request_table import RequestTable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 HINT_STOPPED = (("enter", "starts"), ("a", "address"), ("n", "key wanted or not"))
 HINT_RUNNING = (("enter", "stops"), ("y", "copy settings"), ("u", "copy address"), ("k", "key"))
-HINT_LIVE = (("enter", "stops"), ("x", "cancel a request"), ("y", "copy settings"))
+HINT_LIVE = (("enter", "stops"), ("x", "cancels"), ("w", "its prompt"), ("y", "copy settings"))
 
 
 class ServerScreen(Screen[None]):
@@ -213,6 +214,23 @@ class ServerScreen(Screen[None]):
             self._serving.cancel(self._chosen)
         else:
             self.notify("nothing runs now", severity="warning")
+
+    def action_show_prompt(self) -> None:
+        """Show what the model saw of the marked request, or of the newest that ended."""
+        recent = self._serving.recent
+        name = self._chosen or (recent[0].id if recent else "")
+        if name:
+            self.run_worker(self._show_prompt(name), exclusive=True, group="prompt")
+        else:
+            self.notify("no request came yet", severity="warning")
+
+    async def _show_prompt(self, name: str) -> None:
+        try:
+            prompt = await self._serving.prompt(name)
+        except ValueError as error:
+            self.notify(str(error), severity="warning", markup=False)
+            return
+        self.app.push_screen(PromptPage(name, prompt))
 
     def action_copy_settings(self) -> None:
         """Send the client's settings, with the key, to the terminal's clipboard."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.protocol import Command, ErrorInfo, Event
+from engine.protocol import Command, ErrorInfo, Event, PromptShown
 from mtplx_tui.files import write_atomically
 from mtplx_tui.server.broker import Broker, model_id
 from mtplx_tui.server.events import EventFeed, served_fields
@@ -139,6 +139,17 @@ class Server:
         except Fault:
             return False
         return True
+
+    async def prompt(self, name: str) -> PromptShown:
+        """Return what the model saw of a request, also of one that ended.
+
+        Raises:
+            ValueError: it is not known; one line.
+        """
+        try:
+            return await self._broker.prompt(name)
+        except Fault as fault:
+            raise ValueError(fault.message) from fault
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Have a function called after each change; returns what ends that."""

@@ -16,6 +16,7 @@ class Lines(Protocol):
 
     async def next_line(self) -> str | None:
         """Return the next one, without its end; None where there is no more."""
+        ...
 
 
 class PipedLines:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import sys
 import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from engine.protocol import Channel, TextRun
@@ -25,21 +25,27 @@ class Page(Protocol):
 
     def tell(self, text: str) -> None:
         """Write what a person asked to be told."""
+        ...
 
     def warn(self, text: str) -> None:
         """Write what went wrong, one line."""
+        ...
 
-    def answering(self) -> Iterator[None]:
-        """Surround an answer; a context."""
+    def answering(self) -> AbstractContextManager[None]:
+        """Surround an answer."""
+        ...
 
     def write(self, runs: tuple[TextRun, ...]) -> None:
         """Write what came of an answer."""
+        ...
 
     def end(self, turn: Turn) -> None:
         """Write what is to be told of an answer that ended."""
+        ...
 
     def copy(self, text: str) -> bool:
         """Send a text to the clipboard; False where there is no terminal to take it."""
+        ...
 
 
 class PlainPage:
@@ -58,7 +64,7 @@ class PlainPage:
         tell(text)
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> Generator[None]:
         """Part an answer from the one before, and end its last line."""
         if self._has_written:
             _write("\n")
@@ -66,8 +72,11 @@ class PlainPage:
         try:
             yield
         finally:
-            if self._last and not self._last.endswith("\n"):
-                _write("\n")
+            self._end_line()
+
+    def _end_line(self) -> None:
+        if self._last and not self._last.endswith("\n"):
+            _write("\n")
 
     def write(self, runs: tuple[TextRun, ...]) -> None:
         """Write the answer; reasoning is left out."""
@@ -107,7 +116,7 @@ class TerminalPage:
         _write(f"! {showable(text)}\n")
 
     @contextmanager
-    def answering(self) -> Iterator[None]:
+    def answering(self) -> Generator[None]:
         """Keep keys that are typed meanwhile from being echoed into the answer."""
         self._channel, self._last = None, ""
         with _no_echo():
@@ -116,8 +125,7 @@ class TerminalPage:
             finally:
                 if self._channel is not None:
                     _write(self._reset)
-                if self._last and not self._last.endswith("\n"):
-                    _write("\n")
+                self._end_line()
 
     def write(self, runs: tuple[TextRun, ...]) -> None:
         """Write what came, with a new paragraph where the answer begins after its reasoning."""
@@ -128,6 +136,10 @@ class TerminalPage:
                 self._turn_to(run.channel)
             self._last = run.text
             _write(showable(run.text))
+
+    def _end_line(self) -> None:
+        if self._last and not self._last.endswith("\n"):
+            _write("\n")
 
     def _turn_to(self, channel: Channel) -> None:
         if self._channel is not None:
@@ -166,7 +178,7 @@ def _write(text: str) -> None:
 
 
 @contextmanager
-def _no_echo() -> Iterator[None]:
+def _no_echo() -> Generator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     quiet = [*before]

@@ -100,7 +100,9 @@ class _Commands(Completer):
     def __init__(self, commands: Mapping[str, tuple[str, ...]]) -> None:
         self._commands = commands
 
-    def get_completions(self, document: Document, _: CompleteEvent) -> Iterable[Completion]:
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
         """Yield what the text before the cursor may become."""
         typed = document.text_before_cursor
         if not typed.startswith("/"):

@@ -37,7 +37,7 @@ class ServerTalk(Talk):
         """What clients had the engine asked for."""
         return [command for command in self.heard if isinstance(command, Generate)]
 
-    async def starts(self) -> None:
+    async def serves(self) -> None:
         """Start the server at a port that is free."""
         self.listen()
         self.app.serving.port = 0
@@ -55,7 +55,7 @@ class ServerTalk(Talk):
 
         return asyncio.get_running_loop().create_task(ask())
 
-    async def answers(self, count: int = 20, *, to_the_end: bool = True) -> None:
+    async def replies(self, count: int = 20, *, to_the_end: bool = True) -> None:
         """Have the engine answer the newest request."""
         events: list[Event] = streams.answer(self.served[-1].request, count)
         if not to_the_end:

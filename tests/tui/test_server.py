@@ -6,10 +6,11 @@ import socket
 import stat
 from pathlib import Path
 
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
-from engine.protocol import ErrorInfo
+from engine.protocol import ErrorInfo, PromptShown, ShowPrompt
 from mtplx_tui.client_settings import CLIENTS
+from mtplx_tui.screens.prompt_page import PromptPage
 from mtplx_tui.widgets.ribbon import Ribbon
 from tests.tui.server_talk import ServerTalk
 
@@ -17,10 +18,10 @@ from tests.tui.server_talk import ServerTalk
 async def test_a_request_is_seen_here_and_its_tokens_in_the_speculation_tab(tmp_path: Path) -> None:
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
-        await talk.starts()
+        await talk.serves()
         asked = talk.asks()
         await talk.until(lambda: bool(talk.served))
-        await talk.answers(20, to_the_end=False)
+        await talk.replies(20, to_the_end=False)
         page = talk.page()
         assert "Running 1" in page
         assert "api-1" in page
@@ -34,7 +35,7 @@ async def test_a_request_is_seen_here_and_its_tokens_in_the_speculation_tab(tmp_
         ribbon = talk.app.screen_stack[0].query_one(Ribbon)
         assert "".join(ribbon._lines.texts).startswith("The sky")
         await talk.press("f7")
-        await talk.answers(20)
+        await talk.replies(20)
         await asked
         await talk.settle()
         assert asked.result().status_code == 200
@@ -46,7 +47,7 @@ async def test_a_request_is_seen_here_and_its_tokens_in_the_speculation_tab(tmp_
 async def test_a_marked_request_is_cancelled(tmp_path: Path) -> None:
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
-        await talk.starts()
+        await talk.serves()
         asked = [talk.asks()]
         await talk.until(lambda: len(talk.served) == 1)
         asked.append(talk.asks())
@@ -57,15 +58,35 @@ async def test_a_marked_request_is_cancelled(tmp_path: Path) -> None:
         assert talk.cancelled() == [talk.served[1].request]
         await talk.until(lambda: "cancelled" in talk.page())
         assert "Running 1" in talk.page()
-        await talk.answers()
+        await talk.replies()
         for each in asked:
             each.cancel()
+
+
+async def test_what_the_model_saw_is_shown(tmp_path: Path) -> None:
+    talk = ServerTalk(tmp_path)
+    async with talk.at(120, 40):
+        await talk.serves()
+        asked = talk.asks()
+        await talk.until(lambda: bool(talk.served))
+        await talk.press("w")
+        await talk.until(lambda: isinstance(talk.heard[-1], ShowPrompt))
+        name = talk.served[0].request
+        assert talk.heard[-1] == ShowPrompt(name)
+        talk.app.feed([PromptShown(name, "<|user|>[b]Hi[/b]\x1b", (5, 6), ("a", "b"))])
+        await talk.until(lambda: isinstance(talk.app.screen, PromptPage))
+        await talk.settle()
+        shown = str(talk.app.screen.query_one(Static).content)
+        assert shown == "<|user|>[b]Hi[/b]␛"
+        await talk.press("escape")
+        await talk.replies()
+        await asked
 
 
 async def test_it_stops_and_starts_again_with_the_same_key(tmp_path: Path) -> None:
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
-        await talk.starts()
+        await talk.serves()
         key, address = talk.app.serving.key, talk.app.serving.address
         assert address in talk.page()
         await talk.press("enter")
@@ -119,7 +140,7 @@ async def test_settings_are_copied_whole_and_shown_without_the_key(tmp_path: Pat
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
         talk.app.serving.wants_key = True
-        await talk.starts()
+        await talk.serves()
         copied: list[str] = []
         setattr(talk.app, "copy_to_clipboard", copied.append)  # noqa: B010 - a method in place of another
         key = talk.app.serving.key
@@ -136,7 +157,7 @@ async def test_settings_are_copied_whole_and_shown_without_the_key(tmp_path: Pat
 async def test_an_engine_that_dies_fails_what_runs_and_the_server_lives(tmp_path: Path) -> None:
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
-        await talk.starts()
+        await talk.serves()
         asked = talk.asks()
         await talk.until(lambda: bool(talk.served))
         talk.app.lose_engine(ErrorInfo("the engine was ended by signal 9", "restart it"))
@@ -150,7 +171,7 @@ async def test_an_engine_that_dies_fails_what_runs_and_the_server_lives(tmp_path
 async def test_leaving_the_app_frees_the_port(tmp_path: Path) -> None:
     talk = ServerTalk(tmp_path)
     async with talk.at(120, 40):
-        await talk.starts()
+        await talk.serves()
         port = int(talk.app.serving.address.rpartition(":")[2])
     with socket.create_server(("127.0.0.1", port)):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ async def busy(talk: Talk, patch: pytest.MonkeyPatch) -> None:
     """Two requests run, three ended."""
     facts = {
         "is_running": True, "address": "http://127.0.0.1:8080", "key": f"sk-mtplx-{'k' * 43}",
-        "started_at": NOON, "live": (WRITING, READING), "recent": (DONE, FAILED, CANCELLED),
+        "started_at": time.mktime((2027, 1, 15, 12, 0, 0, 0, 0, -1)), "live": (WRITING, READING), "recent": (DONE, FAILED, CANCELLED),
     }  # fmt: skip
     for name, value in facts.items():
         patch.setattr(Serving, name, value)
@@ -71,7 +72,6 @@ def test_picture(
     monkeypatch: pytest.MonkeyPatch,
     snap_compare: Callable[..., bool],
 ) -> None:
-    monkeypatch.setenv("TZ", "UTC")
     talk = Talk(tmp_path)
 
     async def run_before(pilot: Pilot[int]) -> None:

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, 
 from tests.fakes.required import skip_without
 from tests.server.talk import Place
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+CHROMIUM = shutil.which("chromium")
 needs_chromium = skip_without("chromium", CHROMIUM, "no chromium: the browser page was NOT tried")
 
 
