@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -33,7 +33,7 @@ class Served:
 
     @classmethod
     @contextmanager
-    def run(cls, home: Path, *words: str) -> Iterator[Served]:
+    def run(cls, home: Path, *words: str) -> Generator[Served]:
         """Serve as long as the context lasts."""
         command = [PROGRAM, "serve", "--port", "0", "--json", *words]
         environment = {**os.environ, "MTPLX_TUI_HOME": str(home)}
