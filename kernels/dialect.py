@@ -1,21 +1,26 @@
 """One kernel body, written once for Metal and CUDA.
 
-A body may use `lane` (0 to 31 of the 32 threads that work together), `row` and `head` (the
-grid's second and third coordinate), `lane_sum(x)` (the sum over the 32 lanes, by butterfly, so
-that all dialects add in one order) and `fused(a, b, c)` (a·b + c, rounded once). Scalars come
-as arrays of one item, since MLX passes those alike to both.
+A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work together), `row` and
+`head` (the grid's second and third coordinate). A body of blocks (`run_blocks`) may use `lane`,
+`warp` (of the block), `block`, `slot` and `slots`, memory that is SHARED by a block's warps, and
+`group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
+butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
+`fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
+FUNCTION, DEVICE and UNROLL before functions, pointers to arrays and loops. Scalars come as
+arrays of one item, since MLX passes those alike to both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import mlx.core as mx
 
 from kernels.dispatch import Backend
 
-__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "build", "run"]
+__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "build", "run", "run_blocks"]
 
 LANES = 32
 ROWS_PER_GROUP = 4
@@ -23,49 +28,99 @@ ROWS_PER_GROUP = 4
 Kernel = Callable[..., list[mx.array]]
 
 _METAL_HEADER = """
+#define FUNCTION inline
+#define DEVICE device
+#define SHARED threadgroup
+#define UNROLL _Pragma("clang loop unroll(full)")
 inline float lane_sum(float x) {
   for (ushort mask = 16; mask > 0; mask /= 2) x += metal::simd_shuffle_xor(x, mask);
   return x;
 }
+inline float quad_sum(float x) {
+  x += metal::simd_shuffle_xor(x, ushort(2));
+  return x + metal::simd_shuffle_xor(x, ushort(1));
+}
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
+inline uint as_bits(float x) { return as_type<uint>(x); }
+inline float as_number(uint bits) { return as_type<float>(bits); }
+inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
+template <typename T> inline bool is_at_16(const device T* place) {
+  return reinterpret_cast<ulong>(place) % 16 == 0;
+}
 """
 _METAL_POSITION = """
 const int lane = thread_position_in_threadgroup.x;
 const int row = thread_position_in_grid.y;
 const int head = thread_position_in_grid.z;
 """
+_METAL_BLOCK = """
+const int lane = thread_position_in_threadgroup.x;
+const int warp = thread_position_in_threadgroup.y;
+const int block = threadgroup_position_in_grid.y;
+const int slot = threadgroup_position_in_grid.z;
+const int slots = threadgroups_per_grid.z;
+"""
 _CUDA_HEADER = """
+#define FUNCTION __device__ inline
+#define DEVICE
+#define SHARED __shared__
+#define UNROLL _Pragma("unroll")
 __device__ inline float lane_sum(float x) {
   for (int mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);
   return x;
 }
+__device__ inline float quad_sum(float x) {
+  x += __shfl_xor_sync(0xffffffffu, x, 2);
+  return x + __shfl_xor_sync(0xffffffffu, x, 1);
+}
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+__device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
+__device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
+__device__ inline void group_barrier() { __syncthreads(); }
+template <typename T> __device__ inline bool is_at_16(const T* place) {
+  return reinterpret_cast<unsigned long long>(place) % 16 == 0;
+}
 """
 _CUDA_POSITION = """
 const int lane = threadIdx.x;
 const int row = blockIdx.y * blockDim.y + threadIdx.y;
 const int head = blockIdx.z;
 """
+_CUDA_BLOCK = """
+const int lane = threadIdx.x;
+const int warp = threadIdx.y;
+const int block = blockIdx.y;
+const int slot = blockIdx.z;
+const int slots = gridDim.z;
+"""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A kernel as it is written down."""
+
+    name: str
+    inputs: tuple[str, ...]
+    """Names of the arrays it reads, row-contiguous."""
+    outputs: tuple[str, ...]
+    """Names of the arrays it writes."""
+    body: str
+    """See the module."""
+    header: str = ""
+    """What stands before the body: types and functions."""
+    is_of_blocks: bool = False
+    """Whether it is for `run_blocks`."""
 
 
-def build(backend: Backend, name: str, inputs: list[str], outputs: list[str], body: str) -> Kernel:
-    """Return a kernel for a GPU; it is compiled when it first runs.
-
-    Args:
-        backend: METAL or CUDA.
-        name: of the kernel.
-        inputs: names of the arrays it reads, row-contiguous.
-        outputs: names of the arrays it writes.
-        body: see the module.
-    """
+def build(backend: Backend, source: Source) -> Kernel:
+    """Return a kernel for a GPU, METAL or CUDA; it is compiled when it first runs."""
+    names = (source.name, list(source.inputs), list(source.outputs))
     if backend is Backend.METAL:
-        kernel = mx.fast.metal_kernel(
-            name, inputs, outputs, _METAL_POSITION + body, header=_METAL_HEADER
-        )
+        position = _METAL_BLOCK if source.is_of_blocks else _METAL_POSITION
+        header = _METAL_HEADER + source.header
+        kernel = mx.fast.metal_kernel(*names, position + source.body, header=header)
     else:
-        kernel = mx.fast.cuda_kernel(
-            name, inputs, outputs, _CUDA_POSITION + body, header=_CUDA_HEADER
-        )
+        position = _CUDA_BLOCK if source.is_of_blocks else _CUDA_POSITION
+        header = _CUDA_HEADER + source.header
+        kernel = mx.fast.cuda_kernel(*names, position + source.body, header=header)
     return cast("Kernel", kernel)
 
 
@@ -89,12 +144,44 @@ def run(
         outputs: shape and type of each output.
     """
     rows, heads = rows_and_heads
+    grid = (LANES, rows, heads)
+    return _call(kernel, inputs, template, (grid, (LANES, min(rows, ROWS_PER_GROUP), 1)), outputs)
+
+
+def run_blocks(
+    kernel: Kernel,
+    inputs: list[mx.array],
+    template: list[tuple[str, mx.Dtype | int]],
+    extent: tuple[int, int, int],
+    outputs: list[tuple[tuple[int, ...], mx.Dtype]],
+) -> list[mx.array]:
+    """Run a kernel of blocks; arguments as for `run`.
+
+    Args:
+        kernel: see there.
+        inputs: see there.
+        template: see there.
+        extent: blocks, warps of each, and slots.
+        outputs: see there.
+    """
+    blocks, warps, slots = extent
+    grid = (LANES, blocks * warps, slots)
+    return _call(kernel, inputs, template, (grid, (LANES, warps, 1)), outputs)
+
+
+def _call(
+    kernel: Kernel,
+    inputs: list[mx.array],
+    template: list[tuple[str, mx.Dtype | int]],
+    launch: tuple[tuple[int, int, int], tuple[int, int, int]],
+    outputs: list[tuple[tuple[int, ...], mx.Dtype]],
+) -> list[mx.array]:
     types = [(f"Input{index}", array.dtype) for index, array in enumerate(inputs)]
     return kernel(
         inputs=inputs,
         template=[*template, *types],
-        grid=(LANES, rows, heads),
-        threadgroup=(LANES, min(rows, ROWS_PER_GROUP), 1),
+        grid=launch[0],
+        threadgroup=launch[1],
         output_shapes=[shape for shape, _ in outputs],
         output_dtypes=[dtype for _, dtype in outputs],
     )

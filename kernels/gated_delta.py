@@ -172,21 +172,11 @@ for (int i = 0; i < width; ++i) state_out[place + i] = state[i];
 
 @functools.cache
 def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
-    forward = dialect.build(
-        where,
-        "gated_delta",
-        ["q", "k", "v", "g", "beta", "state_in", "count"],
-        ["y", "state_out", "delta"],
-        BODY,
-    )
-    again = dialect.build(
-        where,
-        "gated_delta_replay",
-        ["k", "g", "delta", "state_in", "count", "kept"],
-        ["state_out"],
-        REPLAY_BODY,
-    )
-    return forward, again
+    rows = ("q", "k", "v", "g", "beta", "state_in", "count")
+    forward = dialect.Source("gated_delta", rows, ("y", "state_out", "delta"), BODY)
+    tape = ("k", "g", "delta", "state_in", "count", "kept")
+    again = dialect.Source("gated_delta_replay", tape, ("state_out",), REPLAY_BODY)
+    return dialect.build(where, forward), dialect.build(where, again)
 
 
 def _sizes(k: mx.array, heads: int, rows: int, g: mx.array) -> list[tuple[str, mx.Dtype | int]]:

@@ -1,4 +1,4 @@
-"""Kernel bodies compiled as C++ for the CPU: 32 threads in step play the 32 lanes."""
+"""Kernel bodies compiled as C++ for the CPU: fibers that take turns play the lanes of a block."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import functools
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import mlx.core as mx
@@ -19,38 +18,182 @@ COMPILER = next((name for name in ("g++", "clang++") if shutil.which(name) is no
 needs_compiler = skip_without("cxx", COMPILER, "no C++ compiler: the kernel body was NOT run")
 
 _SHIM = """
-#include <barrier>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
-#include <thread>
+#include <memory>
+#include <ucontext.h>
 #include <vector>
 
-static std::barrier<> in_step(32);
-static float passed[32];
-static thread_local int lane;
+#define FUNCTION inline
+#define DEVICE
+#define SHARED static
+#define UNROLL
+using std::uint32_t;
+
+// Each lane is a thread of its own, run in turns: at a barrier it yields until all have come.
+struct Barrier {
+  int size, arrived, turn;
+  void wait();
+};
+struct Lane {
+  ucontext_t here;
+  std::unique_ptr<char[]> stack;
+  int lane, warp;
+  bool is_done;
+};
+struct Work { int first, second, seconds; void** a; };
+static ucontext_t scheduler;
+static Lane* now;
+static Barrier whole_block;
+static std::vector<Barrier> warps;
+void Barrier::wait() {
+  const int mine = turn;
+  if (++arrived == size) { arrived = 0; ++turn; }
+  else while (turn == mine) swapcontext(&now->here, &scheduler);
+}
+static uint32_t passed[32][32][8];
+static void in_step() { warps[now->warp].wait(); }
+static void group_barrier() { whole_block.wait(); }
+static uint32_t as_bits(float x) { uint32_t bits; std::memcpy(&bits, &x, 4); return bits; }
+static float as_number(uint32_t bits) { float x; std::memcpy(&x, &bits, 4); return x; }
+static float other_lane(float x, int lane) {
+  passed[now->warp][now->lane][0] = as_bits(x);
+  in_step();
+  const float other = as_number(passed[now->warp][lane][0]);
+  in_step();
+  return other;
+}
 static float lane_sum(float x) {
-  for (int mask = 16; mask > 0; mask /= 2) {
-    passed[lane] = x;
-    in_step.arrive_and_wait();
-    const float other = passed[lane ^ mask];
-    in_step.arrive_and_wait();
-    x += other;
-  }
+  for (int mask = 16; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
+  return x;
+}
+static float quad_sum(float x) {
+  for (int mask = 2; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
   return x;
 }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
+template <typename T> static bool is_at_16(const T* place) {
+  return reinterpret_cast<std::uintptr_t>(place) % 16 == 0;
+}
+
+struct bfloat16 {
+  std::uint16_t bits;
+  bfloat16() = default;
+  explicit bfloat16(float x) {
+    const uint32_t all = as_bits(x);
+    bits = (all + 0x7fffu + (all >> 16 & 1u)) >> 16;
+  }
+  operator float() const { return as_number(static_cast<uint32_t>(bits) << 16); }
+};
+using float16 = _Float16;
+
+// What the tensor cores' dialect asks of pairs of 16-bit numbers, spelled out.
+static uint32_t permuted(uint32_t a, uint32_t b, uint32_t order) {
+  const std::uint64_t both = static_cast<std::uint64_t>(b) << 32 | a;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; ++i)
+    result |= static_cast<uint32_t>(both >> 8 * (order >> 4 * i & 7u) & 0xffu) << 8 * i;
+  return result;
+}
+template <typename T> struct Pair { T low, high; };
+template <typename T> static Pair<T> split(uint32_t pair) {
+  Pair<T> both;
+  std::memcpy(&both, &pair, 4);
+  return both;
+}
+template <typename T> static uint32_t joined(T low, T high) {
+  const Pair<T> both = {low, high};
+  uint32_t pair;
+  std::memcpy(&pair, &both, 4);
+  return pair;
+}
+template <typename T> struct Numbers {
+  static constexpr uint32_t offset = sizeof(T) == 2 && std::is_same_v<T, bfloat16>
+      ? 0x43004300u : 0x64006400u;
+  static constexpr uint32_t ones = std::is_same_v<T, bfloat16> ? 0x3f803f80u : 0x3c003c00u;
+  static uint32_t minus(uint32_t pair, uint32_t from) {
+    const Pair<T> a = split<T>(pair), b = split<T>(from);
+    return joined(static_cast<T>(static_cast<float>(a.low) - static_cast<float>(b.low)),
+                  static_cast<T>(static_cast<float>(a.high) - static_cast<float>(b.high)));
+  }
+  static uint32_t bytes(uint32_t word, uint32_t low, uint32_t high) {
+    return joined(static_cast<T>(static_cast<float>(word >> 8 * (low & 3u) & 0xffu)),
+                  static_cast<T>(static_cast<float>(word >> 8 * (high & 3u) & 0xffu)));
+  }
+  static uint32_t two(T low, T high) { return joined(low, high); }
+  // mma.m16n8k16: sum [16, 8] += a [16, 16] b [16, 8], the fragments as PTX lays them out.
+  static void multiply(float* sum, const uint32_t* a, uint32_t b0, uint32_t b1) {
+    uint32_t* mine = passed[now->warp][now->lane];
+    for (int i = 0; i < 4; ++i) mine[i] = a[i];
+    mine[4] = b0;
+    mine[5] = b1;
+    in_step();
+    const int own_row = now->lane / 4, own_column = now->lane % 4 * 2;
+    for (int i = 0; i < 4; ++i) {
+      const int row = own_row + i / 2 * 8, column = own_column + i % 2;
+      for (int k = 0; k < 16; ++k) {
+        const int holder = k % 8 / 2;
+        const uint32_t* left = passed[now->warp][row % 8 * 4 + holder];
+        const uint32_t* right = passed[now->warp][column * 4 + holder];
+        const Pair<T> x = split<T>(left[row / 8 + k / 8 * 2]), y = split<T>(right[4 + k / 8]);
+        sum[i] += static_cast<float>(k % 2 ? x.high : x.low) * static_cast<float>(k % 2 ? y.high : y.low);
+      }
+    }
+    in_step();
+  }
+};
 """
 _MAIN = """
-extern "C" void run(int rows, int heads, void** a) {
-  std::vector<std::thread> lanes;
-  for (int id = 0; id < 32; ++id) lanes.emplace_back([=] {
-    lane = id;
-    for (int head = 0; head < heads; ++head)
-      for (int row = 0; row < rows; ++row) body(row, head, a);
-  });
-  for (auto& each : lanes) each.join();
+static Work present;
+static void enter() {
+  kernel(now->lane, now->warp, present, present.a);
+  now->is_done = true;
+}
+static void run_one(int count) {
+  whole_block = {32 * count, 0, 0};
+  warps.assign(count, {32, 0, 0});
+  std::vector<Lane> lanes(32 * count);
+  constexpr int stack = 65536;
+  for (int id = 0; id < 32 * count; ++id) {
+    Lane& each = lanes[id];
+    each.lane = id % 32;
+    each.warp = id / 32;
+    each.is_done = false;
+    each.stack.reset(new char[stack]);
+    getcontext(&each.here);
+    each.here.uc_stack.ss_sp = each.stack.get();
+    each.here.uc_stack.ss_size = stack;
+    each.here.uc_link = &scheduler;
+    makecontext(&each.here, enter, 0);
+  }
+  for (bool is_busy = true; is_busy;) {
+    is_busy = false;
+    for (Lane& each : lanes) {
+      if (each.is_done) continue;
+      now = &each;
+      swapcontext(&scheduler, &each.here);
+      is_busy = true;
+    }
+  }
+}
+extern "C" void run(int firsts, int seconds, int count, void** a) {
+  for (int second = 0; second < seconds; ++second)
+    for (int first = 0; first < firsts; ++first) {
+      present = {first, second, seconds, a};
+      run_one(count);
+    }
 }
 """
+_ROWS = "const int row = work.first, head = work.second;\n"
+_BLOCKS = "const int block = work.first, slot = work.second, slots = work.seconds;\n"
+_TYPES = {
+    mx.float32: "float",
+    mx.bfloat16: "bfloat16",
+    mx.float16: "float16",
+    mx.int32: "int",
+    mx.uint32: "uint32_t",
+}
 
 
 def emulate(
@@ -61,31 +204,82 @@ def emulate(
     constants: dict[str, int],
     rows_and_heads: tuple[int, int],
 ) -> list[np.ndarray]:
-    """Run a kernel body over float32 inputs; returns its outputs, float32."""
-    library = _compiled(folder, _source(body, inputs, outputs, constants))
-    arrays = [np.ascontiguousarray(np.array(value)) for value in inputs.values()]
-    results = [np.full(shape, np.nan, np.float32) for shape in outputs.values()]
+    """Run a kernel body of rows over float32 inputs; returns its outputs, float32."""
+    shapes = {name: (shape, mx.float32) for name, shape in outputs.items()}
+    source = _source(_ROWS + body, inputs, shapes, constants)
+    results = _run(_compiled(folder, source), inputs, shapes, (*rows_and_heads, 1))
+    return [np.array(result) for result in results]
+
+
+def emulate_blocks(
+    folder: Path,
+    body: tuple[str, str],
+    inputs: dict[str, mx.array],
+    outputs: dict[str, tuple[tuple[int, ...], mx.Dtype]],
+    constants: dict[str, int],
+    extent: tuple[int, int, int],
+) -> list[mx.array]:
+    """Run a kernel body of blocks.
+
+    Args:
+        folder: for what is compiled.
+        body: what stands before it, and the body.
+        inputs: by name; the first one's type is InT.
+        outputs: shapes and types.
+        constants: of the template.
+        extent: blocks, warps of each, and slots.
+    """
+    before, inside = body
+    source = _source(_BLOCKS + inside, inputs, outputs, constants, before)
+    blocks, warps, slots = extent
+    return _run(_compiled(folder, source), inputs, outputs, (blocks, slots, warps))
+
+
+def _run(
+    library: Path,
+    inputs: dict[str, mx.array],
+    outputs: dict[str, tuple[tuple[int, ...], mx.Dtype]],
+    extent: tuple[int, int, int],
+) -> list[mx.array]:
+    arrays = [np.ascontiguousarray(np.array(_raw(value))) for value in inputs.values()]
+    results = [
+        np.full(shape, _UNWRITTEN[dtype.size], f"u{dtype.size}")
+        for shape, dtype in outputs.values()
+    ]
     pointers = [array.ctypes.data for array in (*arrays, *results)]
-    run = ctypes.CDLL(str(library)).run
-    run(*rows_and_heads, (ctypes.c_void_p * len(pointers))(*pointers))
-    return results
+    ctypes.CDLL(str(library)).run(*extent, (ctypes.c_void_p * len(pointers))(*pointers))
+    types = [dtype for _, dtype in outputs.values()]
+    return [mx.array(raw).view(dtype) for raw, dtype in zip(results, types, strict=True)]
+
+
+_UNWRITTEN = {2: 0x7FFF, 4: 0x7FFFFFFF}
+"""Bits of what is no number."""
+
+
+def _raw(value: mx.array) -> mx.array:
+    return value.view(mx.uint16) if value.dtype in (mx.bfloat16, mx.float16) else value
 
 
 def _source(
     body: str,
     inputs: dict[str, mx.array],
-    outputs: Sequence[str] | dict[str, tuple[int, ...]],
+    outputs: dict[str, tuple[tuple[int, ...], mx.Dtype]],
     constants: dict[str, int],
+    before: str = "",
 ) -> str:
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
-    lines.append("using InT = float;")
+    first = next(iter(inputs.values())).dtype
+    lines.append(f"using InT = {_TYPES[first]};")
     for index, (name, value) in enumerate(inputs.items()):
-        kind = "int" if value.dtype == mx.int32 else "float"
+        kind = _TYPES[value.dtype]
         lines.append(f"const auto* {name} = static_cast<const {kind}*>(a[{index}]);")
-    for index, name in enumerate(outputs, start=len(inputs)):
-        lines.append(f"auto* {name} = static_cast<float*>(a[{index}]);")
-    start = "static void body(int row, int head, void** a) {\n"
-    return _SHIM + start + "\n".join(lines) + body + "}\n" + _MAIN
+        if f"{name}_shape" in body:
+            sizes = ", ".join(str(size) for size in value.shape)
+            lines.append(f"const int {name}_shape[] = {{{sizes}}};")
+    for index, (name, (_, dtype)) in enumerate(outputs.items(), start=len(inputs)):
+        lines.append(f"auto* {name} = static_cast<{_TYPES[dtype]}*>(a[{index}]);")
+    start = "static void kernel(int lane, int warp, Work work, void** a) {\n"
+    return _SHIM + before + start + "\n".join(lines) + "\n" + body + "}\n" + _MAIN
 
 
 @functools.cache
@@ -93,7 +287,7 @@ def _compiled(folder: Path, source: str) -> Path:
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     code, library = folder / f"{name}.cpp", folder / f"{name}.so"
     code.write_text(source, "utf-8")
-    command = [str(COMPILER), "-std=c++20", "-O1", "-fPIC", "-shared", "-pthread"]
+    command = [str(COMPILER), "-std=c++20", "-O1", "-fPIC", "-shared"]
     done = subprocess.run(
         [*command, str(code), "-o", str(library)], capture_output=True, text=True, check=False
     )

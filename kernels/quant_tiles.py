@@ -1,0 +1,226 @@
+"""The inner tile of the small-batch quantised matmul: sixteen outputs, one group of inputs.
+
+Shared by all dialects are the shapes: of 32 lanes, lane 4 g + t looks at outputs g and g + 8,
+takes in the t-th quarter of the group's inputs of each, and in the end owns rows 2 t and 2 t + 1
+of those two outputs, in each block of eight rows. A group's whole numbers are multiplied first,
+exactly, and scale and bias come after:
+
+    y += scale * sum(q x) + bias * sum(x)
+
+so that nothing is rounded before the sums, and a row's result does not depend on its fellows.
+Metal's tile multiplies in plain float; CUDA's hands sixteen outputs, eight rows and sixteen
+inputs at a time to the tensor cores, once with the weights and once with ones for sum(x).
+"""
+
+from __future__ import annotations
+
+__all__ = ["CUDA_NUMBERS", "SHARED_PARTS", "TENSOR_TILE", "VECTOR_TILE"]
+
+SHARED_PARTS = """
+// So many words of a packed row, or so many scales, at consecutive places.
+template <int Count> struct alignas(Count < 4 ? 4 * Count : 16) Words { unsigned int at[Count]; };
+template <typename T, int Count> struct alignas(sizeof(T) * Count) Run { T at[Count]; };
+
+// What a lane reads for `Ahead` groups of `Height` tiles, two outputs each.
+template <typename T, int Count, int Ahead, int Height> struct Step {
+  Words<Count> words[Ahead][Height][2];
+  Run<T, Ahead> scale[Height][2];
+  Run<T, Ahead> bias[Height][2];
+};
+template <typename T, int Count>
+FUNCTION Run<T, Count> read_run(const DEVICE T* from, int first, int end, bool is_whole) {
+  if (is_whole) return *reinterpret_cast<const DEVICE Run<T, Count>*>(from + first);
+  Run<T, Count> run;
+  for (int i = 0; i < Count; ++i) run.at[i] = from[first + i < end ? first + i : end - 1];
+  return run;
+}
+"""
+
+VECTOR_TILE = """
+// A quarter of a group of up to 8 * Blocks rows of x.
+template <typename T, int Bits, int Group, int Blocks> struct Slice {
+  const DEVICE T* x;
+  long stride;
+  int rows;
+  FUNCTION void read(const DEVICE T* from, long step, int count, int lane, bool) {
+    x = from + (lane % 4) * (Group / 4);
+    stride = step;
+    rows = count;
+  }
+};
+template <typename T, int Bits, int Group, int Blocks> struct Tile {
+  float sums[2][8 * Blocks];
+  float owned[Blocks][4];
+  FUNCTION void clear() {
+    for (int n = 0; n < 8 * Blocks; ++n) sums[0][n] = sums[1][n] = 0.0f;
+  }
+  FUNCTION void add(Words<Group * Bits / 128> low, Words<Group * Bits / 128> high,
+                    Slice<T, Bits, Group, Blocks> slice, Words<4> factors) {
+    constexpr int each = 32 / Bits;
+    constexpr unsigned int mask = (1u << Bits) - 1u;
+    for (int n = 0; n < slice.rows; ++n) {
+      float first = 0.0f, second = 0.0f, plain = 0.0f;
+      for (int j = 0; j < Group * Bits / 128; ++j) {
+        for (int i = 0; i < each; ++i) {
+          const float value = static_cast<float>(slice.x[n * slice.stride + j * each + i]);
+          first = fused(static_cast<float>((low.at[j] >> (Bits * i)) & mask), value, first);
+          second = fused(static_cast<float>((high.at[j] >> (Bits * i)) & mask), value, second);
+          plain += value;
+        }
+      }
+      sums[0][n] = fused(as_number(factors.at[0]), first, sums[0][n]);
+      sums[0][n] = fused(as_number(factors.at[1]), plain, sums[0][n]);
+      sums[1][n] = fused(as_number(factors.at[2]), second, sums[1][n]);
+      sums[1][n] = fused(as_number(factors.at[3]), plain, sums[1][n]);
+    }
+  }
+  FUNCTION void finish(int lane) {
+    for (int n = 0; n < 8 * Blocks; ++n) {
+      for (int half = 0; half < 2; ++half) {
+        const float whole = quad_sum(sums[half][n]);
+        if (n % 8 / 2 == lane % 4) owned[n / 8][2 * half + n % 2] = whole;
+      }
+    }
+  }
+};
+"""
+"""Needs `fused`, `as_number` and `quad_sum`."""
+
+TENSOR_TILE = """
+template <int Bits> struct Unpacked;
+template <> struct Unpacked<4> {
+  // Pairs (i, i + 4) of a word's eight numbers, i = 0 ... 3.
+  template <typename T> FUNCTION static void pairs(unsigned int word, unsigned int* out) {
+    UNROLL for (int i = 0; i < 4; ++i) {
+      const unsigned int offset = Numbers<T>::offset;
+      out[i] = Numbers<T>::minus(((word >> (4 * i)) & 0x000f000fu) | offset, offset);
+    }
+  }
+  // The same pairs of x.
+  FUNCTION static void order(unsigned int* x) {
+    const unsigned int a = x[0], b = x[1], c = x[2], d = x[3];
+    x[0] = permuted(a, c, 0x5410u);
+    x[1] = permuted(a, c, 0x7632u);
+    x[2] = permuted(b, d, 0x5410u);
+    x[3] = permuted(b, d, 0x7632u);
+  }
+};
+template <> struct Unpacked<8> {
+  template <typename T> FUNCTION static void pairs(unsigned int word, unsigned int* out) {
+    out[0] = Numbers<T>::bytes(word, 0x7650u, 0x7651u);
+    out[1] = Numbers<T>::bytes(word, 0x7652u, 0x7653u);
+  }
+  FUNCTION static void order(unsigned int*) {}
+};
+template <typename T, int Bits, int Group, int Blocks> struct Slice {
+  unsigned int x[Blocks][Group / 8];
+  FUNCTION void read(const T* from, long stride, int rows, int lane, bool is_aligned) {
+    UNROLL for (int block = 0; block < Blocks; ++block) {
+      const int row = 8 * block + lane / 4;
+      const T* at = from + row * stride + (lane % 4) * (Group / 4);
+      UNROLL for (int j = 0; j < Group / 8; j += 4) {
+        Words<4> four = {{0u, 0u, 0u, 0u}};
+        if (row < rows) {
+          if (is_aligned) four = reinterpret_cast<const Words<4>*>(at)[j / 4];
+          else UNROLL for (int i = 0; i < 4; ++i)
+            four.at[i] = Numbers<T>::two(at[2 * (i + j)], at[2 * (i + j) + 1]);
+        }
+        UNROLL for (int i = 0; i < 4; ++i) x[block][j + i] = four.at[i];
+        Unpacked<Bits>::order(&x[block][j]);
+      }
+    }
+  }
+};
+template <typename T, int Bits, int Group, int Blocks> struct Tile {
+  float owned[Blocks][4];
+  FUNCTION void clear() {
+    UNROLL for (int block = 0; block < Blocks; ++block)
+      UNROLL for (int i = 0; i < 4; ++i) owned[block][i] = 0.0f;
+  }
+  FUNCTION void add(const Words<Group * Bits / 128>& low, const Words<Group * Bits / 128>& high,
+                    const Slice<T, Bits, Group, Blocks>& slice, const Words<4>& factors) {
+    constexpr int each = 16 / Bits;
+    float sum[Blocks][4], plain[Blocks][4];
+    UNROLL for (int block = 0; block < Blocks; ++block)
+      UNROLL for (int i = 0; i < 4; ++i) sum[block][i] = plain[block][i] = 0.0f;
+    const unsigned int ones[4] = {Numbers<T>::ones, Numbers<T>::ones, Numbers<T>::ones,
+                                  Numbers<T>::ones};
+    UNROLL for (int j = 0; j < Group * Bits / 128; ++j) {
+      unsigned int first[each], second[each];
+      Unpacked<Bits>::template pairs<T>(low.at[j], first);
+      Unpacked<Bits>::template pairs<T>(high.at[j], second);
+      UNROLL for (int i = 0; i < each; i += 2) {
+        const unsigned int weights[4] = {first[i], second[i], first[i + 1], second[i + 1]};
+        UNROLL for (int block = 0; block < Blocks; ++block) {
+          const unsigned int* x = &slice.x[block][j * each + i];
+          Numbers<T>::multiply(sum[block], weights, x[0], x[1]);
+          Numbers<T>::multiply(plain[block], ones, x[0], x[1]);
+        }
+      }
+    }
+    UNROLL for (int block = 0; block < Blocks; ++block) {
+      UNROLL for (int i = 0; i < 4; ++i) {
+        owned[block][i] = fused(as_number(factors.at[i / 2 * 2]), sum[block][i], owned[block][i]);
+        owned[block][i] =
+            fused(as_number(factors.at[i / 2 * 2 + 1]), plain[block][i], owned[block][i]);
+      }
+    }
+  }
+  FUNCTION void finish(int) {}
+};
+"""
+"""Needs `fused`, `as_number`, `permuted` and, for each type, `Numbers`: how pairs of its numbers
+are made and multiplied; see `CUDA_NUMBERS`."""
+
+CUDA_NUMBERS = """
+__device__ inline unsigned int permuted(unsigned int a, unsigned int b, unsigned int order) {
+  return __byte_perm(a, b, order);
+}
+// Pairs of 16-bit numbers in a word: `offset` turns a small whole number in the lowest bits into
+// offset + number, `minus` takes that off, both exactly.
+template <typename T> struct Numbers;
+template <> struct Numbers<__nv_bfloat16> {
+  static constexpr unsigned int offset = 0x43004300u;
+  static constexpr unsigned int ones = 0x3f803f80u;
+  FUNCTION static unsigned int minus(unsigned int pair, unsigned int) {
+    unsigned int result;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(result) : "r"(pair), "r"(0x3f803f80u), "r"(0xc300c300u));
+    return result;
+  }
+  FUNCTION static unsigned int bytes(unsigned int word, unsigned int low, unsigned int high) {
+    const float first = as_number(__byte_perm(word, 0x4b000000u, low)) - 8388608.0f;
+    const float second = as_number(__byte_perm(word, 0x4b000000u, high)) - 8388608.0f;
+    return __byte_perm(as_bits(first), as_bits(second), 0x7632u);
+  }
+  FUNCTION static unsigned int two(__nv_bfloat16 low, __nv_bfloat16 high) {
+    return as_bits(static_cast<float>(low)) >> 16 | (as_bits(static_cast<float>(high)) & 0xffff0000u);
+  }
+  FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+};
+template <> struct Numbers<__half> {
+  static constexpr unsigned int offset = 0x64006400u;
+  static constexpr unsigned int ones = 0x3c003c00u;
+  FUNCTION static unsigned int minus(unsigned int pair, unsigned int from) {
+    unsigned int result;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(pair), "r"(from));
+    return result;
+  }
+  FUNCTION static unsigned int bytes(unsigned int word, unsigned int low, unsigned int high) {
+    const unsigned int pair = (word >> (8 * (low & 3u)) & 0xffu) | (word >> (8 * (high & 3u)) & 0xffu) << 16;
+    return minus(pair | offset, offset);
+  }
+  FUNCTION static unsigned int two(__half low, __half high) {
+    return __half_as_ushort(low) | static_cast<unsigned int>(__half_as_ushort(high)) << 16;
+  }
+  FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+};
+"""

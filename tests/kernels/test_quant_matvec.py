@@ -1,0 +1,184 @@
+"""The small-batch quantised matmul: both inner tiles, compiled as C++, against plain MLX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from kernels import quant_matvec as kernel
+from kernels.dispatch import Backend
+from kernels.quant_matvec import Packed, Variant
+from kernels.quant_tiles import SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
+from tests.fakes.emulation import emulate_blocks, needs_compiler
+
+TILES = {Backend.CUDA: SHARED_PARTS + TENSOR_TILE, Backend.METAL: SHARED_PARTS + VECTOR_TILE}
+SHAPES = {
+    "one group": (1, 16, 64, 64, 4),
+    "sizes that divide no tile": (3, 41, 192, 32, 4),
+    "four rows": (4, 64, 512, 64, 4),
+    "rows in two blocks": (9, 24, 256, 128, 4),
+    "all rows": (16, 17, 128, 64, 4),
+    "eight bits": (5, 33, 192, 64, 8),
+    "eight bits, small groups": (2, 16, 96, 32, 8),
+    "eight bits, large groups": (12, 40, 384, 128, 8),
+}
+"""Rows, outputs, inputs, group, bits."""
+VARIANT = Variant(2, 2, 2)
+
+
+def packed(shape: tuple[int, int, int, int, int], dtype: mx.Dtype, experts: int = 0) -> Packed:
+    """Return random packed weights, made of their parts so that all packed numbers occur."""
+    _, outputs, inputs, group, bits = shape
+    stack = (experts,) if experts else ()
+    rng = np.random.default_rng(outputs * inputs)
+    words = rng.integers(0, 2**32, (*stack, outputs, inputs * bits // 32), np.uint32)
+    scales = rng.normal(0, 0.02, (*stack, outputs, inputs // group)).astype(np.float32)
+    biases = rng.normal(0, 0.2, scales.shape).astype(np.float32)
+    return Packed(
+        mx.array(words), mx.array(scales).astype(dtype), mx.array(biases).astype(dtype), group, bits
+    )
+
+
+def rows_of(shape: tuple[int, int, int, int, int], dtype: mx.Dtype) -> mx.array:
+    rng = np.random.default_rng(1)
+    return mx.array(rng.normal(0, 1, (shape[0], shape[2])).astype(np.float32)).astype(dtype)
+
+
+def emulated(
+    folder: Path,
+    where: Backend,
+    x: mx.array,
+    weights: Packed,
+    variant: Variant = VARIANT,
+    picks: mx.array | None = None,
+) -> mx.array:
+    count = len(x) if picks is None else len(picks)
+    (y,) = emulate_blocks(
+        folder,
+        (TILES[where], kernel.BODY),
+        {
+            "x": x,
+            "weight": weights.weight,
+            "scales": weights.scales,
+            "biases": weights.biases,
+            "picks": mx.zeros((1,), mx.uint32) if picks is None else picks,
+        },
+        {"y": ((count, weights.outputs), x.dtype)},
+        {
+            "Bits": weights.bits,
+            "Group": weights.group,
+            "Blocks": 1 if picks is not None or len(x) <= 8 else 2,
+            "Height": variant.height,
+            "Parts": variant.parts,
+            "Warps": variant.warps,
+            "Picked": int(picks is not None),
+        },
+        (-(-weights.outputs // variant.outputs), variant.warps, 1 if picks is None else count),
+    )
+    return y
+
+
+def in_float64(x: mx.array, weights: Packed) -> np.ndarray:
+    """Return the product of the numbers as they are written down."""
+    words = np.array(weights.weight)
+    shifts = np.arange(0, 32, weights.bits, dtype=np.uint32)
+    numbers = (words[..., None] >> shifts) & (2**weights.bits - 1)
+    numbers = numbers.reshape(*words.shape[:-1], -1).astype(np.float64)
+    scales, biases = (
+        np.repeat(np.array(part.astype(mx.float32), np.float64), weights.group, axis=-1)
+        for part in (weights.scales, weights.biases)
+    )
+    return np.array(x.astype(mx.float32), np.float64) @ (numbers * scales + biases).T
+
+
+def apart(y: mx.array, right: np.ndarray) -> float:
+    """Return the largest difference against the largest entry."""
+    mine = np.array(y.astype(mx.float32), np.float64)
+    return float(np.abs(mine - right).max() / np.abs(right).max())
+
+
+ROUNDING = {mx.bfloat16: 2**-8, mx.float16: 2**-11}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulation")
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_body_gives_the_product_but_for_one_rounding(
+    built: Path, where: Backend, dtype: mx.Dtype, name: str
+) -> None:
+    x, weights = rows_of(SHAPES[name], dtype), packed(SHAPES[name], dtype)
+    mine = emulated(built, where, x, weights)
+    assert apart(mine, in_float64(x, weights)) < ROUNDING[dtype]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_definition_is_the_product(name: str) -> None:
+    x, weights = rows_of(SHAPES[name], mx.float32), packed(SHAPES[name], mx.float32)
+    plain = kernel.quant_matvec_plain(x, weights)
+    assert apart(plain, in_float64(x, weights)) < 1e-5
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backend) -> None:
+    shape = (16, 41, 192, 32, 4)
+    x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
+    whole = emulated(built, where, x, weights)
+    for rows in (1, 4, 8, 9):
+        part = emulated(built, where, x[:rows], weights)
+        assert mx.array_equal(part.view(mx.uint16), whole[:rows].view(mx.uint16))
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize("variant", kernel.VARIANTS)
+def test_every_variant_gives_the_product(built: Path, where: Backend, variant: Variant) -> None:
+    shape = (2, 41, 320, 64, 4)
+    x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
+    mine = emulated(built, where, x, weights, variant)
+    assert apart(mine, in_float64(x, weights)) < ROUNDING[mx.bfloat16]
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+def test_zeros_give_zeros_and_extremes_stay_exact(built: Path, where: Backend) -> None:
+    shape = (4, 24, 128, 64, 8)
+    weights = packed(shape, mx.bfloat16)
+    nothing = emulated(built, where, mx.zeros((4, 128), mx.bfloat16), weights)
+    assert mx.array_equal(nothing, mx.zeros(nothing.shape, mx.bfloat16))
+    full = Packed(
+        mx.full(weights.weight.shape, 0xFFFFFFFF, mx.uint32),
+        mx.ones(weights.scales.shape, mx.bfloat16),
+        mx.full(weights.biases.shape, -254, mx.bfloat16),
+        64,
+        8,
+    )
+    one = emulated(built, where, mx.full((4, 128), 2.0**100, mx.bfloat16), full)
+    assert mx.array_equal(one, mx.full(one.shape, 2.0**107, mx.bfloat16))
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize("share", [1, 3])
+def test_each_slot_has_its_own_expert(built: Path, where: Backend, share: int) -> None:
+    shape = (2, 20, 128, 32, 4)
+    x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16, experts=5)
+    picks = mx.array([4, 0, 4, 2, 3, 1][: 2 * share], mx.uint32)
+    mine = emulated(built, where, x, weights, picks=picks)
+    plain = kernel.quant_matvec_plain(x, weights, picks)
+    for slot, pick in enumerate(np.array(picks)):
+        one = Packed(
+            weights.weight[pick], weights.scales[pick], weights.biases[pick], 32, 4
+        )
+        right = in_float64(x[slot // share][None], one)
+        assert apart(mine[slot : slot + 1], right) < ROUNDING[mx.bfloat16]
+        assert apart(plain[slot : slot + 1], right) < 8 * ROUNDING[mx.bfloat16]
