@@ -2,9 +2,10 @@
 
 A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work together), `row` and
 `head` (the grid's second and third coordinate). A body of blocks (`run_blocks`) may use `lane`,
-`warp` (of the block), `block`, `slot` and `slots`, memory that is SHARED by a block's warps, and
+`warp` (of the block), `block` of `blocks`, `slot` of `slots`, memory that is SHARED by a block's warps, and
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
+`quad_pick(x, lane, i)` (what the i-th of them has),
 `fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE and UNROLL before functions, pointers to arrays and loops. Scalars come as
 arrays of one item, since MLX passes those alike to both.
@@ -40,6 +41,9 @@ inline float quad_sum(float x) {
   x += metal::simd_shuffle_xor(x, ushort(2));
   return x + metal::simd_shuffle_xor(x, ushort(1));
 }
+inline float quad_pick(float x, int lane, int which) {
+  return metal::simd_shuffle(x, ushort(lane / 4 * 4 + which));
+}
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
@@ -57,6 +61,7 @@ _METAL_BLOCK = """
 const int lane = thread_position_in_threadgroup.x;
 const int warp = thread_position_in_threadgroup.y;
 const int block = threadgroup_position_in_grid.y;
+const int blocks = threadgroups_per_grid.y;
 const int slot = threadgroup_position_in_grid.z;
 const int slots = threadgroups_per_grid.z;
 """
@@ -72,6 +77,9 @@ __device__ inline float lane_sum(float x) {
 __device__ inline float quad_sum(float x) {
   x += __shfl_xor_sync(0xffffffffu, x, 2);
   return x + __shfl_xor_sync(0xffffffffu, x, 1);
+}
+__device__ inline float quad_pick(float x, int lane, int which) {
+  return __shfl_sync(0xffffffffu, x, lane / 4 * 4 + which);
 }
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
@@ -90,6 +98,7 @@ _CUDA_BLOCK = """
 const int lane = threadIdx.x;
 const int warp = threadIdx.y;
 const int block = blockIdx.y;
+const int blocks = gridDim.y;
 const int slot = blockIdx.z;
 const int slots = gridDim.z;
 """

@@ -52,35 +52,15 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How a block of threads is cut."""
+    """How the work is cut."""
 
-    height: int
-    """Tiles of 16 outputs that a warp keeps at once."""
-    stacks: int
-    """Warps above each other: further outputs."""
-    parts: int
-    """Warps beside each other, which share the inputs."""
-
-    @property
-    def outputs(self) -> int:
-        """Of a block."""
-        return 16 * self.height * self.stacks
-
-    @property
-    def warps(self) -> int:
-        """Of a block."""
-        return self.stacks * self.parts
+    warps: int
+    """Of a block; they share the inputs."""
+    depth: int
+    """Groups that a warp reads ahead."""
 
 
-VARIANTS = (
-    Variant(1, 1, 8),
-    Variant(1, 1, 16),
-    Variant(1, 2, 4),
-    Variant(1, 4, 4),
-    Variant(2, 1, 8),
-    Variant(2, 2, 4),
-    Variant(2, 1, 4),
-)
+VARIANTS = (Variant(4, 4), Variant(8, 2), Variant(8, 4), Variant(16, 2))
 
 
 def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = None) -> mx.array:
@@ -108,15 +88,19 @@ def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = Non
 
 BODY = """
 constexpr int width = Group * Bits / 128;
-constexpr int ahead = width * Height >= 8 ? 1 : 8 / (width * Height);
 const int inputs = x_shape[1];
 const int outputs = weight_shape[Picked];
 const int rows = Picked ? 1 : x_shape[0];
 const int groups = inputs / Group;
+const int chunks = (groups + Warps * Depth - 1) / (Warps * Depth);
 const int packed_row = inputs / 32 * Bits;
 const int quarter = lane % 4;
-const int part = warp % Parts;
-const int origin = (block * (Warps / Parts) + warp / Parts) * 16 * Height;
+
+// This block's outputs; 16 at a time, for which a warp takes every so many-th group of inputs.
+const int span = ((outputs + blocks - 1) / blocks + 7) / 8 * 8;
+const int begin = block * span;
+const int end = begin + span < outputs ? begin + span : outputs;
+if (begin >= end) return;
 
 // x: [rows, inputs]; weight: [experts, outputs, packed_row]; scales, biases: [experts, outputs, groups]
 const DEVICE InT* own_x = x;
@@ -125,72 +109,78 @@ if (Picked) {
   own_x += static_cast<long>(slot / (slots / x_shape[0])) * inputs;
   base = static_cast<long>(picks[slot]) * outputs;
 }
-const bool is_even = groups % ahead == 0;
-const bool is_aligned = is_at_16(own_x);
-
-long places[Height][2];
-Tile<InT, Bits, Group, Blocks> tiles[Height];
-UNROLL for (int r = 0; r < Height; ++r) {
-  tiles[r].clear();
-  UNROLL for (int half = 0; half < 2; ++half) {
-    const int output = origin + 16 * r + 8 * half + lane / 4;
-    places[r][half] = base + (output < outputs ? output : outputs - 1);
-  }
+DEVICE InT* own_y = y + static_cast<long>(slot) * rows * outputs;
+if (!is_at_16(own_x)) {
+  for (int output = begin + warp * 32 + lane; output < end; output += 32 * Warps)
+    for (int row = 0; row < rows; ++row)
+      own_y[row * outputs + output] = static_cast<InT>(one_by_one<Bits, Group>(
+          own_x + row * inputs, weight + (base + output) * packed_row,
+          scales + (base + output) * groups, biases + (base + output) * groups, groups));
+  return;
 }
-#define READ(into, step) \\
-  UNROLL for (int r = 0; r < Height; ++r) UNROLL for (int half = 0; half < 2; ++half) { \\
-    const DEVICE unsigned int* row = weight + places[r][half] * packed_row; \\
-    UNROLL for (int u = 0; u < ahead; ++u) { \\
-      const int group = (step) * ahead + u < groups ? (step) * ahead + u : groups - 1; \\
-      into.words[u][r][half] = \\
-          *reinterpret_cast<const DEVICE Words<width>*>(row + (4 * group + quarter) * width); \\
-    } \\
-    into.scale[r][half] = read_run<InT, ahead>( \\
-        scales + places[r][half] * groups, (step) * ahead, groups, is_even); \\
-    into.bias[r][half] = read_run<InT, ahead>( \\
-        biases + places[r][half] * groups, (step) * ahead, groups, is_even); \\
-  }
+const DEVICE InT* factors = quarter % 2 ? biases : scales;
 
-Step<InT, width, ahead, Height> now, next;
-const int steps = (groups + ahead - 1) / ahead;
-if (part < steps) { READ(now, part) }
-for (int step = part; step < steps; step += Parts) {
-  if (step + Parts < steps) { READ(next, step + Parts) }
-  UNROLL for (int u = 0; u < ahead; ++u) {
-    const int group = step * ahead + u;
-    if (group < groups) {
-      Slice<InT, Bits, Group, Blocks> slice;
-      slice.read(own_x + group * Group, inputs, rows, lane, is_aligned);
-      UNROLL for (int r = 0; r < Height; ++r) {
-        const Words<4> factors = {{as_bits(now.scale[r][0].at[u]), as_bits(now.bias[r][0].at[u]),
-                                   as_bits(now.scale[r][1].at[u]), as_bits(now.bias[r][1].at[u])}};
-        tiles[r].add(now.words[u][r][0], now.words[u][r][1], slice, factors);
-      }
+// What is multiplied now, and what is read meanwhile.
+Item<InT, width> now[Depth], next[Depth];
+const DEVICE unsigned int* low;
+const DEVICE unsigned int* high;
+const DEVICE InT* factor;
+#define AIM(from) { \\
+  const int first = (from) + lane / 4, second = first + 8; \\
+  const long one = base + (first < end ? first : end - 1); \\
+  const long other = base + (second < end ? second : end - 1); \\
+  low = weight + one * packed_row + quarter * width; \\
+  high = weight + other * packed_row + quarter * width; \\
+  factor = factors + (quarter / 2 ? other : one) * groups; }
+#define READ(into, chunk) \\
+  UNROLL for (int d = 0; d < Depth; ++d) { \\
+    const int wanted = warp + ((chunk) * Depth + d) * Warps; \\
+    const int group = wanted < groups ? wanted : groups - 1; \\
+    into[d].low = *reinterpret_cast<const DEVICE Words<width>*>(low + group * 4 * width); \\
+    into[d].high = *reinterpret_cast<const DEVICE Words<width>*>(high + group * 4 * width); \\
+    into[d].factor = factor[group]; \\
+  }
+AIM(begin)
+READ(now, 0)
+Rows<InT, Bits, Group, Blocks> all_x;
+all_x.aim(own_x, inputs, rows, lane);
+Tile<InT, Bits, Group, Blocks> tile;
+// The warps' sums meet, in turns: [2, warps, blocks of rows, lanes, 4]
+constexpr int own = Blocks * 128;
+SHARED float met[2 * Warps * own];
+int side = 0;
+for (int from = begin; from < end; from += 16) {
+  tile.clear();
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    int coming = chunk + 1;
+    if (coming == chunks) {
+      coming = 0;
+      AIM(from + 16)
     }
+    if (coming != 0 || from + 16 < end) { READ(next, coming) }
+    UNROLL for (int d = 0; d < Depth; ++d) {
+      const int wanted = warp + (chunk * Depth + d) * Warps;
+      const int group = wanted < groups ? wanted : groups - 1;
+      const float mine = wanted < groups ? static_cast<float>(now[d].factor) : 0.0f;
+      const Words<4> four = {{as_bits(quad_pick(mine, lane, 0)), as_bits(quad_pick(mine, lane, 1)),
+                              as_bits(quad_pick(mine, lane, 2)), as_bits(quad_pick(mine, lane, 3))}};
+      tile.add(now[d].low, now[d].high, all_x.at(group), four);
+    }
+    UNROLL for (int d = 0; d < Depth; ++d) now[d] = next[d];
   }
-  now = next;
-}
-
-// The parts meet: [parts, stacks, height, blocks, lanes, 4]
-constexpr int own = Height * Blocks * 128;
-SHARED float met[Warps * own];
-UNROLL for (int r = 0; r < Height; ++r) {
-  tiles[r].finish(lane);
+  tile.finish(lane);
   UNROLL for (int n = 0; n < Blocks; ++n) UNROLL for (int i = 0; i < 4; ++i)
-    met[warp * own + ((r * Blocks + n) * 32 + lane) * 4 + i] = tiles[r].owned[n][i];
-}
-group_barrier();
-for (int place = warp * 32 + lane; place < Warps / Parts * own; place += 32 * Warps) {
-  const int stack = place / own, inside = place % own;
-  float sum = 0.0f;
-  for (int p = 0; p < Parts; ++p) sum += met[(stack * Parts + p) * own + inside];
-  const int i = inside % 4, at = inside / 4 % 32, n = inside / 128 % Blocks;
-  const int output = (block * (Warps / Parts) + stack) * 16 * Height
-      + 16 * (inside / 128 / Blocks) + i / 2 * 8 + at / 4;
-  const int row = 8 * n + at % 4 * 2 + i % 2;
-  // y: [slots, rows, outputs]
-  if (output < outputs && row < rows)
-    y[(static_cast<long>(slot) * rows + row) * outputs + output] = static_cast<InT>(sum);
+    met[(side * Warps + warp) * own + n * 128 + i * 32 + lane] = tile.owned[n][i];
+  group_barrier();
+  for (int place = warp * 32 + lane; place < own; place += 32 * Warps) {
+    float sum = 0.0f;
+    UNROLL for (int p = 0; p < Warps; ++p) sum += met[(side * Warps + p) * own + place];
+    const int i = place / 32 % 4, n = place / 128;
+    const int output = from + i / 2 * 8 + lane / 4;
+    const int row = 8 * n + quarter * 2 + i % 2;
+    if (output < end && row < rows) own_y[row * outputs + output] = static_cast<InT>(sum);
+  }
+  side = 1 - side;
 }
 """
 
@@ -222,7 +212,12 @@ def _kernel(where: Backend) -> dialect.Kernel:
 
 
 def run(
-    where: Backend, x: mx.array, packed: Packed, variant: Variant, picks: mx.array | None = None
+    where: Backend,
+    x: mx.array,
+    packed: Packed,
+    variant: Variant,
+    blocks: int,
+    picks: mx.array | None = None,
 ) -> mx.array:
     """Multiply by the kernel; arguments as for `quant_matvec_plain`.
 
@@ -231,6 +226,7 @@ def run(
         x: see there.
         packed: see there.
         variant: how to cut the work.
+        blocks: of threads, for each slot.
         picks: see there.
     """
     is_picked = picks is not None
@@ -241,12 +237,10 @@ def run(
         ("Bits", packed.bits),
         ("Group", packed.group),
         ("Blocks", 1 if is_picked or rows <= 8 else 2),
-        ("Height", variant.height),
-        ("Parts", variant.parts),
         ("Warps", variant.warps),
+        ("Depth", variant.depth),
         ("Picked", int(is_picked)),
     ]
-    blocks = -(-packed.outputs // variant.outputs)
     (y,) = dialect.run_blocks(
         _kernel(where),
         [x, packed.weight, packed.scales, packed.biases, x if picks is None else picks],

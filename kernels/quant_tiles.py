@@ -17,35 +17,52 @@ from __future__ import annotations
 __all__ = ["CUDA_NUMBERS", "SHARED_PARTS", "TENSOR_TILE", "VECTOR_TILE"]
 
 SHARED_PARTS = """
-// So many words of a packed row, or so many scales, at consecutive places.
+// So many words at consecutive places.
 template <int Count> struct alignas(Count < 4 ? 4 * Count : 16) Words { unsigned int at[Count]; };
-template <typename T, int Count> struct alignas(sizeof(T) * Count) Run { T at[Count]; };
-
-// What a lane reads for `Ahead` groups of `Height` tiles, two outputs each.
-template <typename T, int Count, int Ahead, int Height> struct Step {
-  Words<Count> words[Ahead][Height][2];
-  Run<T, Ahead> scale[Height][2];
-  Run<T, Ahead> bias[Height][2];
+// What a lane reads of a group: its words of two outputs, and one of their scales and biases.
+template <typename T, int Count> struct Item {
+  Words<Count> low;
+  Words<Count> high;
+  T factor;
 };
-template <typename T, int Count>
-FUNCTION Run<T, Count> read_run(const DEVICE T* from, int first, int end, bool is_whole) {
-  if (is_whole) return *reinterpret_cast<const DEVICE Run<T, Count>*>(from + first);
-  Run<T, Count> run;
-  for (int i = 0; i < Count; ++i) run.at[i] = from[first + i < end ? first + i : end - 1];
-  return run;
+// One output of one row, for activations that lie where no vector can be read.
+template <int Bits, int Group, typename T>
+FUNCTION float one_by_one(const DEVICE T* x, const DEVICE unsigned int* words,
+                          const DEVICE T* scales, const DEVICE T* biases, int groups) {
+  constexpr int each = 32 / Bits;
+  float total = 0.0f;
+  for (int group = 0; group < groups; ++group) {
+    float sum = 0.0f, plain = 0.0f;
+    for (int k = group * Group; k < (group + 1) * Group; ++k) {
+      const unsigned int number = words[k / each] >> (Bits * (k % each)) & ((1u << Bits) - 1u);
+      sum = fused(static_cast<float>(number), static_cast<float>(x[k]), sum);
+      plain += static_cast<float>(x[k]);
+    }
+    total = fused(static_cast<float>(scales[group]), sum, total);
+    total = fused(static_cast<float>(biases[group]), plain, total);
+  }
+  return total;
 }
 """
 
 VECTOR_TILE = """
-// A quarter of a group of up to 8 * Blocks rows of x.
+// A lane's quarter of a group of inputs, of all rows.
 template <typename T, int Bits, int Group, int Blocks> struct Slice {
   const DEVICE T* x;
-  long stride;
+  int stride;
   int rows;
-  FUNCTION void read(const DEVICE T* from, long step, int count, int lane, bool) {
-    x = from + (lane % 4) * (Group / 4);
-    stride = step;
-    rows = count;
+};
+template <typename T, int Bits, int Group, int Blocks> struct Rows {
+  Slice<T, Bits, Group, Blocks> first;
+  FUNCTION void aim(const DEVICE T* x, int inputs, int rows, int lane) {
+    first.x = x + lane % 4 * (Group / 4);
+    first.stride = inputs;
+    first.rows = rows;
+  }
+  FUNCTION Slice<T, Bits, Group, Blocks> at(int group) {
+    Slice<T, Bits, Group, Blocks> slice = first;
+    slice.x += group * Group;
+    return slice;
   }
 };
 template <typename T, int Bits, int Group, int Blocks> struct Tile {
@@ -89,13 +106,12 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
 TENSOR_TILE = """
 template <int Bits> struct Unpacked;
 template <> struct Unpacked<4> {
-  // Pairs (i, i + 4) of a word's eight numbers, i = 0 ... 3.
+  // Pairs (i, i + 4) of a word's eight numbers, i = 0 ... 3, each with the offset on it.
   template <typename T> FUNCTION static void pairs(unsigned int word, unsigned int* out) {
-    UNROLL for (int i = 0; i < 4; ++i) {
-      const unsigned int offset = Numbers<T>::offset;
-      out[i] = Numbers<T>::minus(((word >> (4 * i)) & 0x000f000fu) | offset, offset);
-    }
+    UNROLL for (int i = 0; i < 4; ++i)
+      out[i] = with_nibbles(Numbers<T>::offset, word >> (4 * i));
   }
+  template <typename T> FUNCTION static float offset() { return Numbers<T>::offset_value; }
   // The same pairs of x.
   FUNCTION static void order(unsigned int* x) {
     const unsigned int a = x[0], b = x[1], c = x[2], d = x[3];
@@ -110,25 +126,32 @@ template <> struct Unpacked<8> {
     out[0] = Numbers<T>::bytes(word, 0x7650u, 0x7651u);
     out[1] = Numbers<T>::bytes(word, 0x7652u, 0x7653u);
   }
+  template <typename T> FUNCTION static float offset() { return Numbers<T>::byte_offset_value; }
   FUNCTION static void order(unsigned int*) {}
 };
 template <typename T, int Bits, int Group, int Blocks> struct Slice {
   unsigned int x[Blocks][Group / 8];
-  FUNCTION void read(const T* from, long stride, int rows, int lane, bool is_aligned) {
+};
+// Where rows are fewer than a block has, its last one stands in: what comes of it is not kept.
+template <typename T, int Bits, int Group, int Blocks> struct Rows {
+  const T* row[Blocks];
+  FUNCTION void aim(const T* x, int inputs, int rows, int lane) {
     UNROLL for (int block = 0; block < Blocks; ++block) {
-      const int row = 8 * block + lane / 4;
-      const T* at = from + row * stride + (lane % 4) * (Group / 4);
-      UNROLL for (int j = 0; j < Group / 8; j += 4) {
-        Words<4> four = {{0u, 0u, 0u, 0u}};
-        if (row < rows) {
-          if (is_aligned) four = reinterpret_cast<const Words<4>*>(at)[j / 4];
-          else UNROLL for (int i = 0; i < 4; ++i)
-            four.at[i] = Numbers<T>::two(at[2 * (i + j)], at[2 * (i + j) + 1]);
-        }
-        UNROLL for (int i = 0; i < 4; ++i) x[block][j + i] = four.at[i];
-        Unpacked<Bits>::order(&x[block][j]);
-      }
+      const int wanted = 8 * block + lane / 4;
+      row[block] = x + (wanted < rows ? wanted : rows - 1) * inputs + lane % 4 * (Group / 4);
     }
+  }
+  FUNCTION Slice<T, Bits, Group, Blocks> at(int group) {
+    Slice<T, Bits, Group, Blocks> slice;
+    UNROLL for (int block = 0; block < Blocks; ++block) {
+      const Words<4>* from = reinterpret_cast<const Words<4>*>(row[block] + group * Group);
+      UNROLL for (int j = 0; j < Group / 32; ++j) {
+        const Words<4> four = from[j];
+        UNROLL for (int i = 0; i < 4; ++i) slice.x[block][4 * j + i] = four.at[i];
+      }
+      UNROLL for (int j = 0; j < Group / 8; j += 4) Unpacked<Bits>::order(&slice.x[block][j]);
+    }
+    return slice;
   }
 };
 template <typename T, int Bits, int Group, int Blocks> struct Tile {
@@ -158,43 +181,46 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
         }
       }
     }
-    UNROLL for (int block = 0; block < Blocks; ++block) {
-      UNROLL for (int i = 0; i < 4; ++i) {
-        owned[block][i] = fused(as_number(factors.at[i / 2 * 2]), sum[block][i], owned[block][i]);
-        owned[block][i] =
-            fused(as_number(factors.at[i / 2 * 2 + 1]), plain[block][i], owned[block][i]);
+    UNROLL for (int half = 0; half < 2; ++half) {
+      const float scale = as_number(factors.at[2 * half]);
+      const float bias =
+          fused(scale, -Unpacked<Bits>::template offset<T>(), as_number(factors.at[2 * half + 1]));
+      UNROLL for (int block = 0; block < Blocks; ++block) {
+        UNROLL for (int i = 2 * half; i < 2 * half + 2; ++i) {
+          owned[block][i] = fused(scale, sum[block][i], owned[block][i]);
+          owned[block][i] = fused(bias, plain[block][i], owned[block][i]);
+        }
       }
     }
   }
   FUNCTION void finish(int) {}
 };
 """
-"""Needs `fused`, `as_number`, `permuted` and, for each type, `Numbers`: how pairs of its numbers
+"""Needs `fused`, `as_number`, `permuted`, `with_nibbles` and, for each type, `Numbers`: how pairs of its numbers
 are made and multiplied; see `CUDA_NUMBERS`."""
 
 CUDA_NUMBERS = """
 __device__ inline unsigned int permuted(unsigned int a, unsigned int b, unsigned int order) {
   return __byte_perm(a, b, order);
 }
-// Pairs of 16-bit numbers in a word: `offset` turns a small whole number in the lowest bits into
-// offset + number, `minus` takes that off, both exactly.
+// onto | a & 0x000f000f, in one instruction.
+__device__ inline unsigned int with_nibbles(unsigned int onto, unsigned int a) {
+  unsigned int result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(a), "n"(0x000f000f), "r"(onto));
+  return result;
+}
+// Pairs of 16-bit numbers in a word: `offset` turns a whole number in the lowest bits into
+// offset + number, exactly; `bytes` makes two of a word's four bytes.
 template <typename T> struct Numbers;
 template <> struct Numbers<__nv_bfloat16> {
   static constexpr unsigned int offset = 0x43004300u;
   static constexpr unsigned int ones = 0x3f803f80u;
-  FUNCTION static unsigned int minus(unsigned int pair, unsigned int) {
-    unsigned int result;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
-        : "=r"(result) : "r"(pair), "r"(0x3f803f80u), "r"(0xc300c300u));
-    return result;
-  }
+  static constexpr float offset_value = 128.0f;
+  static constexpr float byte_offset_value = 0.0f;
   FUNCTION static unsigned int bytes(unsigned int word, unsigned int low, unsigned int high) {
     const float first = as_number(__byte_perm(word, 0x4b000000u, low)) - 8388608.0f;
     const float second = as_number(__byte_perm(word, 0x4b000000u, high)) - 8388608.0f;
     return __byte_perm(as_bits(first), as_bits(second), 0x7632u);
-  }
-  FUNCTION static unsigned int two(__nv_bfloat16 low, __nv_bfloat16 high) {
-    return as_bits(static_cast<float>(low)) >> 16 | (as_bits(static_cast<float>(high)) & 0xffff0000u);
   }
   FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -205,17 +231,10 @@ template <> struct Numbers<__nv_bfloat16> {
 template <> struct Numbers<__half> {
   static constexpr unsigned int offset = 0x64006400u;
   static constexpr unsigned int ones = 0x3c003c00u;
-  FUNCTION static unsigned int minus(unsigned int pair, unsigned int from) {
-    unsigned int result;
-    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(pair), "r"(from));
-    return result;
-  }
+  static constexpr float offset_value = 1024.0f;
+  static constexpr float byte_offset_value = 1024.0f;
   FUNCTION static unsigned int bytes(unsigned int word, unsigned int low, unsigned int high) {
-    const unsigned int pair = (word >> (8 * (low & 3u)) & 0xffu) | (word >> (8 * (high & 3u)) & 0xffu) << 16;
-    return minus(pair | offset, offset);
-  }
-  FUNCTION static unsigned int two(__half low, __half high) {
-    return __half_as_ushort(low) | static_cast<unsigned int>(__half_as_ushort(high)) << 16;
+    return __byte_perm(word, 0x64646464u, (low & 3u) | 0x40u | (high & 3u) << 8 | 0x4000u);
   }
   FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

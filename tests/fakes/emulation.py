@@ -42,7 +42,7 @@ struct Lane {
   int lane, warp;
   bool is_done;
 };
-struct Work { int first, second, seconds; void** a; };
+struct Work { int first, second, firsts, seconds; void** a; };
 static ucontext_t scheduler;
 static Lane* now;
 static Barrier whole_block;
@@ -72,6 +72,7 @@ static float quad_sum(float x) {
   for (int mask = 2; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
   return x;
 }
+static float quad_pick(float x, int lane, int which) { return other_lane(x, lane / 4 * 4 + which); }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
 template <typename T> static bool is_at_16(const T* place) {
   return reinterpret_cast<std::uintptr_t>(place) % 16 == 0;
@@ -96,6 +97,7 @@ static uint32_t permuted(uint32_t a, uint32_t b, uint32_t order) {
     result |= static_cast<uint32_t>(both >> 8 * (order >> 4 * i & 7u) & 0xffu) << 8 * i;
   return result;
 }
+static uint32_t with_nibbles(uint32_t onto, uint32_t a) { return (a & 0x000f000fu) | onto; }
 template <typename T> struct Pair { T low, high; };
 template <typename T> static Pair<T> split(uint32_t pair) {
   Pair<T> both;
@@ -112,16 +114,12 @@ template <typename T> struct Numbers {
   static constexpr uint32_t offset = sizeof(T) == 2 && std::is_same_v<T, bfloat16>
       ? 0x43004300u : 0x64006400u;
   static constexpr uint32_t ones = std::is_same_v<T, bfloat16> ? 0x3f803f80u : 0x3c003c00u;
-  static uint32_t minus(uint32_t pair, uint32_t from) {
-    const Pair<T> a = split<T>(pair), b = split<T>(from);
-    return joined(static_cast<T>(static_cast<float>(a.low) - static_cast<float>(b.low)),
-                  static_cast<T>(static_cast<float>(a.high) - static_cast<float>(b.high)));
-  }
+  static constexpr float offset_value = std::is_same_v<T, bfloat16> ? 128.0f : 1024.0f;
+  static constexpr float byte_offset_value = 0.0f;
   static uint32_t bytes(uint32_t word, uint32_t low, uint32_t high) {
     return joined(static_cast<T>(static_cast<float>(word >> 8 * (low & 3u) & 0xffu)),
                   static_cast<T>(static_cast<float>(word >> 8 * (high & 3u) & 0xffu)));
   }
-  static uint32_t two(T low, T high) { return joined(low, high); }
   // mma.m16n8k16: sum [16, 8] += a [16, 16] b [16, 8], the fragments as PTX lays them out.
   static void multiply(float* sum, const uint32_t* a, uint32_t b0, uint32_t b1) {
     uint32_t* mine = passed[now->warp][now->lane];
@@ -180,13 +178,15 @@ static void run_one(int count) {
 extern "C" void run(int firsts, int seconds, int count, void** a) {
   for (int second = 0; second < seconds; ++second)
     for (int first = 0; first < firsts; ++first) {
-      present = {first, second, seconds, a};
+      present = {first, second, firsts, seconds, a};
       run_one(count);
     }
 }
 """
 _ROWS = "const int row = work.first, head = work.second;\n"
-_BLOCKS = "const int block = work.first, slot = work.second, slots = work.seconds;\n"
+_BLOCKS = """
+const int block = work.first, blocks = work.firsts, slot = work.second, slots = work.seconds;
+"""
 _TYPES = {
     mx.float32: "float",
     mx.bfloat16: "bfloat16",

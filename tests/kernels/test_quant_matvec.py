@@ -26,7 +26,8 @@ SHAPES = {
     "eight bits, large groups": (12, 40, 384, 128, 8),
 }
 """Rows, outputs, inputs, group, bits."""
-VARIANT = Variant(2, 2, 2)
+VARIANT = Variant(2, 2)
+BLOCKS = 2
 
 
 def packed(shape: tuple[int, int, int, int, int], dtype: mx.Dtype, experts: int = 0) -> Packed:
@@ -71,12 +72,11 @@ def emulated(
             "Bits": weights.bits,
             "Group": weights.group,
             "Blocks": 1 if picks is not None or len(x) <= 8 else 2,
-            "Height": variant.height,
-            "Parts": variant.parts,
             "Warps": variant.warps,
+            "Depth": variant.depth,
             "Picked": int(picks is not None),
         },
-        (-(-weights.outputs // variant.outputs), variant.warps, 1 if picks is None else count),
+        (BLOCKS, variant.warps, 1 if picks is None else count),
     )
     return y
 
