@@ -13,6 +13,7 @@ arrays of one item, since MLX passes those alike to both.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -102,6 +103,8 @@ const int blocks = gridDim.y;
 const int slot = blockIdx.z;
 const int slots = gridDim.z;
 """
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A kernel as it is written down."""
@@ -120,16 +123,20 @@ class Source:
 
 
 def build(backend: Backend, source: Source) -> Kernel:
-    """Return a kernel for a GPU, METAL or CUDA; it is compiled when it first runs."""
-    names = (source.name, list(source.inputs), list(source.outputs))
+    """Return a kernel for a GPU, METAL or CUDA; it is compiled when it first runs.
+
+    On CUDA MLX keeps what it compiled on the disk, by name alone; so the name tells the source.
+    """
     if backend is Backend.METAL:
         position = _METAL_BLOCK if source.is_of_blocks else _METAL_POSITION
-        header = _METAL_HEADER + source.header
-        kernel = mx.fast.metal_kernel(*names, position + source.body, header=header)
+        header, make = _METAL_HEADER + source.header, mx.fast.metal_kernel
     else:
         position = _CUDA_BLOCK if source.is_of_blocks else _CUDA_POSITION
-        header = _CUDA_HEADER + source.header
-        kernel = mx.fast.cuda_kernel(*names, position + source.body, header=header)
+        header, make = _CUDA_HEADER + source.header, mx.fast.cuda_kernel
+    body = position + source.body
+    digest = hashlib.blake2b((header + body).encode(), digest_size=6).hexdigest()
+    name = f"{source.name}_{digest}"
+    kernel = make(name, list(source.inputs), list(source.outputs), body, header=header)
     return cast("Kernel", kernel)
 
 

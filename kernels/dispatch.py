@@ -1,15 +1,18 @@
 """Which kind of kernel runs here: Metal's, CUDA's, or plain MLX, and why.
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
+MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
+between.
 """
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 
 import mlx.core as mx
 
-__all__ = ["Backend", "backend"]
+__all__ = ["Backend", "backend", "backend_for"]
 
 
 class Backend(Enum):
@@ -28,3 +31,10 @@ def backend() -> Backend:
     if mx.metal.is_available():
         return Backend.METAL
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
+
+
+def backend_for(kernel: str) -> Backend:
+    """Return what runs a kernel of that name: PLAIN where the person has switched it off."""
+    switched_off = os.environ.get("MTPLX_TUI_KERNELS", "").lower()
+    names = {name.strip() for name in switched_off.split(",")}
+    return Backend.PLAIN if names & {"off", kernel} else backend()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from kernels import dialect
-from kernels.dispatch import Backend, backend
+from kernels.dispatch import Backend, backend_for
 
 __all__ = [
     "BODY",
@@ -244,13 +244,13 @@ def _note(where: Backend) -> str:
 
 def kernel_note() -> str:
     """Return why the kernel is off though there is a GPU; empty where it runs or there is none."""
-    where = backend()
+    where = backend_for("gated_delta")
     return "" if where is Backend.PLAIN else _note(where)
 
 
 def _where(k: mx.array) -> Backend:
     """Return what runs these shapes: 32 lanes must divide the key's width."""
-    where = backend()
+    where = backend_for("gated_delta")
     if where is Backend.PLAIN or k.shape[-1] % dialect.LANES or _note(where):
         return Backend.PLAIN
     return where

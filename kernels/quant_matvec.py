@@ -8,27 +8,33 @@ window is verified by the very numbers that plain decoding has.
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from kernels import dialect
-from kernels.dispatch import Backend, backend
+from kernels.dispatch import Backend, backend_for
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 
 __all__ = [
     "BODY",
+    "CHOICES",
+    "MAX_PICKS",
     "MAX_ROWS",
-    "VARIANTS",
+    "Choice",
     "Packed",
-    "Variant",
-    "header",
     "is_supported",
+    "kernel_note",
+    "measured",
+    "quant_matvec",
     "quant_matvec_plain",
-    "run",
 ]
 
 MAX_ROWS = 16
+MAX_PICKS = 128
+"""Of experts at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +57,19 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class Choice:
     """How the work is cut."""
 
     warps: int
     """Of a block; they share the inputs."""
     depth: int
     """Groups that a warp reads ahead."""
+    blocks: int
+    """At most; they share the outputs."""
 
 
-VARIANTS = (Variant(4, 4), Variant(8, 2), Variant(8, 4), Variant(16, 2))
+CHOICES = (Choice(8, 2, 396), Choice(8, 2, 264), Choice(16, 2, 132), Choice(8, 1, 660))
+"""Those that were the fastest for some shape; the first is taken where nothing was measured."""
 
 
 def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = None) -> mx.array:
@@ -76,13 +85,22 @@ def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = Non
     """
     if picks is None:
         return mx.quantized_matmul(
-            x, packed.weight, packed.scales, packed.biases, group_size=packed.group,
+            x,
+            packed.weight,
+            packed.scales,
+            packed.biases,
+            group_size=packed.group,
             bits=packed.bits,
         )
     rows = mx.repeat(x, picks.shape[0] // x.shape[0], axis=0)
     return mx.gather_qmm(
-        rows[:, None], packed.weight, packed.scales, packed.biases, rhs_indices=picks,
-        group_size=packed.group, bits=packed.bits,
+        rows[:, None],
+        packed.weight,
+        packed.scales,
+        packed.biases,
+        rhs_indices=picks,
+        group_size=packed.group,
+        bits=packed.bits,
     )[:, 0]
 
 
@@ -185,18 +203,18 @@ for (int from = begin; from < end; from += 16) {
 """
 
 
-def header(where: Backend) -> str:
+def _header(where: Backend) -> str:
     """Return what the body needs, in a dialect."""
     return SHARED_PARTS + (CUDA_NUMBERS + TENSOR_TILE if where is Backend.CUDA else VECTOR_TILE)
 
 
-def is_supported(rows: int, dtype: mx.Dtype, packed: Packed) -> bool:
+def is_supported(x: mx.array, packed: Packed, picks: mx.array | None) -> bool:
     """Return whether the kernel has these shapes and types."""
+    rows, most = (x.shape[0], MAX_ROWS) if picks is None else (picks.shape[0], MAX_PICKS)
     return (
-        0 < rows <= MAX_ROWS
-        and dtype in (mx.bfloat16, mx.float16)
-        and packed.scales.dtype == dtype
-        and packed.biases.dtype == dtype
+        0 < rows <= most
+        and x.dtype in _TOLERANCE
+        and packed.scales.dtype == packed.biases.dtype == x.dtype
         and packed.bits in (4, 8)
         and packed.group in (32, 64, 128)
     )
@@ -205,30 +223,14 @@ def is_supported(rows: int, dtype: mx.Dtype, packed: Packed) -> bool:
 @functools.cache
 def _kernel(where: Backend) -> dialect.Kernel:
     names = ("x", "weight", "scales", "biases", "picks")
-    source = dialect.Source(
-        "quant_matvec", names, ("y",), BODY, header(where), is_of_blocks=True
-    )
+    source = dialect.Source("quant_matvec", names, ("y",), BODY, _header(where), is_of_blocks=True)
     return dialect.build(where, source)
 
 
-def run(
-    where: Backend,
-    x: mx.array,
-    packed: Packed,
-    variant: Variant,
-    blocks: int,
-    picks: mx.array | None = None,
+def _run(
+    where: Backend, x: mx.array, packed: Packed, choice: Choice, picks: mx.array | None = None
 ) -> mx.array:
-    """Multiply by the kernel; arguments as for `quant_matvec_plain`.
-
-    Args:
-        where: METAL or CUDA.
-        x: see there.
-        packed: see there.
-        variant: how to cut the work.
-        blocks: of threads, for each slot.
-        picks: see there.
-    """
+    """Multiply by the kernel; arguments as for `quant_matvec_plain`."""
     is_picked = picks is not None
     rows = x.shape[0]
     slots = picks.shape[0] if picks is not None else 1
@@ -237,15 +239,123 @@ def run(
         ("Bits", packed.bits),
         ("Group", packed.group),
         ("Blocks", 1 if is_picked or rows <= 8 else 2),
-        ("Warps", variant.warps),
-        ("Depth", variant.depth),
+        ("Warps", choice.warps),
+        ("Depth", choice.depth),
         ("Picked", int(is_picked)),
     ]
+    blocks = min(-(-packed.outputs // 8), max(1, choice.blocks // slots))
     (y,) = dialect.run_blocks(
         _kernel(where),
         [x, packed.weight, packed.scales, packed.biases, x if picks is None else picks],
         template,
-        (blocks, variant.warps, slots),
+        (blocks, choice.warps, slots),
         [((slots if is_picked else rows, packed.outputs), x.dtype)],
     )
     return y
+
+
+def quant_matvec(
+    x: mx.array, packed: Packed, choice: Choice = CHOICES[0], picks: mx.array | None = None
+) -> mx.array:
+    """Multiply by the kernel where there is one; see `quant_matvec_plain`.
+
+    Args:
+        x: see there.
+        packed: see there.
+        choice: how to cut the work; changes no row's bits as long as its warps are the same.
+        picks: see there.
+    """
+    where = _where()
+    if where is Backend.PLAIN or not is_supported(x, packed, picks):
+        return quant_matvec_plain(x, packed, picks)
+    return _run(where, x, packed, choice, picks)
+
+
+def measured(packed: Sequence[Packed]) -> Choice:
+    """Return the choice that multiplies four rows the fastest.
+
+    Args:
+        packed: matrices of one shape and kind, so many that no cache holds them all.
+    """
+    where, first = _where(), packed[0]
+    inputs = first.weight.shape[-1] * 32 // first.bits
+    x = mx.random.normal((4, inputs), key=mx.random.key(0)).astype(first.scales.dtype)
+    picks = None
+    if first.weight.ndim == 3:
+        picks = mx.arange(32, dtype=mx.uint32) * 7 % first.weight.shape[0]
+    if where is Backend.PLAIN or not is_supported(x, first, picks):
+        return CHOICES[0]
+    return min(CHOICES, key=lambda choice: _seconds(where, x, packed, choice, picks))
+
+
+def _seconds(
+    where: Backend,
+    x: mx.array,
+    packed: Sequence[Packed],
+    choice: Choice,
+    picks: mx.array | None,
+) -> float:
+    def multiply(x: mx.array, arrays: list[list[mx.array]]) -> list[mx.array]:
+        matrices = [Packed(*parts, packed[0].group, packed[0].bits) for parts in arrays]
+        return [_run(where, x, matrix, choice, picks) for matrix in matrices]
+
+    arrays = [[each.weight, each.scales, each.biases] for each in packed]
+    compiled = mx.compile(multiply)
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        mx.eval(compiled(x, arrays))
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+_TOLERANCE = {mx.bfloat16: 2.0**-6, mx.float16: 2.0**-9}
+"""Against the largest entry: both sides round once to the type, the plain one within too."""
+
+
+@functools.cache
+def _note(where: Backend) -> str:
+    """Compare the kernel with its definition once; return what is wrong, or nothing."""
+    try:
+        for dtype in _TOLERANCE:
+            for bits, group in ((4, 64), (4, 32), (8, 64)):
+                wrong = _wrong(where, dtype, bits, group)
+                if wrong:
+                    return f"the quantised matmul of few rows {wrong}; plain MLX runs"
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        return f"the quantised matmul of few rows can't run here: {reason}"
+    return ""
+
+
+def _wrong(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
+    keys = mx.random.split(mx.random.key(bits + group), 2)
+    weight = mx.random.normal((3, 41, 6 * group), key=keys[0]).astype(dtype)
+    x = mx.random.normal((9, 6 * group), key=keys[1]).astype(dtype)
+    stack = Packed(*mx.quantize(weight, group, bits), group, bits)
+    one = Packed(stack.weight[1], stack.scales[1], stack.biases[1], group, bits)
+    picks = mx.array([2, 0, 1, 1, 0, 2, 1, 0, 2], mx.uint32)
+    whole = _run(where, x, one, CHOICES[0])
+    pairs = [
+        (whole, quant_matvec_plain(x, one)),
+        (_run(where, x, stack, CHOICES[0], picks), quant_matvec_plain(x, stack, picks)),
+    ]
+    for mine, plain in pairs:
+        right = plain.astype(mx.float32)
+        apart = mx.abs(mine.astype(mx.float32) - right).max() / mx.abs(right).max()
+        if not (apart < _TOLERANCE[dtype]).item():
+            return f"is off by {apart.item():.2g}"
+    if not mx.array_equal(_run(where, x[:4], one, CHOICES[0]), whole[:4]).item():
+        return "gives a row other bits beside others"
+    return ""
+
+
+def kernel_note() -> str:
+    """Return why the kernel is off though there is a GPU; empty where it runs or there is none."""
+    where = backend_for("quant_matvec")
+    return "" if where is Backend.PLAIN else _note(where)
+
+
+def _where() -> Backend:
+    where = backend_for("quant_matvec")
+    return Backend.PLAIN if where is Backend.PLAIN or _note(where) else where

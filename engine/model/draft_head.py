@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import mlx.core as mx
 
 from engine.model.trunk import Trunk
+from kernels.quant_matvec import Packed, quant_matvec
 
 __all__ = ["DraftHead", "full_head", "trimmed_head"]
 
@@ -86,8 +87,11 @@ def _plain(rows: mx.array) -> Callable[[mx.array], mx.array]:
 
 
 def _quantised(rows: mx.array, bits: int) -> Callable[[mx.array], mx.array]:
-    weight, scales, biases = mx.quantize(rows, group_size=_GROUP, bits=bits)
-    mx.eval(weight, scales, biases)
-    return lambda hidden: mx.quantized_matmul(
-        hidden, weight, scales, biases, group_size=_GROUP, bits=bits
-    )
+    packed = Packed(*mx.quantize(rows, group_size=_GROUP, bits=bits), _GROUP, bits)
+    mx.eval(packed.weight, packed.scales, packed.biases)
+
+    def logits(hidden: mx.array) -> mx.array:
+        y = quant_matvec(hidden.reshape(-1, hidden.shape[-1]), packed)
+        return y.reshape(*hidden.shape[:-1], -1)
+
+    return logits

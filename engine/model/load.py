@@ -18,11 +18,13 @@ from mlx_lm.utils import _get_classes, get_total_parameters, load_model
 
 from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
+from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
+from engine.model.projections import use_few_row_matmuls
 from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
@@ -51,7 +53,7 @@ def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> Loade
     Args:
         name: as the person named it.
         path: a folder with config.json, or the demo's GGUF file.
-        cache_folder: for weights that were unpacked for a CPU.
+        cache_folder: for weights that were unpacked for a CPU, and what was measured of kernels.
         progress: told the stage and how much of how much is done; may raise to end the load.
 
     Raises:
@@ -104,6 +106,7 @@ def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedMod
 
 def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     gguf = load_gguf(path, cache_folder, progress)
+    _speed_up(gguf.model, cache_folder, progress)
     trunk = Trunk(gguf.model)
     progress("reading the head", 0, 0)
     head: Head | None = None
@@ -112,7 +115,9 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         with as_file(files("engine") / "data" / "demo") as data:
             words = (data / "frequent_tokens.txt").read_text("utf-8").split()
             tokens = [int(word) for word in words]
-            head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, tokens)
+            demo_head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, tokens)
+        _speed_up(demo_head, cache_folder, progress)
+        head = demo_head
         trunk.tap(DEMO.hidden)
     except HeadError as error:
         note = error.message
@@ -132,13 +137,22 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     progress("building the model", 0, 0)
     model = build_trunk(path, facts)
     _read_weights(model, facts.weights_bytes, progress)
+    _speed_up(model, cache_folder, progress)
     trunk = Trunk(model)
     settle = functools.partial(settled_contract, facts, trunk, tokenizer, cache_folder)
     head, note = _head(facts, trunk, settle, progress)
+    if isinstance(head, nn.Module):
+        _speed_up(head, cache_folder, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
     return _Parts(model, trunk, head, family, note, tokenizer, config, sampling)
+
+
+def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> None:
+    """Let a model or head in memory run what few rows ask for by the fast ways there are."""
+    use_few_row_matmuls(model, cache_folder, progress)
+    use_window_attention(model)
 
 
 def _head(

@@ -10,7 +10,6 @@ name bound to ours, the recurrence.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from types import FunctionType
 from typing import cast
@@ -19,6 +18,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache
 
+from engine.model.rebinding import methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
 
 __all__ = ["RecurrentCache", "RecurrentTap", "tap_recurrent_layers"]
@@ -67,7 +67,7 @@ class RecurrentTap:
         name, original = _recurrence_of(layer)
         self._recurrence: Recurrence = RECURRENCES[name](original)
         self._convs = [_watch(conv) for conv in _convolutions(layer)]
-        layer.__class__ = _rebound(type(layer), name, self._recurrence)
+        layer.__class__ = rebound(type(layer), name, self._recurrence)
 
     def take(self) -> WindowTape | None:
         """Return the newest pass's tape, and let go of it; None where none was kept."""
@@ -131,49 +131,22 @@ class RecurrentCache(ArraysCache):
 
 def tap_recurrent_layers(model: nn.Module) -> list[RecurrentTap]:
     """Tap every layer whose recurrence is known here, in the order of their caches."""
-    return [RecurrentTap(module) for module in _modules(model) if _is_recurrent(module)]
-
-
-def _modules(module: nn.Module) -> list[nn.Module]:
-    """Return all modules, in the order in which they were declared."""
-    found = [module]
-    for child in module.children().values():
-        for item in child if isinstance(child, list) else [child]:
-            if isinstance(item, nn.Module):
-                found += _modules(item)
-    return found
+    return [RecurrentTap(module) for module in modules(model) if _is_recurrent(module)]
 
 
 def _convolutions(layer: nn.Module) -> list[nn.Conv1d]:
-    return [module for module in _modules(layer) if isinstance(module, nn.Conv1d)]
-
-
-def _methods(kind: type, name: str) -> dict[str, FunctionType]:
-    """Return the methods that call the function of that name."""
-    methods = inspect.getmembers(kind, inspect.isfunction)
-    return {key: method for key, method in methods if name in method.__code__.co_names}
+    return [module for module in modules(layer) if isinstance(module, nn.Conv1d)]
 
 
 def _is_recurrent(module: nn.Module) -> bool:
     kind = type(module)
     if not kind.__module__.startswith("mlx_lm.models."):
         return False
-    return any(_methods(kind, name) for name in RECURRENCES)
+    return any(methods_naming(kind, name) for name in RECURRENCES)
 
 
 def _recurrence_of(layer: nn.Module) -> tuple[str, FunctionType]:
     for name in RECURRENCES:
-        for method in _methods(type(layer), name).values():
+        for method in methods_naming(type(layer), name).values():
             return name, method.__globals__[name]
     raise ValueError(f"{type(layer).__name__} has no recurrence known here")
-
-
-def _rebound(kind: type, name: str, recurrence: Recurrence) -> type:
-    """Return the class with its own methods, in which one name means our recurrence."""
-    methods: dict[str, FunctionType] = {}
-    for key, method in _methods(kind, name).items():
-        names = {**method.__globals__, name: recurrence}
-        copy = FunctionType(method.__code__, names, key, method.__defaults__, method.__closure__)
-        copy.__kwdefaults__ = method.__kwdefaults__
-        methods[key] = copy
-    return type(kind)(kind.__name__, (kind,), {**methods, "__module__": kind.__module__})

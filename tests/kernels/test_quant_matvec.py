@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from kernels import dispatch
 from kernels import quant_matvec as kernel
 from kernels.dispatch import Backend
-from kernels.quant_matvec import Packed, Variant
+from kernels.quant_matvec import Choice, Packed
 from kernels.quant_tiles import SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 from tests.fakes.emulation import emulate_blocks, needs_compiler
 
@@ -26,8 +28,7 @@ SHAPES = {
     "eight bits, large groups": (12, 40, 384, 128, 8),
 }
 """Rows, outputs, inputs, group, bits."""
-VARIANT = Variant(2, 2)
-BLOCKS = 2
+CHOICE = Choice(2, 2, 2)
 
 
 def packed(shape: tuple[int, int, int, int, int], dtype: mx.Dtype, experts: int = 0) -> Packed:
@@ -53,7 +54,7 @@ def emulated(
     where: Backend,
     x: mx.array,
     weights: Packed,
-    variant: Variant = VARIANT,
+    choice: Choice = CHOICE,
     picks: mx.array | None = None,
 ) -> mx.array:
     count = len(x) if picks is None else len(picks)
@@ -72,11 +73,11 @@ def emulated(
             "Bits": weights.bits,
             "Group": weights.group,
             "Blocks": 1 if picks is not None or len(x) <= 8 else 2,
-            "Warps": variant.warps,
-            "Depth": variant.depth,
+            "Warps": choice.warps,
+            "Depth": choice.depth,
             "Picked": int(picks is not None),
         },
-        (BLOCKS, variant.warps, 1 if picks is None else count),
+        (choice.blocks, choice.warps, 1 if picks is None else count),
     )
     return y
 
@@ -140,11 +141,11 @@ def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backe
 
 @needs_compiler
 @pytest.mark.parametrize("where", TILES)
-@pytest.mark.parametrize("variant", kernel.VARIANTS)
-def test_every_variant_gives_the_product(built: Path, where: Backend, variant: Variant) -> None:
+@pytest.mark.parametrize("choice", kernel.CHOICES)
+def test_every_choice_gives_the_product(built: Path, where: Backend, choice: Choice) -> None:
     shape = (2, 41, 320, 64, 4)
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
-    mine = emulated(built, where, x, weights, variant)
+    mine = emulated(built, where, x, weights, Choice(choice.warps, choice.depth, 3))
     assert apart(mine, in_float64(x, weights)) < ROUNDING[mx.bfloat16]
 
 
@@ -176,9 +177,99 @@ def test_each_slot_has_its_own_expert(built: Path, where: Backend, share: int) -
     mine = emulated(built, where, x, weights, picks=picks)
     plain = kernel.quant_matvec_plain(x, weights, picks)
     for slot, pick in enumerate(np.array(picks)):
-        one = Packed(
-            weights.weight[pick], weights.scales[pick], weights.biases[pick], 32, 4
-        )
+        one = Packed(weights.weight[pick], weights.scales[pick], weights.biases[pick], 32, 4)
         right = in_float64(x[slot // share][None], one)
         assert apart(mine[slot : slot + 1], right) < ROUNDING[mx.bfloat16]
         assert apart(plain[slot : slot + 1], right) < 8 * ROUNDING[mx.bfloat16]
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+def test_rows_that_lie_off_a_vector_are_multiplied_too(built: Path, where: Backend) -> None:
+    shape = (3, 24, 96, 32, 4)
+    weights = packed(shape, mx.bfloat16)
+    shifted = mx.concatenate([mx.zeros((1,), mx.bfloat16), rows_of(shape, mx.bfloat16).reshape(-1)])
+    body = (
+        "const int own_shape[] = {3, 96};\nconst auto* all = x;\n{ const auto* x = all + 1;\n"
+        + kernel.BODY
+        + "}\n"
+    )
+    inputs = {
+        "x": shifted,
+        "weight": weights.weight,
+        "scales": weights.scales,
+        "biases": weights.biases,
+        "picks": mx.zeros((1,), mx.uint32),
+    }
+    constants = {"Bits": 4, "Group": 32, "Blocks": 1, "Warps": 2, "Depth": 2, "Picked": 0}
+    (y,) = emulate_blocks(
+        built,
+        (TILES[where], body.replace("x_shape", "own_shape")),
+        inputs,
+        {"y": ((3, 24), mx.bfloat16)},
+        constants,
+        (2, 2, 1),
+    )
+    right = in_float64(rows_of(shape, mx.bfloat16), weights)
+    assert apart(y, right) < ROUNDING[mx.bfloat16]
+
+
+def test_what_the_kernel_has_not_is_left_to_the_definition() -> None:
+    x = mx.zeros((17, 64), mx.bfloat16)
+    weights = packed((1, 8, 64, 64, 4), mx.bfloat16)
+    assert kernel.is_supported(x[:16], weights, None)
+    assert not kernel.is_supported(x, weights, None)
+    assert not kernel.is_supported(x[:1].astype(mx.float32), weights, None)
+    assert not kernel.is_supported(x[:1], packed((1, 8, 64, 64, 4), mx.float16), None)
+
+
+def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "backend", lambda: Backend.CUDA)
+    assert dispatch.backend_for("quant_matvec") is Backend.CUDA
+    for value, is_off in (
+        ("off", True),
+        ("gated_delta", False),
+        ("gated_delta, quant_matvec", True),
+    ):
+        monkeypatch.setenv("MTPLX_TUI_KERNELS", value)
+        assert (dispatch.backend_for("quant_matvec") is Backend.PLAIN) is is_off
+
+
+def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "backend", lambda: Backend.CUDA)
+    right = kernel.quant_matvec_plain
+    weights = packed((2, 16, 64, 64, 4), mx.bfloat16)
+    x = rows_of((2, 16, 64, 64, 4), mx.bfloat16)
+
+    def wrong(_: Backend, x: mx.array, packed: Packed, __: Choice, picks: Any = None) -> mx.array:
+        return right(x, packed, picks) * 1.1
+
+    def broken(*_: Any) -> mx.array:
+        raise RuntimeError("no such instruction")
+
+    for run, word in ((wrong, "is off by"), (broken, "no such instruction")):
+        kernel._note.cache_clear()
+        monkeypatch.setattr(kernel, "_run", run)
+        assert word in kernel.kernel_note()
+        assert mx.array_equal(kernel.quant_matvec(x, weights), right(x, weights))
+    kernel._note.cache_clear()
+    monkeypatch.setattr(
+        kernel, "_run", lambda _, x, packed, __, picks=None: right(x, packed, picks)
+    )
+    assert kernel.kernel_note() == ""
+    kernel._note.cache_clear()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_kernel_runs_on_this_gpu(dtype: mx.Dtype, name: str) -> None:
+    if mx.default_device() != mx.gpu:
+        pytest.skip("MLX has no GPU here")
+    assert kernel.kernel_note() == ""
+    x, weights = rows_of(SHAPES[name], dtype), packed(SHAPES[name], dtype)
+    for choice in kernel.CHOICES:
+        mine = kernel.quant_matvec(x, weights, choice)
+        assert apart(mine, in_float64(x, weights)) < ROUNDING[dtype]

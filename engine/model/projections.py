@@ -1,0 +1,191 @@
+"""Puts the quantised matmul of few rows under the linear layers of a trunk or head, on a GPU.
+
+mlx-lm's layers stay what they are; theirs is the call for more rows, and for what the kernel has
+not. How the kernel cuts its work is measured once for each shape and device, and remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import astuple
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear
+
+from engine.model.rebinding import modules
+from kernels import quant_matvec
+from kernels.dispatch import Backend, backend_for
+from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Choice, Packed
+
+__all__ = ["use_few_row_matmuls"]
+
+_log = logging.getLogger(__name__)
+_MEASURED_BYTES = 300_000_000
+"""Of one shape's weights: what is measured must not come from a cache."""
+
+
+class _FewRows(nn.Module):
+    """A packed layer whose few rows go to the kernel."""
+
+    _packed: Packed
+    _choice: Choice
+
+    def _few(self, x: mx.array) -> mx.array | None:
+        rows = x.size // x.shape[-1]
+        if not 0 < rows <= MAX_ROWS or x.dtype != self._packed.scales.dtype:
+            return None
+        y = quant_matvec.quant_matvec(x.reshape(rows, -1), self._packed, self._choice)
+        return y.reshape(*x.shape[:-1], -1)
+
+
+class _Linear(_FewRows, nn.QuantizedLinear):
+    def __call__(self, x: mx.array) -> mx.array:
+        y = self._few(x)
+        if y is None:
+            return super().__call__(x)
+        return y + self["bias"] if "bias" in self else y
+
+
+class _Embedding(_FewRows, nn.QuantizedEmbedding):
+    def as_linear(self, x: mx.array) -> mx.array:
+        y = self._few(x)
+        return super().as_linear(x) if y is None else y
+
+
+class _Experts(_FewRows, QuantizedSwitchLinear):
+    def __call__(
+        self,
+        x: mx.array,
+        indices: mx.array,
+        sorted_indices: bool = False,  # noqa: FBT001, FBT002 - mlx-lm's
+    ) -> mx.array:
+        rows = x.reshape(-1, x.shape[-1])
+        is_few = 0 < indices.size <= MAX_PICKS and indices.size % rows.shape[0] == 0
+        if not is_few or x.dtype != self._packed.scales.dtype:
+            return super().__call__(x, indices, sorted_indices)
+        picks = indices.reshape(-1).astype(mx.uint32)
+        y = quant_matvec.quant_matvec(rows, self._packed, self._choice, picks)
+        y = y.reshape(*indices.shape, 1, -1)
+        return y + mx.expand_dims(self["bias"][indices], -2) if "bias" in self else y
+
+
+_OURS: dict[type[nn.Module], type[_FewRows]] = {
+    nn.QuantizedLinear: _Linear,
+    nn.QuantizedEmbedding: _Embedding,
+    QuantizedSwitchLinear: _Experts,
+}
+
+
+def use_few_row_matmuls(
+    model: nn.Module, cache_folder: Path, progress: Callable[[str, int, int], None]
+) -> str:
+    """Let a model's packed layers run their few rows by the kernel.
+
+    Args:
+        model: its weights are in memory; changed in place.
+        cache_folder: where what was measured is remembered.
+        progress: told the stage; may raise to end it.
+
+    Returns:
+        Why the kernel is off though there is a GPU; empty where it runs or there is none.
+    """
+    if backend_for("quant_matvec") is Backend.PLAIN:
+        return ""
+    progress("checking kernels", 0, 0)
+    note = quant_matvec.kernel_note()
+    if note:
+        _log.warning("%s", note)
+        return note
+    layers = [layer for layer in modules(model) if type(layer) in _OURS and _is_affine(layer)]
+    choices = _Choices(cache_folder)
+    by_shape: dict[str, list[tuple[nn.Module, Packed]]] = {}
+    for layer in layers:
+        packed = Packed(
+            layer.weight, layer.scales, layer.biases, int(layer.group_size), int(layer.bits)
+        )
+        by_shape.setdefault(_kind(packed), []).append((layer, packed))
+    for index, (kind, alike) in enumerate(by_shape.items()):
+        progress("measuring kernels", index, len(by_shape))
+        choice = choices.of(kind, [packed for _, packed in alike])
+        for layer, packed in alike:
+            ours = cast("_FewRows", layer)
+            ours.__class__ = _OURS[type(layer)]
+            ours._packed, ours._choice = packed, choice
+    choices.keep()
+    return ""
+
+
+def _is_affine(layer: nn.Module) -> bool:
+    biases = layer.get("biases")
+    return getattr(layer, "mode", "affine") == "affine" and isinstance(biases, mx.array)
+
+
+def _kind(packed: Packed) -> str:
+    shape = "x".join(str(size) for size in packed.weight.shape)
+    return f"{shape} {packed.scales.dtype} {packed.bits} bits, group {packed.group}"
+
+
+class _Choices:
+    """What was measured on this device, in a small file; one that can't be read is made anew."""
+
+    def __init__(self, folder: Path) -> None:
+        facts = [str(mx.device_info().get("device_name")), version("mlx"), quant_matvec.BODY]
+        facts += [str(choice) for choice in quant_matvec.CHOICES]
+        digest = hashlib.blake2b("|".join(facts).encode(), digest_size=8).hexdigest()
+        self._path = folder / "kernels" / f"{digest}.json"
+        self._known = self._read()
+        self._is_changed = False
+
+    def of(self, kind: str, packed: Iterable[Packed]) -> Choice:
+        """Return the choice for matrices of a kind; measures them where it is not known."""
+        if kind not in self._known:
+            self._known[kind] = quant_matvec.measured(_cold(packed))
+            self._is_changed = True
+        return self._known[kind]
+
+    def keep(self) -> None:
+        """Write the file, where something was measured."""
+        if not self._is_changed:
+            return
+        text = json.dumps({kind: astuple(choice) for kind, choice in self._known.items()}, indent=1)
+        written = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(text, "utf-8")
+            written.replace(self._path)
+        except OSError as error:
+            _log.warning("what kernels cost was not kept: %s", error)
+            with contextlib.suppress(OSError):
+                written.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Choice]:
+        try:
+            found: dict[str, Any] = json.loads(self._path.read_text("utf-8"))
+            choices = {kind: Choice(*values) for kind, values in found.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            _log.warning("what kernels cost is measured anew: %s", error)
+            return {}
+        return {kind: each for kind, each in choices.items() if each in quant_matvec.CHOICES}
+
+
+def _cold(packed: Iterable[Packed]) -> list[Packed]:
+    """Return as many matrices as it takes to outgrow a cache."""
+    chosen: list[Packed] = []
+    size = 0
+    for each in packed:
+        if size >= _MEASURED_BYTES:
+            break
+        chosen.append(each)
+        size += each.weight.nbytes
+    return chosen
