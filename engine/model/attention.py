@@ -48,7 +48,8 @@ def _attend(
 ) -> mx.array:
     """Stand in for mlx-lm's function."""
     options = dict(zip(("cache", "scale", "mask", "sinks"), positional, strict=False)) | named
-    is_window = 1 < queries.shape[2] <= WINDOW_ROWS and queries.shape[-1] <= _PLANNED_WIDTH
+    least = 1 if isinstance(options.get("mask"), mx.array) else 2
+    is_window = least <= queries.shape[2] <= WINDOW_ROWS and queries.shape[-1] <= _PLANNED_WIDTH
     is_plain = isinstance(keys, mx.array) and not hasattr(options.get("cache"), "bits")
     if not is_window or not is_plain or options.get("sinks") is not None:
         return original(queries, keys, values, *positional, **named)

@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import cache as mlx_lm_cache
 
-from engine.model.recurrent import RecurrentCache, RecurrentTap
+from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
 from engine.model.sliding import SlidingCache
 
 __all__ = ["Cache", "LayerCache", "evaluate", "leaves_of", "trunk_cache"]
@@ -58,11 +58,18 @@ class Cache:
         """Whether part of a window can be undone."""
         return not self._obstinate
 
-    def wrote(self, positions: int) -> None:
-        """Note that a pass wrote this many positions, open until the next commit."""
+    def wrote(self, positions: int, tapes: list[WindowTape | None] | None = None) -> None:
+        """Note that a pass wrote this many positions, open until the next commit.
+
+        Args:
+            positions: of the pass.
+            tapes: of the recurrent layers; None takes them from the taps.
+        """
         self.open += positions
-        for tap, layer in zip(self._taps, self._recurrent, strict=True):
-            layer.record(positions, tap.take())
+        if tapes is None:
+            tapes = [tap.take() for tap in self._taps]
+        for tape, layer in zip(tapes, self._recurrent, strict=True):
+            layer.record(positions, tape)
 
     def commit(self, kept: int) -> None:
         """Make the first `kept` open positions final and roll back the rest.

@@ -31,6 +31,7 @@ from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.verdict.checkpoint import CheckpointFacts, check_folder
 from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
+from kernels.dispatch import Backend, backend_for
 
 __all__ = ["LoadedModel", "Progress", "build_trunk", "load", "memory_bytes"]
 
@@ -121,6 +122,7 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         trunk.tap(DEMO.hidden)
     except HeadError as error:
         note = error.message
+    _compile_steps(trunk, progress)
     config: dict[str, object] = {
         "model_type": "llama",
         "vocab_size": gguf.args.vocab_size,
@@ -143,10 +145,17 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     head, note = _head(facts, trunk, settle, progress)
     if isinstance(head, nn.Module):
         _speed_up(head, cache_folder, progress)
+    _compile_steps(trunk, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
     return _Parts(model, trunk, head, family, note, tokenizer, config, sampling)
+
+
+def _compile_steps(trunk: Trunk, progress: Progress) -> None:
+    if backend_for("compiled_steps") is not Backend.PLAIN:
+        progress("compiling steps", 0, 0)
+        trunk.compile_steps()
 
 
 def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> None:

@@ -33,18 +33,62 @@ _MEASURED_BYTES = 300_000_000
 """Of one shape's weights: what is measured must not come from a cache."""
 
 
+_SIBLINGS = (
+    ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+    ("in_proj_qkvz", "in_proj_ba"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("gate_proj", "up_proj"),
+)
+"""Layers of a module that are given the same rows one after the other, and can be one matmul."""
+
+
+class _Family:
+    """Packed layers of one module whose weights lie one after the other, and are read together.
+
+    The first that is called multiplies for all; the others take their part, as long as they are
+    given the very same array.
+    """
+
+    def __init__(self, packed: Packed, members: int) -> None:
+        self.packed = packed
+        self.choice = quant_matvec.CHOICES[0]
+        self._members = members
+        self._left = 0
+        self._x: mx.array | None = None
+        self._y: mx.array | None = None
+
+    def part(self, x: mx.array, begin: int, end: int) -> mx.array:
+        """Return a member's columns of the product; x is [..., inputs]."""
+        y = self._y
+        if y is None or self._x is not x:
+            y = _multiplied(x, self.packed, self.choice)
+            self._x, self._y, self._left = x, y, self._members
+        self._left -= 1
+        if not self._left:
+            self._x = self._y = None
+        return y[..., begin:end]
+
+
+def _multiplied(x: mx.array, packed: Packed, choice: Choice) -> mx.array:
+    y = quant_matvec.quant_matvec(x.reshape(-1, x.shape[-1]), packed, choice)
+    return y.reshape(*x.shape[:-1], -1)
+
+
 class _FewRows(nn.Module):
     """A packed layer whose few rows go to the kernel."""
 
     _packed: Packed
     _choice: Choice
+    _family: _Family | None
+    _begin: int
 
     def _few(self, x: mx.array) -> mx.array | None:
         rows = x.size // x.shape[-1]
         if not 0 < rows <= MAX_ROWS or x.dtype != self._packed.scales.dtype:
             return None
-        y = quant_matvec.quant_matvec(x.reshape(rows, -1), self._packed, self._choice)
-        return y.reshape(*x.shape[:-1], -1)
+        if self._family is not None:
+            return self._family.part(x, self._begin, self._begin + self._packed.outputs)
+        return _multiplied(x, self._packed, self._choice)
 
 
 class _Linear(_FewRows, nn.QuantizedLinear):
@@ -100,28 +144,88 @@ def use_few_row_matmuls(
     """
     if backend_for("quant_matvec") is Backend.PLAIN:
         return ""
-    progress("checking kernels", 0, 0)
-    note = quant_matvec.kernel_note()
+    families = [family for module in modules(model) for family in _families_of(module)]
+    layers = [layer for layer in modules(model) if type(layer) in _OURS and _is_affine(layer)]
+    for layer in layers:
+        _adopt(layer)
+    choices = _Choices(cache_folder)
+    by_kind: dict[str, list[_FewRows | _Family]] = {}
+    for each in (*families, *(cast("_FewRows", layer) for layer in modules(model))):
+        if isinstance(each, (_FewRows, _Family)):
+            by_kind.setdefault(_kind(_packed_of(each)), []).append(each)
+    notes = []
+    for index, (kind, alike) in enumerate(by_kind.items()):
+        progress("measuring kernels", index, len(by_kind))
+        notes.append(quant_matvec.kernel_note(_packed_of(alike[0])))
+        choice = choices.of(kind, [_packed_of(each) for each in alike])
+        for each in alike:
+            if isinstance(each, _Family):
+                each.choice = choice
+            else:
+                each._choice = choice
+    choices.keep()
+    note = next((note for note in notes if note), "")
     if note:
         _log.warning("%s", note)
-        return note
-    layers = [layer for layer in modules(model) if type(layer) in _OURS and _is_affine(layer)]
-    choices = _Choices(cache_folder)
-    by_shape: dict[str, list[tuple[nn.Module, Packed]]] = {}
-    for layer in layers:
-        packed = Packed(
-            layer.weight, layer.scales, layer.biases, int(layer.group_size), int(layer.bits)
-        )
-        by_shape.setdefault(_kind(packed), []).append((layer, packed))
-    for index, (kind, alike) in enumerate(by_shape.items()):
-        progress("measuring kernels", index, len(by_shape))
-        choice = choices.of(kind, [packed for _, packed in alike])
-        for layer, packed in alike:
-            ours = cast("_FewRows", layer)
-            ours.__class__ = _OURS[type(layer)]
-            ours._packed, ours._choice = packed, choice
-    choices.keep()
-    return ""
+    return note
+
+
+def _packed_of(each: _FewRows | _Family) -> Packed:
+    return each.packed if isinstance(each, _Family) else each._packed
+
+
+def _adopt(layer: nn.Module) -> None:
+    """Make an mlx-lm layer, in its place, one whose few rows go to the kernel."""
+    layer.__class__ = _OURS[type(layer)]
+    ours = cast("_FewRows", layer)
+    ours._packed = Packed(
+        layer.weight, layer.scales, layer.biases, int(layer.group_size), int(layer.bits)
+    )
+    ours._choice = quant_matvec.CHOICES[0]
+    ours._family = None
+
+
+def _families_of(module: nn.Module) -> list[_Family]:
+    """Join the packed layers of a module that see the same rows; return what they became."""
+    families = []
+    for names in _SIBLINGS:
+        members = [module[name] for name in names if name in module]
+        if len(members) == len(names) and all(_can_join(each, members[0]) for each in members):
+            families.append(_joined(members))
+    return families
+
+
+def _can_join(layer: object, first: nn.Module) -> bool:
+    return (
+        type(layer) is nn.QuantizedLinear
+        and _is_affine(layer)
+        and "bias" not in layer
+        and (layer.group_size, layer.bits) == (first.group_size, first.bits)
+        and layer.scales.shape[1] == first.scales.shape[1]
+        and layer.scales.dtype == first.scales.dtype
+    )
+
+
+def _joined(members: list[nn.QuantizedLinear]) -> _Family:
+    """Lay the weights of layers one after the other; the layers keep views of them."""
+    group, bits = int(members[0].group_size), int(members[0].bits)
+    parts = ("weight", "scales", "biases")
+    whole = {name: mx.concatenate([each[name] for each in members]) for name in parts}
+    mx.eval(whole)
+    family = _Family(
+        Packed(whole["weight"], whole["scales"], whole["biases"], group, bits), len(members)
+    )
+    begin = 0
+    for layer in members:
+        end = begin + layer.weight.shape[0]
+        for name in parts:
+            layer[name] = whole[name][begin:end]
+        mx.eval([layer[name] for name in parts])
+        _adopt(layer)
+        ours = cast("_FewRows", layer)
+        ours._family, ours._begin = family, begin
+        begin = end
+    return family
 
 
 def _is_affine(layer: nn.Module) -> bool:

@@ -8,7 +8,7 @@ and keeps a tape; long runs of a prompt go to mlx-lm's own function.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import mlx.core as mx
 from mlx_lm.models import gated_delta as mlx_lm_gated_delta
@@ -34,6 +34,13 @@ WINDOW_ROWS = 16
 
 class Tape(Protocol):
     """What rebuilds the state after any of a window's rows."""
+
+    def arrays(self) -> list[mx.array]:
+        """Return what it is made of, for `of`."""
+
+    @classmethod
+    def of(cls, arrays: list[mx.array]) -> Self:
+        """Return a tape of what `arrays` gave."""
 
     def state_after(self, rows: int, state: mx.array | None) -> mx.array:
         """Return the state after the first rows; bit for bit what the pass had there.
@@ -103,6 +110,16 @@ class GatedDeltaTape:
 
     def __init__(self, tape: DeltaTape) -> None:
         self.tape = tape
+
+    def arrays(self) -> list[mx.array]:
+        """Return keys, innovations and gates."""
+        return [self.tape.k, self.tape.delta, self.tape.g]
+
+    @classmethod
+    def of(cls, arrays: list[mx.array]) -> Self:
+        """Return the tape of keys, innovations and gates."""
+        k, delta, g = arrays
+        return cls(DeltaTape(k, delta, g))
 
     def state_after(self, rows: int, state: mx.array | None) -> mx.array:
         """Replay the tape; see `Tape.state_after`."""
@@ -233,6 +250,14 @@ class _OuterTape:
         self._decay = decay
         self._left = left
         self._right = right
+
+    def arrays(self) -> list[mx.array]:
+        return [self._decay, self._left, self._right]
+
+    @classmethod
+    def of(cls, arrays: list[mx.array]) -> Self:
+        decay, left, right = arrays
+        return cls(decay, left, right)
 
     def state_after(self, rows: int, state: mx.array | None) -> mx.array:
         if state is None:

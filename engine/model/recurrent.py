@@ -21,7 +21,7 @@ from mlx_lm.models.cache import ArraysCache
 from engine.model.rebinding import methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
 
-__all__ = ["RecurrentCache", "RecurrentTap", "tap_recurrent_layers"]
+__all__ = ["RecurrentCache", "RecurrentTap", "WindowTape", "tap_recurrent_layers"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from engine.errors import HeadError
+from engine.model.arrays import reals
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
+from engine.model.steps import CompiledSteps, StepParts
 from engine.verdict.families import Side
 
 __all__ = ["NormTap", "Trunk", "TrunkOutput", "body_of", "embedding_name", "norm_name"]
@@ -60,6 +62,7 @@ class Trunk:
         self.model = model
         self._tap: NormTap | None = None
         self._taps = tap_recurrent_layers(model)
+        self._steps: CompiledSteps | None = None
 
     @property
     def can_roll_back(self) -> bool:
@@ -99,9 +102,56 @@ class Trunk:
             tokens: integer [n].
             cache: of the request.
         """
+        rows = tokens.shape[0]
+        if self._steps is not None and self._steps.can_run(rows, cache.layers):
+            step = self._steps.run(tokens, cache.layers)
+            cache.wrote(rows, step.tapes)
+            return TrunkOutput(step.logits[0], step.hidden)
         logits = self.model(tokens[None], cache=cache.layers)
-        cache.wrote(tokens.shape[0])
-        return TrunkOutput(logits[0], None if self._tap is None else self._tap.take())
+        cache.wrote(rows)
+        return TrunkOutput(logits[0], self._hidden())
+
+    def _hidden(self) -> mx.array | None:
+        return None if self._tap is None else self._tap.take()
+
+    @property
+    def steps_note(self) -> str:
+        """Why passes are not compiled though they could be; empty where they are."""
+        return "" if self._steps is None else self._steps.note
+
+    def compile_steps(self) -> None:
+        """Compile passes over few rows from now on, once one was found equal to the ordinary one.
+
+        The trunk must not be tapped anew after that.
+        """
+        steps = CompiledSteps(
+            StepParts(
+                lambda tokens, layers: self.model(tokens, cache=layers), self._taps, self._hidden
+            )
+        )
+        ordinary = self._trial()
+        self._steps = steps
+        try:
+            apart = _apart(self._trial(), ordinary)
+            if not steps.traced:
+                self._steps = None
+            elif not apart < _NOISE:
+                steps.give_up(f"they are off by {apart:.2g}")
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            steps.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
+
+    def _trial(self) -> mx.array:
+        """Return the logits of passes that read, draft, roll back and go on; [rows, vocabulary]."""
+        cache = self.make_cache()
+        self.forward(mx.arange(20) % self.vocabulary, cache)
+        cache.commit(20)
+        rows = []
+        for count, kept in ((1, 1), (4, 2), (1, 1), (3, 3), (1, 1)):
+            rows.append(self.forward(mx.arange(1, count + 1) % self.vocabulary, cache).logits)
+            cache.commit(kept if cache.can_roll_back else count)
+        logits = mx.concatenate(rows).astype(mx.float32)
+        mx.eval(logits)
+        return logits
 
     def embed(self, tokens: mx.array) -> mx.array:
         """Return the input embeddings of tokens; integer [..., n] to [..., n, hidden]."""
@@ -190,3 +240,12 @@ def norm_name(body: nn.Module) -> str:
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if isinstance(module.get(name), nn.Module)), None)
+
+
+_NOISE = 0.05
+"""Two orders of summing in 16 bits may be this far apart, as a share of all logits."""
+
+
+def _apart(one: mx.array, other: mx.array) -> float:
+    (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
+    return share
