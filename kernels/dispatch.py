@@ -2,7 +2,7 @@
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
 MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
-between.
+between. A name with a plus sign before it switches on what is not on by itself: compiled steps.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ def backend() -> Backend:
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
 
 
+_ON_DEMAND = frozenset({"compiled_steps"})
+"""What is off unless asked for: on CUDA, MLX compiles its fused operations for minutes."""
+
+
 def backend_for(kernel: str) -> Backend:
-    """Return what runs a kernel of that name: PLAIN where the person has switched it off."""
-    switched_off = os.environ.get("MTPLX_TUI_KERNELS", "").lower()
-    names = {name.strip() for name in switched_off.split(",")}
-    return Backend.PLAIN if names & {"off", kernel} else backend()
+    """Return what runs a kernel of that name: PLAIN where it is switched off."""
+    names = {name.strip() for name in os.environ.get("MTPLX_TUI_KERNELS", "").lower().split(",")}
+    is_off = names & {"off", kernel} or (kernel in _ON_DEMAND and f"+{kernel}" not in names)
+    return Backend.PLAIN if is_off else backend()

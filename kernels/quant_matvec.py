@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -271,7 +271,21 @@ def quant_matvec(
     where = _where(packed)
     if where is Backend.PLAIN or not is_supported(x, packed, picks):
         return quant_matvec_plain(x, packed, picks)
-    return _run(where, x, packed, choice, picks)
+    arrays = [x, packed.weight, packed.scales, packed.biases]
+    kept = _kept(where, packed.group, packed.bits, choice)
+    return kept(*arrays) if picks is None else kept(*arrays, picks)
+
+
+@functools.cache
+def _kept(where: Backend, group: int, bits: int, choice: Choice) -> Callable[..., mx.array]:
+    """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
+
+    def call(x: mx.array, weight: mx.array, scales: mx.array, *rest: mx.array) -> mx.array:
+        biases, *picks = rest
+        packed = Packed(weight, scales, biases, group, bits)
+        return _run(where, x, packed, choice, picks[0] if picks else None)
+
+    return mx.compile(call)
 
 
 def measured(packed: Sequence[Packed]) -> Choice:

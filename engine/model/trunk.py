@@ -143,10 +143,8 @@ class Trunk:
     def _trial(self) -> mx.array:
         """Return the logits of passes that read, draft, roll back and go on; [rows, vocabulary]."""
         cache = self.make_cache()
-        self.forward(mx.arange(20) % self.vocabulary, cache)
-        cache.commit(20)
         rows = []
-        for count, kept in ((1, 1), (4, 2), (1, 1), (3, 3), (1, 1)):
+        for count, kept in ((4, 4), (1, 1), (4, 2), (1, 1)):
             rows.append(self.forward(mx.arange(1, count + 1) % self.vocabulary, cache).logits)
             cache.commit(kept if cache.can_roll_back else count)
         logits = mx.concatenate(rows).astype(mx.float32)

@@ -233,6 +233,9 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv("MTPLX_TUI_KERNELS", value)
         assert (dispatch.backend_for("quant_matvec") is Backend.PLAIN) is is_off
+    assert dispatch.backend_for("compiled_steps") is Backend.PLAIN
+    monkeypatch.setenv("MTPLX_TUI_KERNELS", "+compiled_steps")
+    assert dispatch.backend_for("compiled_steps") is Backend.CUDA
 
 
 def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
@@ -251,6 +254,7 @@ def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
 
     for run, word in ((wrong, "is off by"), (broken, "no such instruction")):
         kernel._note.cache_clear()
+        kernel._kept.cache_clear()
         monkeypatch.setattr(kernel, "_run", run)
         assert word in kernel.kernel_note(weights)
         assert mx.array_equal(kernel.quant_matvec(x, weights), right(x, weights))

@@ -1,0 +1,260 @@
+"""What few rows take on a GPU, its kernels played by their definitions: the same numbers come out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear
+
+from engine.model import attention, projections
+from engine.model.attention import use_window_attention, window_attention
+from engine.model.cache import Cache
+from engine.model.rebinding import modules
+from engine.model.trunk import Trunk
+from kernels import quant_matvec
+from kernels.dispatch import Backend
+from kernels.quant_matvec import CHOICES, Choice, Packed
+from tests.fakes import families
+
+TOKENS = mx.array([3, 1, 4, 1, 5], mx.uint32)
+NO_GRAPHS = (
+    "deepseek_v32",
+    "glm_moe_dsa",
+    "mimo_v2_flash",
+    "step3p5",
+    "longcat_flash",
+    "exaone_moe",
+)
+"""Their caches slide, or are lists."""
+
+
+def played(
+    _: Backend, x: mx.array, packed: Packed, __: Choice, picks: mx.array | None = None
+) -> mx.array:
+    return quant_matvec.quant_matvec_plain(x, packed, picks)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (attention, projections, quant_matvec):
+        monkeypatch.setattr(module, "backend_for", lambda _: Backend.CUDA)
+    monkeypatch.setattr(quant_matvec, "_run", played)
+    quant_matvec._note.cache_clear()
+    quant_matvec._kept.cache_clear()
+
+
+def packed_model(name: str) -> nn.Module:
+    model = families.build(families.config(name))
+    model.set_dtype(mx.bfloat16)
+    nn.quantize(
+        model,
+        32,
+        4,
+        class_predicate=lambda _, layer: (
+            hasattr(layer, "to_quantized") and layer.weight.shape[-1] % 32 == 0
+        ),
+    )
+    return model
+
+
+def logits(trunk: Trunk) -> mx.array:
+    cache = trunk.make_cache()
+    first = trunk.forward(TOKENS, cache).logits
+    cache.commit(2)
+    return mx.concatenate([first, trunk.forward(TOKENS[:1], cache).logits])
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ["qwen3_5", "mimo"])
+def test_joined_projections_give_the_same_logits_bit_for_bit(name: str, tmp_path: Path) -> None:
+    model = packed_model(name)
+    before = logits(Trunk(model))
+    assert projections.use_few_row_matmuls(model, tmp_path, lambda *_: None) == ""
+    ours = [layer for layer in modules(model) if isinstance(layer, projections._FewRows)]
+    assert sum(layer._family is not None for layer in ours) >= 4
+    assert mx.array_equal(logits(Trunk(model)), before)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_family_multiplies_once_and_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate_proj = nn.Linear(64, 40, bias=False)
+            self.up_proj = nn.Linear(64, 24, bias=False)
+
+    pair = Pair()
+    pair.set_dtype(mx.bfloat16)
+    nn.quantize(pair, 32, 4)
+    x, other = (
+        mx.random.normal((1, 3, 64), key=mx.random.key(i)).astype(mx.bfloat16) for i in (1, 2)
+    )
+    right = [pair.gate_proj(x), pair.up_proj(x), pair.up_proj(other)]
+    projections.use_few_row_matmuls(pair, tmp_path, lambda *_: None)
+    calls = []
+
+    def counted(x: mx.array, packed: Packed, choice: Choice = CHOICES[0]) -> mx.array:
+        calls.append(packed.outputs)
+        return quant_matvec.quant_matvec_plain(x, packed)
+
+    monkeypatch.setattr(quant_matvec, "quant_matvec", counted)
+    both = [pair.gate_proj(x), pair.up_proj(x)]
+    assert calls == [64]
+    assert pair.gate_proj._family._x is None
+    assert all(mx.array_equal(a, b) for a, b in zip(both, right[:2], strict=True))
+    pair.gate_proj(x)
+    assert mx.array_equal(pair.up_proj(other), right[2])
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_experts_take_their_rows_by_the_kernel(is_sorted: bool, tmp_path: Path) -> None:
+    layer = QuantizedSwitchLinear(64, 24, 5, bias=True, group_size=32, bits=4)
+    layer.set_dtype(mx.float32)
+    shape = (6, 1, 64) if is_sorted else (1, 2, 1, 1, 64)
+    x = mx.random.normal(shape, key=mx.random.key(3))
+    picks = mx.array([0, 1, 1, 3, 4, 4], mx.uint32)
+    picks = picks if is_sorted else picks.reshape(1, 2, 3)
+    right = layer(x, picks, sorted_indices=is_sorted)
+    holder = nn.Module()
+    holder.layer = layer
+    projections.use_few_row_matmuls(holder, tmp_path, lambda *_: None)
+    assert type(holder.layer) is projections._Experts
+    mine = holder.layer(x, picks, sorted_indices=is_sorted)
+    assert mine.shape == right.shape
+    assert mx.abs(mine - right).max().item() < 1e-5
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_was_measured_is_remembered_and_a_broken_file_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(packed: list[Packed]) -> Choice:
+        asked.append(packed[0].weight.shape)
+        return CHOICES[2]
+
+    monkeypatch.setattr(quant_matvec, "measured", measured)
+
+    def choices() -> set[Choice]:
+        model = packed_model("mimo")
+        projections.use_few_row_matmuls(model, tmp_path, lambda *_: None)
+        return {x._choice for x in modules(model) if isinstance(x, projections._FewRows)}
+
+    choices()
+    (file,) = (tmp_path / "kernels").iterdir()
+    known, first = json.loads(file.read_text("utf-8")), len(asked)
+    assert first == len(known)
+    assert set(map(tuple, known.values())) == {(16, 2, 132)}
+    choices()
+    assert len(asked) == first
+    file.write_text("{", "utf-8")
+    choices()
+    assert len(asked) == 2 * first
+
+
+def test_nothing_is_changed_without_a_gpu(tmp_path: Path) -> None:
+    if mx.default_device() != mx.cpu:
+        pytest.skip("there is a GPU")
+    model = packed_model("mimo")
+    kinds = [type(layer) for layer in modules(model)]
+    assert projections.use_few_row_matmuls(model, tmp_path, lambda *_: None) == ""
+    use_window_attention(model)
+    assert [type(layer) for layer in modules(model)] == kinds
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rows", [1, 4, 9])
+@pytest.mark.parametrize("mask", ["causal", "bool", "added", None])
+def test_window_attention_is_mlxs(rows: int, mask: str | None) -> None:
+    keys = mx.random.split(mx.random.key(rows), 4)
+    q = mx.random.normal((1, 6, rows, 32), key=keys[0])
+    k, v = (mx.random.normal((1, 2, 50, 32), key=key) for key in keys[1:3])
+    given: Any = mask
+    if mask == "bool":
+        given = mx.random.uniform(shape=(rows, 50), key=keys[3]) > 0.5
+    elif mask == "added":
+        given = mx.random.normal((rows, 50), key=keys[3])
+    right = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.2, mask=given)
+    assert mx.abs(window_attention(q, k, v, 0.2, given) - right).max().item() < 1e-5
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", families.CONFIGS)
+def test_trunks_attend_alike_with_window_attention(name: str) -> None:
+    model = families.build(families.config(name))
+    before = logits(Trunk(model))
+    use_window_attention(model)
+    assert mx.abs(logits(Trunk(model)) - before).max().item() < 1e-3
+
+
+def grown(trunk: Trunk, passes: list[tuple[int, int]]) -> tuple[mx.array, Cache]:
+    cache = trunk.make_cache()
+    rows = []
+    for count, kept in passes:
+        rows.append(trunk.forward(mx.arange(7, 7 + count), cache).logits)
+        cache.commit(kept)
+    return mx.concatenate(rows), cache
+
+
+@pytest.mark.parametrize("name", families.CONFIGS)
+def test_compiled_passes_leave_what_ordinary_ones_do(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk = Trunk(families.build(families.config(name)))
+    trunk.tap()
+    passes = [(20, 20), (1, 1), (4, 2), (9, 9), (2, 0), (1, 1)]
+    plain, ordinary = grown(trunk, passes)
+    mx.disable_compile()
+    try:
+        trunk.compile_steps()
+        assert trunk.steps_note == ""
+        assert (trunk._steps is None) == (name in NO_GRAPHS)
+        compiled, cache = grown(trunk, passes)
+    finally:
+        mx.enable_compile()
+    assert mx.abs(compiled - plain).max().item() < 1e-3
+    assert cache.length == ordinary.length == 33
+
+
+def test_a_graph_grows_with_its_bucket_and_is_traced_once_for_each() -> None:
+    trunk = Trunk(families.build(families.config("mimo")))
+    plain, _ = grown(trunk, [(200, 200), *[(9, 9)] * 8])
+    trunk.compile_steps()
+    steps = trunk._steps
+    assert steps is not None
+    before = steps.traced
+    compiled, cache = grown(trunk, [(200, 200), *[(9, 9)] * 8])
+    assert steps.traced - before == 2
+    assert cache.layers[0].state[0].shape[2] == 512
+    assert mx.abs(compiled - plain).max().item() < 1e-3
+
+
+def test_passes_that_differ_or_cannot_be_traced_are_told_and_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from engine.model import steps as module
+
+    class Shifted(module._OpenKV):
+        @property
+        def offset(self) -> mx.array:
+            return super().offset + 1
+
+    class Broken(module._OpenKV):
+        def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+            raise ValueError("no such axis")
+
+    for stand_in, word in ((Shifted, "off by"), (Broken, "no such axis")):
+        trunk = Trunk(families.build(families.config("mimo")))
+        monkeypatch.setattr(module, "_OpenKV", stand_in)
+        trunk.compile_steps()
+        assert word in trunk.steps_note
+        assert logits(trunk).shape == (6, families.VOCABULARY)
