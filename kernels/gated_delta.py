@@ -13,6 +13,7 @@ the tape, and replaying it gives the very bits of the pass that wrote it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -189,31 +190,47 @@ def _run(
     rows: tuple[mx.array, mx.array, mx.array, mx.array, mx.array],
     state: mx.array,
 ) -> DeltaOutput:
-    q, k, v, g, beta = rows
-    batch, steps, heads, width = v.shape
-    forward, _ = _kernels(where)
-    y, after, delta = dialect.run(
-        forward,
-        [q, k, v, g, beta, state, mx.array([steps], mx.int32)],
-        [("InT", q.dtype), *_sizes(k, heads, width, g)],
-        (width, batch * heads),
-        [(v.shape, q.dtype), (state.shape, mx.float32), (v.shape, mx.float32)],
-    )
-    return DeltaOutput(y, after, DeltaTape(k, delta, g))
+    y, after, delta = _kept_forward(where)(*rows, state)
+    return DeltaOutput(y, after, DeltaTape(rows[1], delta, rows[3]))
+
+
+@functools.cache
+def _kept_forward(where: Backend) -> Callable[..., list[mx.array]]:
+    """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
+
+    def call(*inputs: mx.array) -> list[mx.array]:
+        q, k, v, g, _, state = inputs
+        batch, steps, heads, width = v.shape
+        return dialect.run(
+            _kernels(where)[0],
+            [*inputs, mx.array([steps], mx.int32)],
+            [("InT", q.dtype), *_sizes(k, heads, width, g)],
+            (width, batch * heads),
+            [(v.shape, q.dtype), (state.shape, mx.float32), (v.shape, mx.float32)],
+        )
+
+    return mx.compile(call)
 
 
 def _run_replay(where: Backend, tape: DeltaTape, rows: int, state: mx.array) -> mx.array:
-    batch, steps, heads, width = tape.delta.shape
-    _, again = _kernels(where)
-    counts = [mx.array([steps], mx.int32), mx.array([rows], mx.int32)]
-    (after,) = dialect.run(
-        again,
-        [tape.k, tape.g, tape.delta, state, *counts],
-        _sizes(tape.k, heads, width, tape.g),
-        (width, batch * heads),
-        [(state.shape, mx.float32)],
-    )
+    (after,) = _kept_replay(where, rows)(tape.k, tape.g, tape.delta, state)
     return after
+
+
+@functools.cache
+def _kept_replay(where: Backend, rows: int) -> Callable[..., list[mx.array]]:
+    def call(*inputs: mx.array) -> list[mx.array]:
+        k, g, delta, state = inputs
+        batch, steps, heads, width = delta.shape
+        return dialect.run(
+            _kernels(where)[1],
+            [*inputs, mx.array([steps], mx.int32), mx.array([rows], mx.int32)],
+            _sizes(k, heads, width, g),
+            (width, batch * heads),
+            [(state.shape, mx.float32)],
+        )
+
+    return mx.compile(call)
 
 
 _TOLERANCE = 1e-5

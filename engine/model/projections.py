@@ -149,10 +149,10 @@ def use_few_row_matmuls(
     for layer in layers:
         _adopt(layer)
     choices = _Choices(cache_folder)
+    alone = [each for each in modules(model) if isinstance(each, _FewRows) and each._family is None]
     by_kind: dict[str, list[_FewRows | _Family]] = {}
-    for each in (*families, *(cast("_FewRows", layer) for layer in modules(model))):
-        if isinstance(each, (_FewRows, _Family)):
-            by_kind.setdefault(_kind(_packed_of(each)), []).append(each)
+    for each in (*families, *alone):
+        by_kind.setdefault(_kind(_packed_of(each)), []).append(each)
     notes = []
     for index, (kind, alike) in enumerate(by_kind.items()):
         progress("measuring kernels", index, len(by_kind))

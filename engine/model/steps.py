@@ -147,7 +147,9 @@ class CompiledSteps:
         logits = self._parts.run(tokens[None], layers)
         hidden = self._parts.take_hidden()
         tapes = [tap.take() for tap in self._parts.taps]
-        self._tapes[tokens.shape[0]] = [tape and type(tape.recurrence) for tape in tapes]
+        self._tapes[tokens.shape[0]] = [
+            None if tape is None else type(tape.recurrence) for tape in tapes
+        ]
         left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
         return logits, [] if hidden is None else [hidden], [_held(each) for each in layers], left
 

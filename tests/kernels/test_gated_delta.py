@@ -184,6 +184,8 @@ def test_inputs_of_another_type_are_another_kernel(monkeypatch: pytest.MonkeyPat
         templates.append(tuple(call["template"]))
         return [mx.zeros(shape) for shape in call["output_shapes"]]
 
+    gated_delta._kept_forward.cache_clear()
+    gated_delta._kept_replay.cache_clear()
     monkeypatch.setattr(gated_delta, "_kernels", lambda _: (kernel, kernel))
     monkeypatch.setattr(gated_delta, "_where", lambda _: dispatch.Backend.CUDA)
     for dtype in (mx.float32, mx.bfloat16):
@@ -191,6 +193,8 @@ def test_inputs_of_another_type_are_another_kernel(monkeypatch: pytest.MonkeyPat
         output = gated_delta.gated_delta(q, k.astype(dtype), v, g, beta, state)
         gated_delta.replay(output.tape, 2, state)
     assert len(set(templates)) == 4
+    gated_delta._kept_forward.cache_clear()
+    gated_delta._kept_replay.cache_clear()
 
 
 @pytest.mark.gpu
