@@ -31,7 +31,8 @@ _SHIM = """
 #define UNROLL
 using std::uint32_t;
 
-// Each lane is a thread of its own, run in turns: at a barrier it yields until all have come.
+// Each lane is a thread of its own, run in turns: at a barrier it yields until all have come. A
+// warp runs as far ahead of the others as the block's barriers let it, so that races show.
 struct Barrier {
   int size, arrived, turn;
   void wait();
@@ -40,7 +41,7 @@ struct Lane {
   ucontext_t here;
   std::unique_ptr<char[]> stack;
   int lane, warp;
-  bool is_done;
+  bool is_done, is_at_block;
 };
 struct Work { int first, second, firsts, seconds; void** a; };
 static ucontext_t scheduler;
@@ -49,8 +50,10 @@ static Barrier whole_block;
 static std::vector<Barrier> warps;
 void Barrier::wait() {
   const int mine = turn;
+  now->is_at_block = this == &whole_block;
   if (++arrived == size) { arrived = 0; ++turn; }
   else while (turn == mine) swapcontext(&now->here, &scheduler);
+  now->is_at_block = false;
 }
 static uint32_t passed[32][32][8];
 static void in_step() { warps[now->warp].wait(); }
@@ -157,7 +160,7 @@ static void run_one(int count) {
     Lane& each = lanes[id];
     each.lane = id % 32;
     each.warp = id / 32;
-    each.is_done = false;
+    each.is_done = each.is_at_block = false;
     each.stack.reset(new char[stack]);
     getcontext(&each.here);
     each.here.uc_stack.ss_sp = each.stack.get();
@@ -167,11 +170,17 @@ static void run_one(int count) {
   }
   for (bool is_busy = true; is_busy;) {
     is_busy = false;
-    for (Lane& each : lanes) {
-      if (each.is_done) continue;
-      now = &each;
-      swapcontext(&scheduler, &each.here);
-      is_busy = true;
+    for (int warp = count - 1; warp >= 0; --warp) {
+      for (bool is_running = true; is_running;) {
+        is_running = false;
+        for (int lane = 0; lane < 32; ++lane) {
+          now = &lanes[32 * warp + lane];
+          if (now->is_done) continue;
+          is_busy = true;
+          swapcontext(&scheduler, &now->here);
+          is_running = is_running || !(now->is_done || now->is_at_block);
+        }
+      }
     }
   }
 }
