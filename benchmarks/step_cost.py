@@ -1,6 +1,6 @@
 """A pass of the 27B shape over few rows: ours against stock mlx-lm's, on one GPU, in turns.
 
-    python -m benchmarks.step_cost [--layers 64] [--compiled] [--rows 1 2 4 8]
+    python -m benchmarks.step_cost [--layers 64] [--compiled] [--rows 1 2 4 8] [--commit HASH]
 
 Weights are random, 4 bits, made on the device; the prompt is a handful of tokens, so that nothing
 of MLX's matmuls for many rows has to be compiled first. For ours it also tells how long the host
@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=64)
     parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--commit", default="", help="where there is no git")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8])
     options = parser.parse_args()
     begin = time.perf_counter()
@@ -57,7 +58,7 @@ def main() -> None:
         told(f"{name} is warm after {time.perf_counter() - begin:.0f} s")
     document: dict[str, Any] = {
         "device": device(),
-        "commit": commit(),
+        "commit": options.commit or commit(),
         "layers": options.layers,
         "steps": trunk.steps_note or ("compiled" if options.compiled else "not compiled"),
         "ms": in_turns(ways),

@@ -89,7 +89,9 @@ class GatedDelta:
         is_long = q.shape[1] > WINDOW_ROWS and backend() is not Backend.CUDA
         if mask is not None or is_long:
             return self._original(q, k, v, a, b, A_log, dt_bias, state, mask, **options)
-        beta = mx.sigmoid(b) * (2.0 if options.get("allow_neg_eigval") else 1.0)
+        beta = mx.sigmoid(b)
+        if options.get("allow_neg_eigval"):
+            beta = beta * 2.0
         gate = _gate(A_log, a, dt_bias, options.get("lower_bound"))
         if state is None:
             state = mx.zeros((v.shape[0], *v.shape[2:], k.shape[-1]), mx.float32)
