@@ -293,6 +293,7 @@ class MtplxApp(App[int]):
                 self._load_wanted()
             case ModelLoaded(model=model):
                 self._load = None
+                self._show_note(model.kernel_note)
                 self._remember(model.name)
             case RequestStarted(request=name):
                 if self.has_xray:

@@ -235,6 +235,8 @@ def _notes(engine: Engine, model: ModelInfo, depth: int | None) -> list[str]:
     started = engine.view.engine
     if started is not None and started.blas_note:
         found.append(started.blas_note)
+    if model.kernel_note:
+        found.append(model.kernel_note)
     if model.head is None and depth != 0:
         found.append(f"{model.name} is decoded plainly: {model.head_note}")
     return found

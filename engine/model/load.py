@@ -25,12 +25,14 @@ from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
 from engine.model.projections import use_few_row_matmuls
+from engine.model.recurrent import has_recurrence
 from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.verdict.checkpoint import CheckpointFacts, check_folder
 from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
+from kernels import gated_delta
 from kernels.dispatch import Backend, backend_for
 
 __all__ = ["LoadedModel", "Progress", "build_trunk", "load", "memory_bytes"]
@@ -82,6 +84,7 @@ class _Parts:
     tokenizer: Tokenizer
     config: dict[str, object]
     sampling: Sampling
+    kernel_note: str
 
 
 def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedModel:
@@ -101,13 +104,14 @@ def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedMod
         has_chat_template=bool(parts.tokenizer.chat_template),
         load_s=seconds,
         chat_template=parts.tokenizer.chat_template,
+        kernel_note=parts.kernel_note,
     )
     return LoadedModel(parts.trunk, parts.head, parts.tokenizer, info)
 
 
 def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     gguf = load_gguf(path, cache_folder, progress)
-    _speed_up(gguf.model, cache_folder, progress)
+    kernels = _speed_up(gguf.model, cache_folder, progress)
     trunk = Trunk(gguf.model)
     progress("reading the head", 0, 0)
     head: Head | None = None
@@ -129,7 +133,17 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         "max_position_embeddings": gguf.args.max_position_embeddings,
         "quantization": None if gguf.is_unpacked else {"bits": 4, "group_size": 32},
     }
-    return _Parts(gguf.model, trunk, head, DEMO.name, note, gguf.tokenizer, config, Sampling())
+    return _Parts(
+        gguf.model,
+        trunk,
+        head,
+        DEMO.name,
+        note,
+        gguf.tokenizer,
+        config,
+        Sampling(),
+        kernels or trunk.steps_note,
+    )
 
 
 def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
@@ -139,7 +153,7 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     progress("building the model", 0, 0)
     model = build_trunk(path, facts)
     _read_weights(model, facts.weights_bytes, progress)
-    _speed_up(model, cache_folder, progress)
+    kernels = _speed_up(model, cache_folder, progress)
     trunk = Trunk(model)
     settle = functools.partial(settled_contract, facts, trunk, tokenizer, cache_folder)
     head, note = _head(facts, trunk, settle, progress)
@@ -149,7 +163,9 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
-    return _Parts(model, trunk, head, family, note, tokenizer, config, sampling)
+    return _Parts(
+        model, trunk, head, family, note, tokenizer, config, sampling, kernels or trunk.steps_note
+    )
 
 
 def _compile_steps(trunk: Trunk, progress: Progress) -> None:
@@ -158,10 +174,15 @@ def _compile_steps(trunk: Trunk, progress: Progress) -> None:
         trunk.compile_steps()
 
 
-def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> None:
-    """Let a model or head in memory run what few rows ask for by the fast ways there are."""
-    use_few_row_matmuls(model, cache_folder, progress)
+def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
+    """Let a model or head in memory run few rows by the fast ways there are.
+
+    Returns:
+        Why a kernel is left out; empty where none is.
+    """
+    note = use_few_row_matmuls(model, cache_folder, progress)
     use_window_attention(model)
+    return note or (gated_delta.kernel_note() if has_recurrence(model) else "")
 
 
 def _head(

@@ -21,7 +21,13 @@ from mlx_lm.models.cache import ArraysCache
 from engine.model.rebinding import methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
 
-__all__ = ["RecurrentCache", "RecurrentTap", "WindowTape", "tap_recurrent_layers"]
+__all__ = [
+    "RecurrentCache",
+    "RecurrentTap",
+    "WindowTape",
+    "has_recurrence",
+    "tap_recurrent_layers",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,11 @@ class RecurrentCache(ArraysCache):
 def tap_recurrent_layers(model: nn.Module) -> list[RecurrentTap]:
     """Tap every layer whose recurrence is known here, in the order of their caches."""
     return [RecurrentTap(module) for module in modules(model) if _is_recurrent(module)]
+
+
+def has_recurrence(model: nn.Module) -> bool:
+    """Return whether a model has layers of the gated delta rule."""
+    return any(methods_naming(type(module), "gated_delta_update") for module in modules(model))
 
 
 def _convolutions(layer: nn.Module) -> list[nn.Conv1d]:

@@ -261,3 +261,5 @@ class ModelInfo:
     load_s: float
     chat_template: str = ""
     """Its text, which tells how the model writes tool calls; empty where there is none."""
+    kernel_note: str = ""
+    """Which kernel is left out though there is a GPU, and why; empty where none is."""
