@@ -103,6 +103,12 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add(
         "--empty-deltas", type=float, default=0, metavar="S", help="chat: one each S silent seconds"
     )
+    add(
+        "--cache-memory",
+        metavar="SIZE",
+        help="of prompts kept for later ones, such as 4GB; 0: none",
+    )
+    add("--cache-disk", metavar="SIZE", help="the same on the disk; default none")
     add("--json", action="store_true", help="print one JSON document once it serves")
     return chosen.parse_args(words)
 
