@@ -21,6 +21,7 @@ from benchmarks.in_session import Bench
 if TYPE_CHECKING:
     from engine.protocol import Event
 
+WORDS = ("What", "Whom", "Who else", "Which ship", "How much")
 SENTENCE = "On day {} the keeper of the lighthouse wrote down the wind, the tide and a thought. "
 
 
@@ -41,7 +42,9 @@ def main() -> None:
     warm: list[float] = []
     facts: dict[str, int] = {}
     for number in range(options.rounds):
-        question = ChatMessage(Role.USER, f"And what did he think on day {number}?")
+        question = ChatMessage(
+            Role.USER, f"{WORDS[number % len(WORDS)]} did the keeper think of on day {number}?"
+        )
         second = (*first, answer, question)
         for is_cached, times in ((True, warm), (False, cold)):
             command = Generate("second", second, seed=2, max_tokens=4, is_cached=is_cached)

@@ -61,10 +61,24 @@ def test_equals_go_round() -> None:
     assert order == list("abcabc")
 
 
+def test_a_costly_turn_waits_until_the_others_have_had_as_much() -> None:
+    table: Turns[str] = Turns()
+    table.add("chunks")
+    table.charge("chunks", 2.0)
+    for name in "abcd":
+        table.add(name)
+    order = []
+    for _ in range(90):
+        order.append(table.next())
+        table.charge(order[-1], 2.0 if order[-1] == "chunks" else 0.1)
+    assert 76 <= order.index("chunks") <= 84
+
+
 def test_who_comes_later_neither_catches_up_nor_waits() -> None:
     table: Turns[str] = Turns()
     table.add("old")
-    table.charge("old", 100.0)
+    for _ in range(100):
+        table.charge("old", 1.0)
     table.add("new")
     order = []
     for _ in range(6):
