@@ -28,7 +28,7 @@ export class Settings {
       fields.append(this.#field(name, label, make("input", { type: "number", min, max, step: Number.isInteger(step) ? 1 : "any", placeholder })));
     }
     const reset = button("As the model has them", () => { this.show(SETTINGS, model); this.changed({ ...SETTINGS }); });
-    fields.append(make("label", {}, " ", reset));
+    fields.append(make("div", { className: "reset" }, reset));
     this.parent.replaceChildren(fields);
     for (const [name, field] of Object.entries(this.fields)) field.value = settings[name] ?? SETTINGS[name];
   }
