@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import ScreenResume
+from textual.events import Resize, ScreenResume
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 HINT_STOPPED = (("enter", "starts"), ("a", "address"), ("n", "key wanted or not"))
 HINT_RUNNING = (("enter", "stops"), ("y", "copy settings"), ("u", "copy address"), ("k", "key"))
 HINT_LIVE = (("enter", "stops"), ("x", "cancels"), ("w", "its prompt"), ("y", "copy settings"))
+
+LEAST_ROWS, OTHER_ROWS = 4, 16
+"""Rows of a client's settings: at least so many, and the others that have to stay for the rest."""
 
 
 class ServerScreen(Screen[None]):
@@ -83,6 +86,7 @@ class ServerScreen(Screen[None]):
         yield StatusBar()
 
     @on(ScreenResume)
+    @on(Resize)
     @on(ServingChanged)
     @on(EngineChanged)
     def bring_up_to_date(self) -> None:
@@ -132,7 +136,12 @@ class ServerScreen(Screen[None]):
             Content.assemble((at, "dim"), (client.name, "bold"), (f"  {client.place}", "dim")),
         )
         endpoint = self._serving.endpoint(self.mtplx.view.model, is_hidden=not self._shows_key)
-        self._put("#server-client-text", Content(showable(client.text(endpoint).rstrip("\n"))))
+        lines = showable(client.text(endpoint).rstrip("\n")).split("\n")
+        room = max(LEAST_ROWS, self.size.height - OTHER_ROWS)
+        if len(lines) > room:
+            left_out = len(lines) - room + 1
+            lines[room - 1 :] = [f"{marks.more} {left_out} more lines; y copies all"]
+        self._put("#server-client-text", Content("\n".join(lines)))
 
     @property
     def _shown_client(self) -> Client:

@@ -179,7 +179,10 @@ class Exchange:
 
     def cancel(self) -> None:
         """End it from the server's side; its client is told."""
-        self.fail(ErrorInfo("the answer was cancelled at the server", ""))
+        if not self.is_over:
+            error = ErrorInfo("the answer was cancelled at the server", "")
+            self._outcomes.put_nowait(Failed(error))
+            self._end(Phase.CANCELLED, error.message)
 
     def usage(self) -> Usage:
         """Return what it took, as far as it is known."""

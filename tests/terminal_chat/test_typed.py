@@ -52,15 +52,21 @@ def ready(start: Start, folder: Path, *words: str) -> Terminal:
     return terminal
 
 
-def test_ctrl_c_stops_the_answer_and_not_the_program(
-    start: Start, endless_folder: Path, home: Path
-) -> None:
-    terminal = ready(start, endless_folder)
+def ask(terminal: Terminal, home: Path) -> Store:
+    """Ask, and wait until the answer is under way."""
     terminal.press("Hello" + ENTER)
     store = Store(home / "chats")
     terminal.until(lambda: bool(store.summaries()), "the question on disk")
     before = len(terminal.written)
-    terminal.until(lambda: len(terminal.written) > before + 20, "some of the answer")
+    terminal.until(lambda: len(terminal.written) > before + 40, "some of the answer")
+    return store
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(
+    start: Start, endless_folder: Path, home: Path
+) -> None:
+    terminal = ready(start, endless_folder)
+    store = ask(terminal, home)
     terminal.press(CTRL_C)
     terminal.shows("stopped · ", "tok/s")
     (summary,) = store.summaries()
@@ -75,12 +81,10 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
 
 
 def test_keys_typed_into_an_answer_are_not_echoed_and_the_echo_comes_back(
-    start: Start, endless_folder: Path
+    start: Start, endless_folder: Path, home: Path
 ) -> None:
     terminal = ready(start, endless_folder)
-    terminal.press("Hello" + ENTER)
-    before = len(terminal.written)
-    terminal.until(lambda: len(terminal.written) > before + 40, "some of the answer")
+    ask(terminal, home)
     terminal.press("zq~zq")
     terminal.press(CTRL_C)
     terminal.shows("stopped")
@@ -111,9 +115,7 @@ def test_history_comes_back_in_the_next_run_and_is_the_owners_alone(
 
 def test_commands_are_completed(start: Start, tiny_folder: Path) -> None:
     terminal = ready(start, tiny_folder)
-    terminal.press("/mo" + TAB)
-    terminal.shows("/mode", "/model")
-    terminal.press("de blo" + TAB + ENTER)
+    terminal.press("/mo" + TAB + " blo" + TAB + ENTER)
     terminal.shows("mode: block")
     terminal.press("/help" + ENTER)
     terminal.shows("/retry", "/copy", "/exit")

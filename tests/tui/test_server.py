@@ -91,8 +91,7 @@ async def test_it_stops_and_starts_again_with_the_same_key(tmp_path: Path) -> No
         assert address in talk.page()
         await talk.press("enter")
         await talk.until(lambda: not talk.app.serving.is_running)
-        await talk.settle()
-        assert "not running" in talk.page()
+        await talk.until(lambda: "not running" in talk.page())
         with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
             pass
         await talk.press("n", "enter")

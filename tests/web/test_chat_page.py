@@ -315,3 +315,7 @@ async def test_an_answer_of_many_cycles_reads_as_it_was_said(visit: Open) -> Non
         await answered(page)
         await expect(page.locator(".turn.assistant .facts")).to_contain_text("tok/s")
         await expect(page.locator(".turn.assistant .facts")).to_contain_text("tokens/cycle")
+        view = place.engine.view.newest
+        assert view is not None
+        await expect(page.locator("#ribbon .token")).to_have_count(view.emitted)
+        await expect(page.locator("#state")).to_have_text("ready")

@@ -203,7 +203,8 @@ class App {
         keep(taken(turn, chunk));
         if (running.request === null && chunk.mtplx?.request) {
           running.request = chunk.mtplx.request;
-          this.live.follow(running.request);
+          // The engine knows each choice of a request by a name of its own; this one has one.
+          this.live.follow(`${running.request}.0`);
         }
       }
       keep({ ...turn, status: "done", progress: "" }, true);
