@@ -184,7 +184,7 @@ async def test_settings_are_sent_and_a_depth_is_changed_while_tokens_flow(visit:
         await page.get_by_label("Temperature").fill("0.25")
         await page.get_by_label("Depth (").select_option("2")
         await page.get_by_label("Mode (").select_option("seeded")
-        await page.get_by_label("Seed").fill("77")
+        await page.get_by_role("spinbutton", name="Seed").fill("77")
         await ask(page, "Hi")
         await expect(page.locator(".turn.writing .said")).to_contain_text("Hello")
         (command,) = place.engine.generated
