@@ -182,6 +182,10 @@ def test_a_kill_while_places_are_written_loses_the_one_at_hand_alone(tmp_path: P
                 text = f"{round_number}{number}" * 150
                 engine.send(Generate("r", (), raw=text, max_tokens=2, seed=1))
                 engine.wait_for(RequestDone)
+            while not round_number:
+                kept = engine.wait_for(PrefixesKept)
+                if isinstance(kept, PrefixesKept) and kept.disk_bytes:
+                    break
             wanted = len(list(cache.glob("prefixes/*/*.safetensors"))) + round_number
             deadline = time.monotonic() + 5
             while len(list(cache.glob("prefixes/*/*"))) < wanted and time.monotonic() < deadline:

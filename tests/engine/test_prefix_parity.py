@@ -35,6 +35,9 @@ KINDS = {
     "chain": "mimo_v2_flash",
     "recurrent": "nemotron_h",
 }
+ROUNDING = {"recurrent": 1e-5}
+"""By kind: how far states may be apart. mlx-lm reads several rows of a Mamba layer at once in
+another order of sums than one row, so there bits depend on where a chunk ends."""
 TEXT = tuple((7 * i * i + 3 * i) % 250 for i in range(400))
 
 
@@ -95,17 +98,15 @@ def leaves(cache: Cache) -> list[np.ndarray]:
     return found
 
 
-def same(warm: Told, cold: Told) -> None:
+def same(warm: Told, cold: Told, kind: str) -> None:
     """Hold what a hit gave against a cold start: cycles, and every bit of the state they left."""
+    most = ROUNDING.get(kind, 0.0)
     assert story(warm) == story(cold), reuse_of(warm)
     for ours, theirs in zip(warm.state, cold.state, strict=True):
         assert len(ours) == len(theirs)
         for one, other in zip(ours, theirs, strict=True):
-            assert np.array_equal(one, other), (
-                reuse_of(warm),
-                one.shape,
-                np.abs(one - other).max(),
-            )
+            assert one.shape == other.shape
+            assert np.abs(one - other).max(initial=0) <= most, (reuse_of(warm), one.shape)
 
 
 def story(events: list[Event]) -> list[tuple[object, ...]]:
@@ -144,7 +145,7 @@ def test_a_hit_at_every_cut_around_a_boundary_gives_what_a_cold_start_gives(
             command = asked(text)
             warm = run(model, command, prefixes)
             cold = run(model, command, None)
-            same(warm, cold)
+            same(warm, cold, kind)
             hits += reuse_of(warm).reused > 0
             assert reuse_of(warm).reused < len(text)
             assert reuse_of(cold).why is Reread.OFF
@@ -182,7 +183,7 @@ def test_a_second_turn_reads_its_new_tokens_alone(
     least = len(text) - 2 if kind in ("plain", "demo") else len(text) - 1
     assert reuse_of(warm).reused in (least, len(text) - 1)
     assert reuse_of(warm).why is Reread.APPENDED
-    same(warm, run(model, second, None))
+    same(warm, run(model, second, None), kind)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -248,8 +249,8 @@ def test_the_same_prompt_again_draws_the_same_in_every_mode(
     first, again = (run(model, command, prefixes) for _ in range(2))
     assert reuse_of(again).reused == len(command.prompt_ids) - 1
     cold = run(model, command, None)
-    same(first, cold)
-    same(again, cold)
+    same(first, cold, kind)
+    same(again, cold, kind)
     assert isinstance(again[-1], RequestDone)
 
 
@@ -265,4 +266,4 @@ def test_a_prompt_cancelled_while_it_is_read_is_read_on_later(
     request.close(is_whole=True)
     again = run(model, command, prefixes)
     assert 100 < reuse_of(again).reused < 140
-    same(again, run(model, command, None))
+    same(again, run(model, command, None), kind)
