@@ -86,7 +86,6 @@ class ServerScreen(Screen[None]):
         yield StatusBar()
 
     @on(ScreenResume)
-    @on(Resize)
     @on(ServingChanged)
     @on(EngineChanged)
     def bring_up_to_date(self) -> None:
@@ -101,6 +100,12 @@ class ServerScreen(Screen[None]):
         self.query_one(RequestTable).show(serving.live, serving.recent, self._chosen)
         self._show_client()
         self._put("#server-hint", self._hint())
+
+    @on(Resize)
+    def fit(self) -> None:
+        """Show as much of a client's settings as there is room for."""
+        if self.query(RequestTable):
+            self._show_client()
 
     def _state(self) -> Content:
         serving, marks = self._serving, self._marks
