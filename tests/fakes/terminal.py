@@ -62,6 +62,12 @@ class Terminal:
         """What the terminal does with keys, as `termios` tells it."""
         return termios.tcgetattr(self._ours)
 
+    @property
+    def reads_keys(self) -> bool:
+        """Whether the program gets each key as it is pressed, not a line at a time."""
+        local: int = termios.tcgetattr(self._ours)[3]
+        return not local & termios.ICANON
+
     def press(self, keys: str) -> None:
         """Type keys."""
         os.write(self._ours, keys.encode())

@@ -52,6 +52,16 @@ def ready(start: Start, folder: Path, *words: str) -> Terminal:
     return terminal
 
 
+def leave(terminal: Terminal) -> None:
+    """Press ctrl+d at the next prompt: before it reads keys, the terminal would swallow it."""
+    terminal.until(
+        lambda: terminal.reads_keys and terminal.text.rstrip().endswith("›"),
+        "a prompt that reads keys",
+    )
+    terminal.press(CTRL_D)
+    assert terminal.end() == 0
+
+
 def ask(terminal: Terminal, home: Path) -> Store:
     """Ask, and wait until the answer is under way."""
     terminal.press("Hello" + ENTER)
@@ -76,8 +86,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     terminal.press(CTRL_C)
     terminal.shows("ctrl+d or /exit leaves")
     assert children(terminal.process.pid)
-    terminal.press(CTRL_D)
-    assert terminal.end() == 0
+    leave(terminal)
 
 
 def test_keys_typed_into_an_answer_are_not_echoed_and_the_echo_comes_back(
@@ -109,8 +118,7 @@ def test_history_comes_back_in_the_next_run_and_is_the_owners_alone(
     second = ready(start, tiny_folder)
     second.press(UP + UP + ENTER)
     second.shows("mode: seeded")
-    second.press(CTRL_D)
-    assert second.end() == 0
+    leave(second)
 
 
 def test_commands_are_completed(start: Start, tiny_folder: Path) -> None:
@@ -146,8 +154,7 @@ def test_answers_are_retried_copied_and_counted(
     assert b"\x1b]52;c;" + coded + b"\x07" in terminal.written
     terminal.press("/stats" + ENTER)
     terminal.shows("cycles in", "verify")
-    terminal.press(CTRL_D)
-    assert terminal.end() == 0
+    leave(terminal)
 
 
 class TestPage:
