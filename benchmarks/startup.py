@@ -46,15 +46,10 @@ def start(home: str, size: str) -> tuple[float, float]:
     """Start the app and leave it; return the seconds to the first frame and to a ready demo."""
     begin = time.perf_counter()
     pid, master = in_pty.start([PROGRAM, "demo"], size, {"MTPLX_TUI_HOME": home})
-    frame = ready = 0.0
-    seen = b""
-    while not ready:
-        if not select.select([master], [], [], PATIENCE_S)[0]:
-            raise TimeoutError("the app drew nothing")
-        seen += os.read(master, 65536)
-        now = time.perf_counter() - begin
-        frame = frame or (now if FIRST_FRAME in seen else 0.0)
-        ready = now if READY in seen else 0.0
+    seen = read_until(FIRST_FRAME, master)
+    frame = time.perf_counter() - begin
+    read_until(READY, master, seen)
+    ready = time.perf_counter() - begin
     os.write(master, QUIT)
     try:
         while os.read(master, 65536):
@@ -64,15 +59,20 @@ def start(home: str, size: str) -> tuple[float, float]:
     return frame, ready
 
 
+def read_until(text: bytes, master: int, seen: bytes = b"") -> bytes:
+    """Read what a program draws until it drew a text; return all that was read."""
+    while text not in seen:
+        if not select.select([master], [], [], PATIENCE_S)[0]:
+            raise TimeoutError(f"{text.decode()} was not drawn")
+        seen += os.read(master, 65536)
+    return seen
+
+
 def bare_frame_s(size: str) -> float:
     """Return the seconds to the first frame of the smallest app on Textual."""
     begin = time.perf_counter()
     pid, master = in_pty.start([sys.executable, "-c", BARE], size, {})
-    seen = b""
-    while FIRST_FRAME not in seen:
-        if not select.select([master], [], [], PATIENCE_S)[0]:
-            raise TimeoutError("the smallest app drew nothing")
-        seen += os.read(master, 65536)
+    read_until(FIRST_FRAME, master)
     took = time.perf_counter() - begin
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)

@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyte
 
@@ -58,15 +59,14 @@ class Terminal:
         return "\n".join(self._screen.display)
 
     @property
-    def modes(self) -> list[object]:
+    def modes(self) -> list[Any]:
         """What the terminal does with keys, as `termios` tells it."""
         return termios.tcgetattr(self._ours)
 
     @property
     def reads_keys(self) -> bool:
         """Whether the program gets each key as it is pressed, not a line at a time."""
-        local: int = termios.tcgetattr(self._ours)[3]
-        return not local & termios.ICANON
+        return not self.modes[3] & termios.ICANON
 
     def press(self, keys: str) -> None:
         """Type keys."""

@@ -92,6 +92,17 @@ def test_files_that_cant_be_read_are_no_reading(tree: FakeSysfs) -> None:
     assert hottest(readings) is not None
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here fails to be read")
+def test_a_file_that_fails_to_read_is_no_reading(tree: FakeSysfs) -> None:
+    chip = tree.chip("coretemp")
+    (chip / "temp1_input").unlink()
+    (chip / "temp1_input").symlink_to("/proc/self/mem")  # whose first byte is an I/O error
+    with pytest.raises(OSError, match="Input/output error"):
+        (chip / "temp1_input").read_bytes()
+    readings, _ = Hwmon(tree.root).read()
+    assert [r.name for r in readings if r.group is Group.CPU] == ["Core 0"]
+
+
 def test_a_label_can_carry_no_escape(tree: FakeSysfs) -> None:
     tree.put("coretemp", "temp1_label", "\x1b[31mPackage\x07\n")
     readings, _ = Hwmon(tree.root).read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -215,3 +216,17 @@ async def serving(**options: Any) -> AsyncGenerator[Place]:
     finally:
         await place.http.aclose()
         await server.stop()
+
+
+async def wire_events(place: Place, path: str, body: dict[str, Any]) -> tuple[list[str], list[Any]]:
+    """Return a stream's events as they are on the wire: their names, and their data."""
+    names: list[str] = []
+    data: list[Any] = []
+    async with place.http.stream("POST", path, json=body) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            if line.startswith("event: "):
+                names.append(line[7:])
+            if line.startswith("data: "):
+                data.append(json.loads(line[6:]))
+    return names, data

@@ -13,7 +13,7 @@ from anthropic.types import Message, MessageTokensCount, RawMessageStreamEvent
 from pydantic import TypeAdapter
 
 from engine.protocol import Channel, Finish, Generate, TextRun
-from tests.server.talk import CODER, QWEN3, Place, answer, failing, said, serving
+from tests.server.talk import CODER, QWEN3, Place, answer, failing, said, serving, wire_events
 
 USER: list[Any] = [{"role": "user", "content": "Hi"}]
 EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
@@ -36,15 +36,7 @@ async def client(place: Place) -> AsyncIterator[AsyncAnthropic]:
 async def events(place: Place, **fields: Any) -> list[tuple[str, Any]]:
     """Return a stream's events as they are on the wire, each name beside its data."""
     body = {"model": "demo", "max_tokens": 50, "messages": USER, "stream": True, **fields}
-    names: list[str] = []
-    data: list[Any] = []
-    async with place.http.stream("POST", "/v1/messages", json=body) as response:
-        assert response.status_code == 200
-        async for line in response.aiter_lines():
-            if line.startswith("event: "):
-                names.append(line[7:])
-            if line.startswith("data: "):
-                data.append(json.loads(line[6:]))
+    names, data = await wire_events(place, "/v1/messages", body)
     return list(zip(names, data, strict=True))
 
 

@@ -13,7 +13,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from engine.protocol import Channel, Finish, Generate, TextRun
-from tests.server.talk import QWEN3, Place, answer, failing, said
+from tests.server.talk import QWEN3, Place, answer, failing, said, wire_events
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 TOOLS: list[Any] = [
@@ -38,15 +38,7 @@ async def client(place: Place) -> AsyncIterator[AsyncOpenAI]:
 async def events(place: Place, **fields: Any) -> list[Any]:
     """Return a stream's events as they are on the wire; names and numbers are held to be right."""
     body = {"model": "demo", "input": "Hi", "stream": True, **fields}
-    names: list[str] = []
-    data: list[Any] = []
-    async with place.http.stream("POST", "/v1/responses", json=body) as response:
-        assert response.status_code == 200
-        async for line in response.aiter_lines():
-            if line.startswith("event: "):
-                names.append(line[7:])
-            if line.startswith("data: "):
-                data.append(json.loads(line[6:]))
+    names, data = await wire_events(place, "/v1/responses", body)
     assert names == [event["type"] for event in data]
     assert [event["sequence_number"] for event in data] == list(range(len(data)))
     for event in data:
