@@ -57,6 +57,7 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
         size: tuple[int, int] = (1400, 900),
         scheme: str = "dark",
         may_fail: tuple[str, ...] = (),
+        prepared: str = "",
     ) -> Watched:
         context = await browser.new_context(
             viewport={"width": size[0], "height": size[1]},
@@ -64,6 +65,8 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
             permissions=["clipboard-read", "clipboard-write"],
         )
         contexts.append(context)
+        if prepared:
+            await context.add_init_script(prepared)
         context.set_default_timeout(10_000)
         watched = Watched(await context.new_page(), may_fail=may_fail)
         watched.page.on("console", watched.hear)

@@ -280,6 +280,30 @@ async def test_the_keyboard_is_enough(visit: Open) -> None:
         await expect(page.get_by_label("Question")).to_be_focused()
 
 
+async def test_a_question_sent_before_the_chats_are_read_is_answered(visit: Open) -> None:
+    """Storage that opens late must not take the chat away under the answer."""
+    late = """
+        const open = IDBFactory.prototype.open;
+        IDBFactory.prototype.open = function (...all) {
+          const opening = open.apply(this, all);
+          const told = new Promise((resolve) => { window.openStorage = resolve; });
+          Object.defineProperty(opening, "onsuccess", {
+            set(then) { opening.addEventListener("success", (event) => told.then(() => then(event))); },
+          });
+          return opening;
+        };
+    """
+    async with serving() as place:
+        page = (await visit(place, prepared=late)).page
+        await page.get_by_label("Question").fill("Early")
+        await page.evaluate("document.getElementById('ask').requestSubmit(); openStorage()")
+        await answered(page)
+        await expect(page.locator(".turn.user .said")).to_have_text("Early")
+        await page.reload()
+        await page.evaluate("openStorage()")
+        await expect(page.locator(".turn.user .said")).to_have_text("Early")
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 async def test_a_narrow_page_has_all_and_nothing_hangs_over(visit: Open, scheme: str) -> None:
     async with serving() as place:

@@ -32,14 +32,19 @@ class App {
 
   async start() {
     startTheme(find("theme"));
+    this.opened = this.#openChats();
     this.#wire();
+    await this.opened;
+    await this.begin();
+  }
+
+  async #openChats() {
     await this.store.open();
     const remembered = this.store.get(sessionStorage.getItem("chat"));
     if (remembered) this.chat = remembered;
     else this.chat = emptyChat(this.store.all()[0]?.settings && { ...this.store.all()[0].settings, system: "" });
     this.#mendCut();
     this.show();
-    await this.begin();
   }
 
   // Connects; asks for the key where the server wants it.
@@ -121,7 +126,8 @@ class App {
     find("prompt").focus();
   }
 
-  newChat() {
+  async newChat() {
+    await this.opened;
     this.open(emptyChat({ ...this.chat.settings, system: "" }));
   }
 
@@ -168,9 +174,11 @@ class App {
     if (name === "regenerate") this.#answer(turn.parent);
   }
 
-  ask(text, parent = this.chat.leaf) {
+  // A question may come before the chats are read: it waits, so that the chat it is put in stays.
+  async ask(text, parent) {
+    await this.opened;
     if (this.running || !text.trim()) return;
-    const question = { id: newId(), parent, role: "user", text, status: "done" };
+    const question = { id: newId(), parent: parent === undefined ? this.chat.leaf : parent, role: "user", text, status: "done" };
     this.chat = withTurn(this.chat, question);
     this.#answer(question.id);
   }
