@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,12 +110,10 @@ def test_max_tokens_is_never_passed(demo_engine: EngineProcess) -> None:
 
 
 def test_a_stop_string_cuts_the_text_before_it(demo_engine: EngineProcess) -> None:
-    whole = demo_engine.complete(question("Why is the sky blue?", seed=1, max_tokens=40))
-    text = text_of(*whole)
+    asked = question("Why is the sky blue?", seed=1, max_tokens=40, depth=3)
+    text = text_of(*demo_engine.complete(asked))
     stop = text[20:26]
-    cycles, done = demo_engine.complete(
-        question("Why is the sky blue?", seed=1, max_tokens=40, stop=(stop,))
-    )
+    cycles, done = demo_engine.complete(replace(asked, stop=(stop,)))
     assert done.finish is Finish.STOP
     assert text_of(cycles, done) == text[: text.index(stop)]
 
