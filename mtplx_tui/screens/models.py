@@ -101,7 +101,7 @@ class ModelsScreen(ModelsActions):
 
     def on_mount(self) -> None:
         """Look what is here, and search for everything."""
-        self.table.focus()
+        self.set_focus(self.table)
         self._show_strip()
         self._search_now()
 
