@@ -26,7 +26,6 @@ def model() -> tuple[Trunk, PairHead]:
     return tiny.trunk_and_head(VOCABULARY, draftable=DRAFTABLE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(Mode))
 def test_a_trimmed_draft_head_leaves_the_plain_law(
     model: tuple[Trunk, PairHead], mode: Mode
@@ -35,7 +34,6 @@ def test_a_trimmed_draft_head_leaves_the_plain_law(
     assert result.p > SUITE_P, str(result)
 
 
-@pytest.mark.slow
 def test_a_draft_law_of_the_wrong_tokens_is_seen(
     model: tuple[Trunk, PairHead], monkeypatch: pytest.MonkeyPatch
 ) -> None:

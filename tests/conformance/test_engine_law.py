@@ -55,7 +55,6 @@ def engine_fit(model: Model, mode: Mode, sequences: int, seed: int) -> Fit:
 SIZES = {Mode.TOKEN: 1500, Mode.BLOCK: 2000, Mode.SEEDED: 1000}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", list(Mode))
 def test_the_engine_draws_from_the_plain_law(model: Model, mode: Mode) -> None:
     check(
@@ -146,7 +145,6 @@ def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, flo
     return kinds.count(Kind.ERROR), excess_of_ties(ties[0], total[0], ties[1], total[1])
 
 
-@pytest.mark.slow
 def test_greedy_text_parts_from_plain_greedy_text_at_ties_alone(model: Model) -> None:
     errors, p = greedy_audit(model, 120, ["1", "3", "6", "changing"])
     assert errors == 0
