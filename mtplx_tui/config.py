@@ -48,6 +48,10 @@ class Settings:
     """How often a streaming answer is drawn, in a second."""
     download_limit: str | None = None
     """Bytes a second of all downloads together, such as 20MB; None for no limit."""
+    notify: bool = True
+    """Whether the terminal is told when something long ends unseen."""
+    restore: bool = True
+    """Whether a start goes back to where the last one ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,12 @@ def _depth(value: object) -> object:
     return None if value == "auto" else _whole(0, MAX_DEPTH)(value)
 
 
+def _flag(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 def _text(value: object) -> object:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("must be a text in quotes")
@@ -200,6 +210,8 @@ _CHECKS: dict[str, _Check] = {
     "last_model": _text,
     "feed_hz": _whole(1, 20),
     "download_limit": _size,
+    "notify": _flag,
+    "restore": _flag,
 }
 
 

@@ -124,6 +124,8 @@ class TestLoad:
             ("mode = [1]", "mode must be token or block or seeded, not [1]"),
             ("theme = 1", "theme must be a text in quotes, not 1"),
             ("feed_hz = 0", "feed_hz must be a whole number between 1 and 20, not 0"),
+            ("notify = 1", "notify must be true or false, not 1"),
+            ('restore = "no"', "restore must be true or false, not 'no'"),
         ],
     )
     def test_a_wrong_value_is_named_with_file_line_and_key(
