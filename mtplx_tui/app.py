@@ -64,7 +64,13 @@ from mtplx_tui.messages import (
 from mtplx_tui.requests import Options
 from mtplx_tui.serving import Serving
 from mtplx_tui.term import private_terminal
-from mtplx_tui.theming import choose_theme, has_few_colors, load_themes, marks_for, variables_for
+from mtplx_tui.theming import (
+    choose_theme,
+    has_few_colors,
+    load_palettes,
+    marks_for,
+    variables_for,
+)
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.wording import read_bytes
@@ -164,7 +170,8 @@ class MtplxApp(App[int]):
         problems: tuple[str, ...] = (),
         trace: Path | None = None,
     ) -> None:
-        self._themes, theme_problems = load_themes()
+        palettes, theme_problems = load_palettes(None, places.themes)
+        self._themes = tuple(palette.theme for palette in palettes)
         super().__init__(ansi_color=True if has_few_colors(terminal) else None)
         self.view = EngineView()
         self.places, self.settings, self.terminal = places, settings, terminal
@@ -217,7 +224,6 @@ class MtplxApp(App[int]):
 
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
-        self.theme_changed_signal.subscribe(self, self._keep_theme)
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self.desk.tick)
         for problem in self._problems:
@@ -527,11 +533,6 @@ class MtplxApp(App[int]):
 
     # Settings
 
-    def _keep_theme(self, theme: object) -> None:
-        name = str(getattr(theme, "name", ""))
-        if name and name != self.settings.theme and not has_few_colors(self.terminal):
-            self._save(theme=name)
-
     def _save(self, **changes: object) -> None:
         """Change settings, and write them as soon as an earlier write is through."""
         self.settings = replace(self.settings, **changes)
@@ -613,12 +614,25 @@ class MtplxApp(App[int]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Offer themes, and every action that has a key here."""
-        yield SystemCommand("theme", "choose other colours", self.action_change_theme)
+        yield SystemCommand("theme", "see them all, keep one", self.action_change_theme)
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and active.enabled:
                 run_it = functools.partial(self.run_action, binding.action, active.node)
                 yield SystemCommand(binding.description, f"key: {binding.key}", run_it)
+
+    def action_change_theme(self) -> None:
+        """Let the person look at the themes, and keep the one that is accepted."""
+        from mtplx_tui.screens.theme_picker import ThemePicker
+
+        if has_few_colors(self.terminal):
+            self.notify("this terminal has few colours, so its own are used", markup=False)
+        elif not isinstance(self.screen, ThemePicker):
+            self.push_screen(ThemePicker(self._themes, self.theme), self._keep_theme)
+
+    def _keep_theme(self, name: str | None) -> None:
+        if name is not None and name != self.settings.theme:
+            self._save(theme=name)
 
     def action_show_tab(self, tab: str) -> None:
         """Open a tab."""

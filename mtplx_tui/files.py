@@ -30,6 +30,11 @@ class Places:
         return self.config / "config.toml"
 
     @property
+    def themes(self) -> Path:
+        """A person's own palettes, one file each."""
+        return self.config / "themes"
+
+    @property
     def chats(self) -> Path:
         """One file a chat."""
         return self.data / "chats"

@@ -233,11 +233,17 @@ class Answer(Widget):
         self._take_pending(self._clock())
 
     def notify_style_update(self) -> None:
-        """Forget everything painted, if it was in other colours; a focus alone changes none."""
+        """Look at the colours once they are all there: those of component classes come last."""
         super().notify_style_update()
+        if self._painter is not None:
+            self.call_next(self._restyle)
+
+    def _restyle(self) -> None:
+        """Paint all anew, if it was in other colours; a focus alone changes none."""
         if self._painter is not None and self._styles_now() != self._palette:
             self._painter = None
             self._repaint_all(self._painted_width)
+            self.refresh()
 
     def on_mount(self) -> None:
         """Begin with what was given before there was a screen."""

@@ -23,7 +23,7 @@ TIER_STYLES = {
     "verified": "bold $text-success",
     "compatible": "$text-success",
     "unsupported": "$text-warning",
-    "no-mtp": "$foreground 60%",
+    "no-mtp": "$foreground 65%",
     "error": "$text-error",
 }
 _COLUMNS = (("tier", 12), ("size", 9), ("downloads", 9), ("changed", 10))

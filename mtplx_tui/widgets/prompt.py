@@ -31,7 +31,7 @@ class Prompt(TextArea):
         min-height: 3;
         max-height: 10;
         border: round $foreground 30%;
-        border-subtitle-color: $foreground 60%;
+        border-subtitle-color: $foreground 65%;
         border-title-color: $text-warning;
         padding: 0 1;
         background: $background;

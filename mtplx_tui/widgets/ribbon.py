@@ -52,9 +52,9 @@ class Ribbon(ScrollView, can_focus=False):
         & > .ribbon--bonus { color: $foreground; text-style: bold; }
         & > .ribbon--residual { color: $foreground; text-style: bold italic; }
         & > .ribbon--rejected { color: $foreground 70%; text-style: strike; }
-        & > .ribbon--unjudged { color: $foreground 50%; }
-        & > .ribbon--bracket { color: $foreground 45%; }
-        & > .ribbon--selected { background: $primary 30%; }
+        & > .ribbon--unjudged { color: $foreground 65%; }
+        & > .ribbon--bracket { color: $foreground 65%; }
+        & > .ribbon--selected { background: $primary 20%; }
         &:ansi > .ribbon--rejected { color: ansi_default; text-style: strike dim; }
         &:ansi > .ribbon--unjudged { color: ansi_default; text-style: dim; }
         &:ansi > .ribbon--bracket { color: ansi_default; text-style: dim; }

@@ -13,12 +13,15 @@ from engine.protocol import Candidate, CycleDone, DraftDetail, Event, ModelInfo,
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.replay import INSTANT
 from mtplx_tui.screens.speculation import SpeculationScreen
+from mtplx_tui.theming import load_palettes
 from mtplx_tui.traces import write_trace
 from mtplx_tui.widgets.ribbon import Ribbon
 from tests.fakes import streams
 from tests.tui.chat_talk import MODEL, TERMINAL, Talk
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
+OTHERS = [p.theme.name for p in load_palettes()[0] if p.theme.name not in ("dusk", "ansi")]
+"""The other pictures are in these two."""
 QUESTION = "Why is the sky blue?"
 
 Scene = Callable[[Talk], Awaitable[None]]
@@ -168,10 +171,10 @@ def test_picture_of_a_model_without_a_head(
     assert compare(Talk(tmp_path), scene, size, snap_compare, streams.PLAIN_MODEL)
 
 
-@pytest.mark.parametrize("scene", [running, paused])
-def test_picture_in_a_light_theme(scene: Scene, tmp_path: Path, snap_compare: Compare) -> None:
-    talk = Talk(tmp_path, settings=Settings(theme="paper"))
-    assert compare(talk, scene, (120, 40), snap_compare)
+@pytest.mark.parametrize("theme", OTHERS)
+def test_picture_in_another_theme(theme: str, tmp_path: Path, snap_compare: Compare) -> None:
+    talk = Talk(tmp_path, settings=Settings(theme=theme))
+    assert compare(talk, paused, (120, 40), snap_compare)
 
 
 @pytest.mark.parametrize("scene", [running, paused])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
-from textual.color import Color
 from textual.theme import Theme
 
 from mtplx_tui.config import Terminal
@@ -16,93 +15,91 @@ from mtplx_tui.theming import (
     UNICODE,
     Marks,
     choose_theme,
-    load_themes,
+    load_palettes,
     marks_for,
     variables_for,
 )
 
-THEMES = {theme.name: theme for theme in load_themes()[0]}
+THEMES = {palette.theme.name: palette.theme for palette in load_palettes()[0]}
 TERMINAL = Terminal(
     name="xterm-256color", is_dumb=False, has_color=True, colors=2**24, is_utf8=True, is_ssh=False
 )
 GOOD = (Path(__file__).parents[2] / "themes" / "dusk.toml").read_text("utf-8")
-
-
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours as WCAG 2 defines it."""
-
-    def luminance(color: str) -> float:
-        shares = [part / 255 for part in Color.parse(color).rgb]
-        linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((luminance(one), luminance(other)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
-def test_the_measure_of_contrast_is_wcags() -> None:
-    assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.01)
+END = ""
+"""Stands for the end of a palette, where something is added."""
 
 
 def test_the_apps_own_palettes_are_all_read() -> None:
-    themes, problems = load_themes()
-    assert {theme.name for theme in themes} == {"ansi", "dusk", "paper"}
+    palettes, problems = load_palettes()
+    assert len(palettes) >= 8
+    assert {"ansi", "dusk", "paper"} <= {palette.theme.name for palette in palettes}
     assert problems == ()
 
 
-@pytest.mark.parametrize("name", ["dusk", "paper"])
-@pytest.mark.parametrize("depth", range(1, 9))
-def test_each_depth_can_be_read_on_the_themes_own_background(name: str, depth: int) -> None:
-    theme = THEMES[name]
-    assert theme.background is not None
-    assert contrast(theme.variables[f"depth-{depth}"], theme.background) >= 4.5
-
-
-@pytest.mark.parametrize("name", sorted(THEMES))
-def test_each_depth_has_a_colour_of_its_own(name: str) -> None:
-    variables = THEMES[name].variables
-    assert len({variables[f"depth-{depth}"] for depth in range(1, 9)}) == 8
-
-
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("old", "new", "reason"),
     [
-        ("name = ", "Invalid value"),
-        (GOOD.replace("[depths]", "[depth]"), "'depths' is missing"),
-        (GOOD.replace('8 = "#00B37A"\n', ""), "'8' is missing"),
-        (GOOD.replace("#7CACF8", "no colour"), "no colour"),
+        (GOOD, "x = ", "Invalid value (at end of document)"),
+        ("[depths]", "[depth]", "[depths] is missing"),
+        ('8 = "#', '9 = "#', "8 in [depths] is missing"),
         (
-            GOOD.replace('name = "dusk"', 'name = "x"\ndepths = 3').replace("[depths]", "[d]"),
-            "depths is no table",
+            "[depths]",
+            '[depths]\n9 = "#FFFFFF"',
+            "line 17: 9 in [depths] is unknown; known are 1, 2",
         ),
-        (GOOD.replace('host = "#7D8590"', ""), "'host' is missing"),
+        ("#7CACF8", "no colour", 'line 5: primary in [palette] must be a colour such as "#7CACF8"'),
+        ('primary = "#7CACF8"', "primary = 7", "line 5: primary in [palette] must be a colour"),
+        ("is_dark = true", "is_dark = true\nvariables = 3", "line 3: variables is no table"),
+        ('host = "', 'hose = "', "line 26: host in [cycle] is missing"),
+        ("is_dark = true\n", "", "is_dark is missing"),
+        ("is_dark = true", "is_dark = 1", "line 2: is_dark must be true or false"),
+        (END, '\n[variables]\nborder = "wood"\n', "border in [variables] must be a colour"),
+        (END, '\n[variables]\nlink-style = "big"\n', "link-style in [variables] must be a style"),
+        (END, '\n[variables]\n"a b" = "red"\n', "a b in [variables] is no name of a variable"),
+        (END, "\n[promises]\ncontrast = 2\n", "contrast in [promises] must be 4.5 to 21"),
+        (END, '\n[promises]\ncontrast = "x"\n', "contrast in [promises] must be a number"),
+        (END, '\n[promises]\ndepths_by = "x"\n', 'depths_by in [promises] must be "colours" or'),
     ],
 )
-def test_a_broken_palette_is_named_and_left_out(tmp_path: Path, content: str, reason: str) -> None:
+def test_a_broken_palette_is_named_with_line_and_key_and_left_out(
+    tmp_path: Path, old: str, new: str, reason: str
+) -> None:
+    content = GOOD + new if old is END else GOOD.replace(old, new)
+    assert content != GOOD
     (tmp_path / "bad.toml").write_text(content, encoding="utf-8")
     (tmp_path / "good.toml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "notes.txt").write_text("no palette", encoding="utf-8")
-    themes, problems = load_themes(tmp_path)
-    assert [theme.name for theme in themes] == ["dusk"]
+    palettes, problems = load_palettes(tmp_path)
+    assert [palette.theme.name for palette in palettes] == ["good"]
     assert len(problems) == 1
     assert problems[0].startswith("theme bad.toml is left out: ")
     assert reason in problems[0]
     assert "\n" not in problems[0]
 
 
-@pytest.mark.parametrize("table", ["depths", "cycle"])
-def test_a_depth_that_is_no_colour_is_a_broken_palette(tmp_path: Path, table: str) -> None:
-    color = {"depths": "#8F7BFF", "cycle": "#5B8DEF"}[table]
-    (tmp_path / "bad.toml").write_text(GOOD.replace(color, "mauvish"), encoding="utf-8")
-    themes, problems = load_themes(tmp_path)
-    assert themes == ()
-    assert "mauvish" in problems[0]
-
-
-def test_bytes_that_are_no_text_are_a_broken_palette(tmp_path: Path) -> None:
+def test_the_terminals_own_text_is_an_error_too_where_it_is_no_utf8(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
-    assert load_themes(tmp_path)[1][0].startswith("theme bad.toml is left out: ")
+    assert load_palettes(tmp_path)[1] == ("theme bad.toml is left out: it is not UTF-8 text",)
+
+
+def test_a_palette_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").mkdir()
+    assert load_palettes(tmp_path)[1] == ("theme bad.toml is left out: Is a directory",)
+
+
+def test_a_persons_palette_takes_the_place_of_the_apps_own(tmp_path: Path) -> None:
+    (tmp_path / "dusk.toml").write_text(GOOD.replace("#7CACF8", "#ABCDEF"), encoding="utf-8")
+    palettes, problems = load_palettes(None, tmp_path, tmp_path / "none there")
+    own = [palette.theme for palette in palettes if palette.theme.name == "dusk"]
+    assert [theme.primary for theme in own] == ["#ABCDEF"]
+    assert problems == ()
+
+
+def test_a_broken_palette_of_a_person_leaves_the_apps_own_of_that_name(tmp_path: Path) -> None:
+    (tmp_path / "dusk.toml").write_text("[palette]", encoding="utf-8")
+    palettes, problems = load_palettes(None, tmp_path)
+    assert "dusk" in {palette.theme.name for palette in palettes}
+    assert problems == ("theme dusk.toml is left out: line 1: primary in [palette] is missing",)
 
 
 @pytest.mark.parametrize(
