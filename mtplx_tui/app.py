@@ -37,11 +37,13 @@ from engine.protocol import (
     LoadFailed,
     LoadModel,
     ModelLoaded,
+    RequestDone,
     RequestStarted,
     SetDepth,
     SetDetail,
 )
 from mtplx_tui import config, view
+from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
@@ -63,7 +65,7 @@ from mtplx_tui.messages import (
 )
 from mtplx_tui.requests import Options
 from mtplx_tui.serving import Serving
-from mtplx_tui.term import private_terminal
+from mtplx_tui.term import notice, private_terminal
 from mtplx_tui.theming import (
     choose_theme,
     has_few_colors,
@@ -73,7 +75,7 @@ from mtplx_tui.theming import (
 )
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
-from mtplx_tui.wording import read_bytes
+from mtplx_tui.wording import duration, read_bytes
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
@@ -88,6 +90,8 @@ STATUS_S = 0.2
 CANCEL_WAIT_S = 2.0
 """How long a cancelled load may take before the engine is started anew."""
 NOTE_S = 20.0
+LONG_ANSWER_S = 10.0
+"""From here on a person may have gone elsewhere meanwhile."""
 Process = subprocess.Popen[bytes]
 
 
@@ -192,7 +196,10 @@ class MtplxApp(App[int]):
             None if start_engine is None else EngineLink(self.feed, self.lose_engine, start_engine)
         )
         self._process = process
-        self._problems = (*problems, *theme_problems)
+        self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
+        if self.bookmark.now.chat and not self.desk.reopen(self.bookmark.now.chat):
+            self.bookmark.now = replace(self.bookmark.now, chat="")
+        self._problems = (*problems, *theme_problems, *filter(None, [self.bookmark.problem]))
         self._wanted: str | None = model or settings.last_model or DEMO
         """The model that an engine which starts is to load."""
         self._opening: Location | None = None
@@ -225,9 +232,12 @@ class MtplxApp(App[int]):
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
         self.mode_change_signal.subscribe(self, self._show_mode)
-        self.set_interval(TICK_S, self.desk.tick)
+        self.set_interval(TICK_S, self._tick)
         for problem in self._problems:
             self.notify(problem, severity="warning", timeout=NOTE_S, markup=False)
+        tab = self.bookmark.now.tab
+        if tab in self.MODES and tab != self.current_mode:
+            self.switch_mode(tab)
         if self._link is None:
             return
         loop = asyncio.get_running_loop()
@@ -241,7 +251,16 @@ class MtplxApp(App[int]):
         self.view = view.engine_died(self.view, ErrorInfo("none was started", ""))
         self.switch_mode("speculation")
 
-    def _show_mode(self, _: str) -> None:
+    async def _tick(self) -> None:
+        """Write what came since the last time."""
+        self.desk.tick()
+        chat = self.desk.chat
+        self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
+        if self.bookmark.is_waiting:
+            await asyncio.to_thread(self.bookmark.write)
+
+    def _show_mode(self, mode: str) -> None:
+        self.bookmark.now = replace(self.bookmark.now, tab=mode)
         self._show_status()
         self._cover(self.size)
 
@@ -257,6 +276,7 @@ class MtplxApp(App[int]):
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
+        self.bookmark.close()
         self.station.close()
         if self._runner is not None:
             self._runner.stop()
@@ -281,6 +301,8 @@ class MtplxApp(App[int]):
             return
         for event in events:
             self.view = view.apply(self.view, event)
+            if isinstance(event, RequestDone) and self.desk.is_writing(event.request):
+                self._tell_answered(event)
             self.desk.apply(event)
             self._follow(event)
         self.station.follow(events)
@@ -309,6 +331,20 @@ class MtplxApp(App[int]):
                 self._tell_error(error)
             case LoadCancelled():
                 self._load = None
+
+    def _tell_answered(self, done: RequestDone) -> None:
+        """Tell of an answer that took long to a person who is looking elsewhere."""
+        if done.total_s < LONG_ANSWER_S or not self.settings.notify:
+            return
+        text = f"answered: {done.completion_tokens:,} tokens in {duration(done.total_s)}"
+        self._call_person(text)
+        if self.current_mode != "chat":
+            self.notify(text, timeout=NOTE_S)
+
+    def _call_person(self, text: str) -> None:
+        """Have the terminal call, if another program has the person's eyes."""
+        if self.settings.notify and not self.app_focus and self._driver is not None:
+            self._driver.write(notice(text, self.terminal))
 
     def lose_engine(self, error: ErrorInfo) -> None:
         """Take it that the engine process ended: what was running is cut."""
@@ -466,8 +502,11 @@ class MtplxApp(App[int]):
 
         if event.job.state is JobState.FAILED:
             self.notify(event.job.error, severity="error", timeout=NOTE_S, markup=False)
+            self._call_person(event.job.error)
         elif event.job.state is JobState.DONE:
-            self.notify(f"{event.job.name} is downloaded", timeout=NOTE_S, markup=False)
+            text = f"{event.job.name} is downloaded"
+            self.notify(text, timeout=NOTE_S, markup=False)
+            self._call_person(text)
         if self.screen_stack:
             self.screen_stack[0].post_message(DownloadChanged(event.job))
 

@@ -66,6 +66,8 @@ class Terminal:
     """16, 256 or 2**24 as the terminal names itself, NO_COLOR or not; 0 for a dumb one."""
     is_utf8: bool
     is_ssh: bool
+    osc_notice: int = 0
+    """The number of the control sequence that shows a notice on the desktop; 0 where none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def read_terminal() -> Terminal:
         colors=colors,
         is_utf8=_is_utf8(),
         is_ssh=bool(_variable("SSH_CONNECTION")),
+        osc_notice=_osc_notice(name),
     )
 
 
@@ -151,6 +154,18 @@ def _colors(name: str, colorterm: str) -> int:
     if colorterm in ("truecolor", "24bit") or "direct" in name or "kitty" in name:
         return 2**24
     return 256 if "256" in name else 16
+
+
+def _osc_notice(name: str) -> int:
+    """Return 9 (iTerm2's, also of kitty, Ghostty and WezTerm), 777 (rxvt's, also of foot and VTE), or 0.
+
+    tmux and screen pass neither on.
+    """
+    if _variable("TMUX") or name.startswith(("tmux", "screen")):
+        return 0
+    if _variable("TERM_PROGRAM") in ("iTerm.app", "WezTerm", "ghostty") or "kitty" in name:
+        return 9
+    return 777 if _variable("VTE_VERSION") or name.startswith(("foot", "rxvt")) else 0
 
 
 def _is_utf8() -> bool:

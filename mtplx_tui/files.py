@@ -60,6 +60,11 @@ class Places:
         return self.data / "state"
 
     @property
+    def bookmark(self) -> Path:
+        """Where a person was when the app was left."""
+        return self.state / "bookmark.json"
+
+    @property
     def downloads(self) -> Path:
         """Downloads that are not done."""
         return self.state / "downloads.json"

@@ -63,6 +63,7 @@ CHAT = (
         "chat.sampling", "ctrl+b", "toggle_sampling", "system prompt and sampling", is_priority=True
     ),
     Key("chat.fold", "ctrl+t", "fold", "show or hide the thought", is_priority=True),
+    Key("chat.find", "ctrl+f", "find", "find in this chat", is_priority=True),
     Key("chat.page_up", "pageup", "page(-1)", "page up", is_priority=True),
     Key("chat.page_down", "pagedown", "page(1)", "page down", is_priority=True),
     Key("chat.earlier", "ctrl+home", "earlier", "earlier turns", is_priority=True),
@@ -88,6 +89,7 @@ SPECULATION = (
     Key("speculation.slower", "comma", "change_speed(-1)", "replay slower"),
     Key("speculation.faster", "full_stop", "change_speed(1)", "replay faster"),
     Key("speculation.drafts", "d", "toggle_drafts", "show or hide rejected drafts"),
+    Key("speculation.find", "slash,ctrl+f", "find", "find in this answer"),
     Key("speculation.up", "up,k", "scroll(-1)", "scroll up"),
     Key("speculation.down", "down,j", "scroll(1)", "scroll down"),
     Key("speculation.page_up", "pageup", "page(-1)", "page up"),

@@ -20,7 +20,7 @@ from pathlib import Path
 from mtplx_tui.config import Terminal
 from mtplx_tui.files import open_log
 
-__all__ = ["TerminalRefused", "check_terminal", "private_terminal"]
+__all__ = ["TerminalRefused", "check_terminal", "notice", "private_terminal"]
 
 HINT = "`mtplx-tui generate --help` shows how to work without it"
 
@@ -37,6 +37,13 @@ def check_terminal(terminal: Terminal) -> None:
     for stream, what in ((sys.__stdin__, "input"), (sys.__stderr__, "error output")):
         if stream is None or not stream.isatty():
             raise TerminalRefused(f"the app needs a terminal, and its {what} is none; {HINT}")
+
+
+def notice(text: str, terminal: Terminal) -> str:
+    """Return what makes a terminal call its person: its bell, and a notice where it can show one."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in text).replace(";", ",")
+    told = f"notify;mtplx-tui;{plain}" if terminal.osc_notice == 777 else plain
+    return f"\x1b]{terminal.osc_notice};{told}\a\a" if terminal.osc_notice else "\a"
 
 
 @contextmanager

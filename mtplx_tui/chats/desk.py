@@ -80,6 +80,16 @@ class Desk:
         if record is not None:
             self._turn_to(record)
 
+    def reopen(self, chat_id: str) -> bool:
+        """Open a chat that was open before; False, and nothing more, where it can't be had."""
+        try:
+            chat, journal = self._store.open(chat_id)
+        except (OSError, BrokenChat):
+            return False
+        record = self._records[chat_id] = Record(self._store, chat, journal, is_unwritten=False)
+        self._turn_to(record)
+        return True
+
     def read(self, chat_id: str) -> Chat:
         """Return any chat, to be exported for instance.
 
@@ -191,6 +201,10 @@ class Desk:
         has_changed = record.follow(stream, after, self._clock())
         self._settle(record)
         return has_changed and record is self._open
+
+    def is_writing(self, request: str) -> bool:
+        """Whether an answer in one of the chats is being written under this name."""
+        return any(request in record.streams for record in self._records.values())
 
     def engine_died(self) -> None:
         """Mark every answer being written as cut."""

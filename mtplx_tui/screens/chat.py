@@ -6,6 +6,7 @@ through `app.send`. Hidden, it does nothing; shown again, it brings itself up to
 
 from __future__ import annotations
 
+import functools
 from time import monotonic
 from typing import ClassVar
 
@@ -26,7 +27,9 @@ from mtplx_tui.messages import EngineChanged
 from mtplx_tui.screens.chat_asking import ChatAsking
 from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.chat_list import ChatList
+from mtplx_tui.widgets.chat_search import ChatSearch
 from mtplx_tui.widgets.conversation import Conversation
+from mtplx_tui.widgets.find_bar import FindBar
 from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.widgets.sampling_panel import SamplingPanel
 from mtplx_tui.widgets.status_bar import StatusBar
@@ -42,6 +45,8 @@ HINT_TURN = "c copy · b code · s save · e edit · r again · ←→ branch ·
 HINT_PANEL = "tab next · esc back to the prompt"
 SYNC_S = 0.1
 """Least time between two looks at what the engine sent."""
+LAYOUTS = 40
+"""How often it is looked whether turns are laid out before they are searched as they are."""
 LIST_FITS = 110
 """Columns from which on the chats are shown beside the conversation without being asked for."""
 
@@ -63,6 +68,10 @@ class ChatScreen(ChatAsking):
         self._synced_at = 0.0
         self._sync_timer: Timer | None = None
 
+    @functools.cached_property
+    def _finder(self) -> ChatSearch:
+        return ChatSearch(self.conversation)
+
     def compose(self) -> ComposeResult:
         """Lay out list, conversation and panel side by side."""
         yield TabBar()
@@ -72,6 +81,7 @@ class ChatScreen(ChatAsking):
                 with Container(id="welcome-place"):
                     yield Welcome(id="welcome")
                 yield Conversation(id="conversation")
+                yield FindBar(id="find")
                 yield Static(id="chat-notice", markup=False)
                 yield Prompt(id="prompt")
             yield SamplingPanel(id="sampling")
@@ -82,6 +92,12 @@ class ChatScreen(ChatAsking):
         self.query_one("#sampling").display = False
         self.query_one("#chat-list").display = self.app.size.width >= LIST_FITS
         self.set_focus(self.prompt)
+        self.take_up(self.mtplx.bookmark.now)
+        self.watch(self.conversation, "scroll_y", self.note_place, init=False)
+
+    @on(Prompt.Changed, "#prompt")
+    def _note_draft(self) -> None:
+        self.note_place()
 
     @on(ScreenResume)
     def bring_up_to_date(self) -> None:
@@ -97,6 +113,8 @@ class ChatScreen(ChatAsking):
         if is_empty:
             self.query_one(Welcome).show(view)
         self.conversation.show(desk.chat, view)
+        if self.query_one(FindBar).is_open:
+            self.call_after_refresh(self._look_again)
         own = view.model.sampling if view.model is not None else None
         self.query_one(SamplingPanel).show(desk.chat.options, own)
         self._show_list()
@@ -239,6 +257,51 @@ class ChatScreen(ChatAsking):
         answers = self.answers()
         if answers:
             self.copy_turn(answers[-1])
+
+    # Searching
+
+    def action_find(self) -> None:
+        """Look for a text in this chat."""
+        if self.conversation.display:
+            self.query_one(FindBar).open()
+
+    @on(FindBar.Changed)
+    def _look(self, message: FindBar.Changed) -> None:
+        self._finder.look(message.query, self.mtplx.desk.chat.path())
+        self._finder.go()
+        self.query_one(FindBar).show(self._finder.words)
+
+    def _look_again(self) -> None:
+        """Look for the same in what is shown now."""
+        bar = self.query_one(FindBar)
+        if bar.is_open:
+            self._finder.look(self._finder.finding.query, self.mtplx.desk.chat.path())
+            bar.show(self._finder.words)
+
+    @on(FindBar.Stepped)
+    def _step(self, message: FindBar.Stepped) -> None:
+        path, shown = self.mtplx.desk.chat.path(), len(self.conversation.blocks)
+        earlier = self._finder.earlier(message.by)
+        if earlier is None:
+            self._finder.step(message.by)
+            self.query_one(FindBar).show(self._finder.words)
+            return
+        self.conversation.show_from(earlier, path)
+        self.bring_up_to_date()
+        self._go_on(shown, LAYOUTS)
+
+    def _go_on(self, shown: int, patience: int) -> None:
+        """Go to the last place in the turns that came, once they are laid out."""
+        if patience and not self._finder.is_laid_out:
+            self.set_timer(SYNC_S / 2, functools.partial(self._go_on, shown, patience - 1))
+            return
+        self._finder.go_on(shown, self.mtplx.desk.chat.path())
+        self.query_one(FindBar).show(self._finder.words)
+
+    @on(FindBar.Closed)
+    def _end_search(self) -> None:
+        self._finder.end()
+        self.set_focus(self.prompt)
 
     # Beside and around the conversation
 

@@ -6,9 +6,12 @@ first word puts it back.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from textual import on
 
 from engine.protocol import ErrorInfo, Generate, ModelInfo, RequestFailed, Role
+from mtplx_tui.bookmark import Bookmark
 from mtplx_tui.chats.model import Turn
 from mtplx_tui.screens.chat_keeping import ChatKeeping
 from mtplx_tui.view import EngineState
@@ -35,6 +38,28 @@ class ChatAsking(ChatKeeping):
     def conversation(self) -> Conversation:
         """What was said."""
         return self.query_one(Conversation)
+
+    def take_up(self, was: Bookmark) -> None:
+        """Go on with what was typed when the app was left, at the place of then."""
+        if was.editing in self.mtplx.desk.chat.turns:
+            self.editing, self._draft = was.editing, was.set_aside
+        if was.draft:
+            self.prompt.put(was.draft)
+        if was.chat and was.turn:
+            self.conversation.go_to(was.turn, was.row)
+
+    def note_place(self) -> None:
+        """Have it remembered what is typed and what is in sight."""
+        bookmark = self.mtplx.bookmark
+        turn, row = self.conversation.place()
+        bookmark.now = replace(
+            bookmark.now,
+            turn=turn,
+            row=row,
+            draft=self.prompt.full_text,
+            editing=self.editing or "",
+            set_aside=self._draft,
+        )
 
     def bring_up_to_date(self) -> None:
         """Show everything as it is now; the chat screen knows how."""

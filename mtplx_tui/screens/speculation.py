@@ -31,6 +31,7 @@ from mtplx_tui.widgets.cycle_detail import CycleDetail
 from mtplx_tui.widgets.depth_forecast import DepthForecast
 from mtplx_tui.widgets.depth_legend import DepthLegend
 from mtplx_tui.widgets.draft_xray import DraftXray, Place
+from mtplx_tui.widgets.find_bar import FindBar
 from mtplx_tui.widgets.heading import Ends, Heading
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.status_bar import StatusBar
@@ -82,6 +83,7 @@ class SpeculationScreen(TraceKeeping):
                 yield Heading(marks, id="heading")
                 yield Static(id="nothing", markup=False)
                 yield Ribbon(marks, id="ribbon")
+                yield FindBar(id="find")
                 yield CycleDetail(marks, id="detail")
                 yield DraftXray(marks, id="xray")
                 yield DepthLegend(marks, id="legend")
@@ -160,6 +162,8 @@ class SpeculationScreen(TraceKeeping):
         self.query_one(CycleAnatomy).show(request, walk.selected)
         self.query_one(DepthForecast).show(request)
         _put(self.query_one("#hint", Static), self._hint())
+        if self.query_one(FindBar).is_open:
+            self._look(self.ribbon.finding.query)
 
     def _show_heading(self, view: EngineView, request: RequestView | None) -> None:
         marks = self._marks
@@ -243,6 +247,32 @@ class SpeculationScreen(TraceKeeping):
     @on(Resize)
     def _fit(self) -> None:
         self.call_after_refresh(self._show_panels)
+
+    # Searching
+
+    def action_find(self) -> None:
+        """Look for a text in this answer."""
+        if self.ribbon.display:
+            self.query_one(FindBar).open()
+
+    @on(FindBar.Changed)
+    def _search(self, message: FindBar.Changed) -> None:
+        self._look(message.query)
+        self.ribbon.go()
+
+    def _look(self, query: str) -> None:
+        self.ribbon.look(query)
+        self.query_one(FindBar).show(self.ribbon.finding.words())
+
+    @on(FindBar.Stepped)
+    def _step_search(self, message: FindBar.Stepped) -> None:
+        self.ribbon.step(message.by)
+        self.query_one(FindBar).show(self.ribbon.finding.words())
+
+    @on(FindBar.Closed)
+    def _end_search(self) -> None:
+        self.ribbon.look("")
+        self.set_focus(None)
 
     # Keys
 

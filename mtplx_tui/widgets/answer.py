@@ -7,10 +7,9 @@ sight. Fed as often as one likes, it draws at most ten times a second. Knows no 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len
 from rich.style import Style
 from textual.events import Click
 from textual.geometry import Region, Size
@@ -20,7 +19,10 @@ from textual.strip import Strip
 from textual.timer import Timer
 from textual.widget import Widget
 
+from mtplx_tui.finding import Hit
+from mtplx_tui.widgets.found_rows import FoundRows
 from mtplx_tui.widgets.markdown_sections import SectionSplitter
+from mtplx_tui.widgets.segments import restyled
 from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ PAINTS = (
     "number",
     "name",
 )
+FOUND, MARKED = "answer--found", "answer--marked"
 
 
 class Answer(Widget):
@@ -60,7 +63,7 @@ class Answer(Widget):
         clock: seconds that only ever increase; measures how fast text arrives.
     """
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"answer--{name}" for name in PAINTS}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"answer--{name}" for name in PAINTS} | {FOUND, MARKED}
 
     DEFAULT_CSS = """
     Answer {
@@ -78,6 +81,9 @@ class Answer(Widget):
         & > .answer--string { color: $text-success; }
         & > .answer--number { color: $text-warning; }
         & > .answer--name { color: $text-accent; }
+        & > .answer--found { background: $panel; text-style: underline; }
+        & > .answer--marked { color: $background; background: $warning; text-style: bold; }
+        &:ansi > .answer--marked { color: ansi_default; background: ansi_default; text-style: bold reverse; }
     }
     """
 
@@ -104,6 +110,7 @@ class Answer(Widget):
         self._ends: list[int] = []
         """Number of rows up to the end of each finished section."""
         self._painted_width = 0
+        self._found: FoundRows | None = None
         self._timer: Timer | None = None
         self._drawn_at = -FEED_S
         self._settled_at = -SETTLE_S
@@ -115,9 +122,29 @@ class Answer(Widget):
         return self._text
 
     @property
+    def is_painted(self) -> bool:
+        """Whether it was laid out, so that what is shown can be searched."""
+        return self._painted_width > 0
+
+    @property
     def is_fast(self) -> bool:
         """Whether text arrives too fast for its tail to be read as Markdown each time."""
         return self._speed > FAST_CHARACTERS_PER_S and not self._is_finished
+
+    def searched(self) -> str:
+        """Return what is shown now, row by row, for a search whose places are marked here."""
+        self._found = FoundRows(row.text.rstrip() for row in self._rows)
+        return self._found.text
+
+    def mark(self, hits: Sequence[Hit], marked: Hit | None) -> None:
+        """Mark places in what `searched` returned; none to end it."""
+        if self._found is not None:
+            self._found.mark(hits, marked)
+            self.refresh()
+
+    def row_of(self, character: int) -> int:
+        """Return the row that a character of what `searched` returned stands in."""
+        return 0 if self._found is None else self._found.row_of(character)
 
     def show(self, text: str, *, is_finished: bool) -> None:
         """Bring the widget to a text; what only adds to the present one costs its rest alone."""
@@ -264,24 +291,19 @@ class Answer(Widget):
         if y >= len(self._rows):
             return Strip.blank(self.size.width, self.rich_style)
         strip = self._rows[y]
+        for start, end, is_marked in self._found.spans(y) if self._found is not None else ():
+            name = MARKED if is_marked else FOUND
+            style = self.get_component_rich_style(name, partial=True)
+            strip = restyled(strip, start, end, style)
         selection = self.text_selection
         if selection is not None and (span := selection.get_span(y)) is not None:
             strip = self._selected(strip, *span)
         return strip.apply_offsets(0, y)
 
     def _selected(self, strip: Strip, start: int, end: int) -> Strip:
-        text = strip.text
-        left = cell_len(text[:start])
-        right = strip.cell_length if end == -1 else cell_len(text[:end])
         style = self.screen.get_component_rich_style("screen--selection", partial=True)
-        before, inside, after = (
-            strip.crop(0, left),
-            strip.crop(left, right),
-            strip.crop(right, strip.cell_length),
-        )
         plain = Style(color=style.color, bgcolor=style.bgcolor)
-        restyled = Strip([type(s)(s.text, (s.style or Style()) + plain) for s in inside])
-        return Strip.join([before, restyled, after])
+        return restyled(strip, start, len(strip.text) if end == -1 else end, plain)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """Return the text of a selection made with the mouse, without the padding."""

@@ -17,6 +17,8 @@ from mtplx_tui.widgets.turn import TurnBlock
 
 SHOWN_ROWS = 2_000
 """About so many rows of conversation are kept as widgets."""
+GO_S = 1.0
+"""How long turns may take to be laid out before a place that was asked for is given up."""
 _ROW_CELLS = 80
 _ROWS_BESIDE = 5
 
@@ -39,11 +41,18 @@ class Conversation(VerticalScroll, can_focus=False):
         self._pages = 1
         self._path: tuple[str, ...] = ()
         self._first = 0
+        self._wanted: tuple[str, int] | None = None
+        """The turn, and the row of it, to be brought to the top once it is laid out."""
 
     @property
     def blocks(self) -> list[TurnBlock]:
         """The turns shown, oldest first."""
         return list(self.query_children(TurnBlock))
+
+    @property
+    def first(self) -> int:
+        """How many turns are too early to be shown."""
+        return self._first
 
     def block(self, turn_id: str) -> TurnBlock | None:
         """Return the block of a turn, if it is shown."""
@@ -83,9 +92,57 @@ class Conversation(VerticalScroll, can_focus=False):
         """Stay at the bottom."""
         self.anchor()
 
+    def place(self) -> tuple[str, int]:
+        """Return the turn at the top of what is in sight, and its row there; none at the end."""
+        if self._wanted is not None:
+            return self._wanted
+        top = round(self.scroll_y)
+        if not self.is_vertical_scroll_end:
+            for block in self.blocks:
+                region = block.virtual_region
+                if region.bottom > top:
+                    return block.turn.id, top - region.y
+        return "", 0
+
+    def go_to(self, turn_id: str, row: int) -> None:
+        """Bring a row of a turn to the top, as soon as the turn is there."""
+        self._wanted = (turn_id, row)
+        self.release_anchor()
+        self.call_after_refresh(self._go)
+        self.set_timer(GO_S, self._arrive)
+
+    def _go(self) -> None:
+        if self._wanted is None or not self.virtual_size.height:
+            return
+        turn_id, row = self._wanted
+        block = self.block(turn_id)
+        if block is None:
+            self._arrive()
+            self.anchor()
+            return
+        wanted = block.virtual_region.y + row
+        if wanted <= self.max_scroll_y:
+            self._arrive()
+        self.scroll_to(y=wanted, animate=False, force=True)
+
+    def _arrive(self) -> None:
+        self._wanted = None
+
+    def watch_virtual_size(self) -> None:
+        """Go where it was wanted, now that more is laid out."""
+        if self._wanted is not None:
+            self.call_after_refresh(self._go)
+
     def show_earlier(self) -> None:
         """Show another page of older turns from the next time on."""
         self._pages += 1
+        self._path = ()
+        self.release_anchor()
+
+    def show_from(self, index: int, path: tuple[Turn, ...]) -> None:
+        """Show as many pages of older turns as it takes to show one, from the next time on."""
+        while first_shown(path, SHOWN_ROWS * self._pages) > index:
+            self._pages += 1
         self._path = ()
         self.release_anchor()
 

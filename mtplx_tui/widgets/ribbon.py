@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.cache import LRUCache
@@ -20,16 +20,16 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from engine.protocol import MAX_DEPTH
+from mtplx_tui.finding import NOTHING, Finding, find
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.ribbon_lines import Drafts, RibbonLines
+from mtplx_tui.widgets.segments import cropped
 
 KINDS = ("plain", *(f"depth-{depth}" for depth in range(1, MAX_DEPTH + 1)), "bonus", "residual")
 """By the number of the kind; see `ribbon_lines`."""
-PAINTS = (*KINDS, "rejected", "unjudged", "bracket", "selected")
+PAINTS = (*KINDS, "rejected", "unjudged", "bracket", "selected", "found", "marked")
 CACHED_ROWS = 512
-LEAST_GROUP = 5
-"""Cells from which on a rejected draft can be read."""
 
 
 class Ribbon(ScrollView, can_focus=False):
@@ -55,6 +55,9 @@ class Ribbon(ScrollView, can_focus=False):
         & > .ribbon--unjudged { color: $foreground 65%; }
         & > .ribbon--bracket { color: $foreground 65%; }
         & > .ribbon--selected { background: $primary 20%; }
+        & > .ribbon--found { background: $panel; text-style: underline; }
+        & > .ribbon--marked { color: $background; background: $warning; text-style: bold; }
+        &:ansi > .ribbon--marked { color: ansi_default; background: ansi_default; text-style: bold reverse; }
         &:ansi > .ribbon--rejected { color: ansi_default; text-style: strike dim; }
         &:ansi > .ribbon--unjudged { color: ansi_default; text-style: dim; }
         &:ansi > .ribbon--bracket { color: ansi_default; text-style: dim; }
@@ -87,6 +90,10 @@ class Ribbon(ScrollView, can_focus=False):
         self._lines = RibbonLines(marks, 1, has_drafts=True)
         self._strips: LRUCache[tuple[int, int], Strip] = LRUCache(CACHED_ROWS)
         self._paints: dict[str, Style] = {}
+        self.finding: Finding = NOTHING
+        """What is looked for, and where it stands."""
+        self._found: dict[int, str] = {}
+        """How tokens are painted where the text stands that is looked for."""
 
     @property
     def lines(self) -> RibbonLines:
@@ -115,6 +122,49 @@ class Ribbon(ScrollView, can_focus=False):
             self._select(selected)
         if request is not None and count > self._lines.taken and self._lines.width > 1:
             self._extend(request)
+
+    def look(self, query: str) -> None:
+        """Look for a text, near the place that is marked, else near what is in sight.
+
+        Args:
+            query: empty to end the search.
+        """
+        marked = self.finding.marked
+        if not query:
+            self.finding = NOTHING
+        else:
+            near = marked.start if marked is not None else self._first_in_sight()
+            self.finding = find(query, [self._lines.searched()], (0, near))
+        self._mark()
+
+    def step(self, by: int) -> None:
+        """Mark another place where the text stands, and bring it into sight."""
+        self.finding = self.finding.step(by)
+        self._mark()
+        self.go()
+
+    def go(self) -> None:
+        """Bring the marked place into sight."""
+        marked = self.finding.marked
+        if marked is not None:
+            tokens = self._lines.tokens_of(marked.start, marked.end)
+            self._is_following = False
+            row = self._lines.row_of(tokens[0])
+            self._bring_into_sight(range(row, row + 1))
+
+    def _first_in_sight(self) -> int:
+        """Return the character of the searched text that is at the top of what is in sight."""
+        top = self._token_at(self.scroll_offset.y)
+        return sum(map(len, self._lines.texts[:top])) if top is not None else 0
+
+    def _mark(self) -> None:
+        self._found = {}
+        for hit in self.finding.hits:
+            paint = "marked" if hit == self.finding.marked else "found"
+            for token in self._lines.tokens_of(hit.start, hit.end):
+                self._found[token] = paint
+        self._strips.clear()
+        self.refresh()
 
     def toggle_drafts(self) -> None:
         """Show or hide the rows of rejected drafts; the token at the top stays there."""
@@ -222,8 +272,9 @@ class Ribbon(ScrollView, can_focus=False):
             self._paints = {
                 name: self.get_component_rich_style(f"ribbon--{name}") for name in PAINTS
             }
-            selected = self._paints["selected"]
+            selected, found = self._paints["selected"], self._paints["found"]
             self._paints["selected"] = Style(bgcolor=selected.bgcolor, reverse=selected.reverse)
+            self._paints["found"] = Style(bgcolor=found.bgcolor, underline=True)
         return self._paints[name]
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -267,9 +318,10 @@ class Ribbon(ScrollView, can_focus=False):
         lines = self._lines
         segments: list[Segment] = []
         texts: list[str] = []
-        look: tuple[int, bool] | None = None
+        look: tuple[int, bool, str] | None = None
         for token, _, text in lines.placed(line):
-            now = (lines.kinds[token], lines.cycles[token] == selected)
+            found = self._found.get(token, "")
+            now = (lines.kinds[token], lines.cycles[token] == selected, found)
             if look is not None and now != look:
                 segments.append(Segment("".join(texts), self._look(*look)))
                 texts = []
@@ -279,9 +331,11 @@ class Ribbon(ScrollView, can_focus=False):
             segments.append(Segment("".join(texts), self._look(*look)))
         return segments
 
-    def _look(self, kind: int, is_selected: bool) -> Style:  # noqa: FBT001 - a pair's half
+    def _look(self, kind: int, is_selected: bool, found: str) -> Style:  # noqa: FBT001 - a triple's part
         style = self._paint(KINDS[kind])
-        return style + self._paint("selected") if is_selected else style
+        if is_selected:
+            style += self._paint("selected")
+        return style + self._paint(found) if found else style
 
     def _paint_drafts(self, line: int, selected: int) -> list[Segment]:
         """Paint the row beneath a line; each group has the room up to the next one."""
@@ -296,7 +350,7 @@ class Ribbon(ScrollView, can_focus=False):
         for index, (column, drafts, is_selected) in enumerate(groups):
             end = groups[index + 1][0] - 1 if index + 1 < len(groups) else lines.width
             segments.append(Segment(" " * (column - at)))
-            group = _cropped(self._group(drafts), end - column, self._marks.more)
+            group = cropped(self._group(drafts), end - column, self._marks.more)
             if is_selected:
                 group = list(Segment.apply_style(group, post_style=self._paint("selected")))
             segments += group
@@ -328,24 +382,3 @@ class Ribbon(ScrollView, can_focus=False):
                 found = token
         if found is not None:
             self.post_message(self.Picked(self._lines.cycles[found]))
-
-
-def _cropped(segments: list[Segment], room: int, more: str) -> list[Segment]:
-    """Return segments cut to a number of cells, the cut marked; the mark alone where it must.
-
-    Two marks side by side would read as one number, so there is nothing where no cell is left.
-    """
-    if room < LEAST_GROUP:
-        return segments[: max(0, min(1, room))]
-    if sum(cell_len(segment.text) for segment in segments) <= room:
-        return segments
-    kept: list[Segment] = []
-    left = room - 1
-    for segment in segments:
-        cells = cell_len(segment.text)
-        if cells > left:
-            kept.append(Segment(set_cell_size(segment.text, left) + more, segment.style))
-            break
-        kept.append(segment)
-        left -= cells
-    return kept

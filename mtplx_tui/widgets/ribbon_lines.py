@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from rich.cells import cell_len
 
@@ -95,6 +96,8 @@ class RibbonLines:
         self.taken = 0
         """Cycles laid so far."""
         self._cells = array("H")
+        self._ends = array("L")
+        """Of each token, the character behind it in the text that is searched."""
         self._used = 0
         self._is_broken = True
         """Whether the next token begins a line."""
@@ -115,6 +118,21 @@ class RibbonLines:
         self.starts, self.rows = [], array("L")
         self._used, self._is_broken = 0, True
         self._lay(0)
+
+    def searched(self) -> str:
+        """Return all tokens as one text, line breaks as blanks."""
+        return "".join(self.texts).replace(self.marks.newline, " ")
+
+    def tokens_of(self, start: int, end: int) -> range:
+        """Return the tokens that characters of what `searched` returned belong to."""
+        if len(self._ends) != len(self.texts):
+            self._ends = array("L", accumulate(map(len, self.texts)))
+        first = bisect_right(self._ends, start)
+        return range(first, bisect_left(self._ends, end, lo=first) + 1)
+
+    def row_of(self, token: int) -> int:
+        """Return the row that a token stands on."""
+        return self._row_of(self._line_of(token))
 
     def line(self, number: int) -> range:
         """Return the tokens of a line."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -18,6 +20,7 @@ from textual.widgets import Static
 from engine.protocol import Role
 from mtplx_tui.chats.answer_words import answer_words, running_words
 from mtplx_tui.chats.model import Turn, TurnStatus
+from mtplx_tui.finding import Hit
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.wording import showable
@@ -25,6 +28,37 @@ from mtplx_tui.wording import showable
 LONG_QUESTION = 4_000
 """Characters of a question that are shown; the rest is counted."""
 LONG_QUESTION_LINES = 40
+FOUND, MARKED = "underline on $panel", "bold $background on $warning"
+"""Places in a question that were searched for."""
+
+
+class Question(Static):
+    """What a person asked, as it was typed."""
+
+    _is_marked = False
+
+    def searched(self) -> str:
+        """Return what is shown, for a search whose places are marked here."""
+        return self._plain.replace("\n", " ")
+
+    def mark(self, hits: Sequence[Hit], marked: Hit | None) -> None:
+        """Mark places in what `searched` returned; none to end it."""
+        content = Content(self._plain)
+        for hit in hits:
+            content = content.stylize(MARKED if hit == marked else FOUND, hit.start, hit.end)
+        if hits or self._is_marked:
+            self._is_marked = bool(hits)
+            self.update(content, layout=False)
+
+    def row_of(self, character: int) -> int:
+        """Return about the row that a character of what `searched` returned stands in."""
+        width = max(1, self.size.width)
+        *above, line = self._plain[:character].split("\n")
+        return sum(max(1, -(-cell_len(each) // width)) for each in above) + cell_len(line) // width
+
+    @property
+    def _plain(self) -> str:
+        return self.content.plain if isinstance(self.content, Content) else str(self.content)
 
 
 class TurnBlock(Vertical, can_focus=True):
@@ -75,6 +109,13 @@ class TurnBlock(Vertical, can_focus=True):
         """Whether the reasoning is shown."""
         return self._is_unfolded
 
+    @property
+    def parts(self) -> list[Answer | Question]:
+        """What can be searched of it now, from top to bottom."""
+        if self.turn.role is Role.USER:
+            return list(self.query(Question))
+        return [part for part in self.query(Answer) if part.display]
+
     def compose(self) -> ComposeResult:
         """Lay the parts under each other."""
         yield Static(classes="turn--heading")
@@ -84,7 +125,7 @@ class TurnBlock(Vertical, can_focus=True):
             yield Answer(classes="turn--answer")
             yield Static(classes="turn--facts")
         else:
-            yield Static(classes="turn--question")
+            yield Question(classes="turn--question", markup=False)
 
     def on_mount(self) -> None:
         """Fill the parts."""

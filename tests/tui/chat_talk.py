@@ -101,7 +101,8 @@ class Talk:
         """Start the engine and have it load a model."""
         self.pilot = pilot
         await self.settle()
-        self.prompt.cursor_blink = False
+        for prompt in self.app.screen.query(Prompt):
+            prompt.cursor_blink = False
         self.app.feed([EngineStarted(1, 1, "cpu", "0.32.4", "0.32.2", "stock", "")])
         if model is not None:
             await self.loads(model)

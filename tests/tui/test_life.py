@@ -22,7 +22,7 @@ from tests.fakes.processes import children, comes_true, is_gone
 from tests.fakes.terminal import Terminal
 
 PROGRAM = Path(sys.executable).with_name("mtplx-tui")
-CTRL_L, CTRL_Q, CTRL_R, ENTER = "\x0c", "\x11", "\x12", "\r"
+CTRL_Q, CTRL_R, ENTER = "\x11", "\x12", "\r"
 READY = "Type a question below"
 LIMITED = 'ulimit -f 4; exec "$0" "$@"'
 """A shell's line: no file may grow past two kilobytes, as on a full disk."""
@@ -81,6 +81,18 @@ def ask(terminal: Terminal, question: str) -> None:
     terminal.shows(READY, within_s=120)
     terminal.press(question + ENTER)
     terminal.shows("generating", "tok/s")
+
+
+def test_a_draft_outlives_a_kill(start: Start, home: Path, tiny_folder: Path) -> None:
+    terminal = start(tiny_folder)
+    terminal.shows(READY, within_s=120)
+    terminal.press("half a question")
+    terminal.shows("half a question")
+    kept = home / "state" / "bookmark.json"
+    assert comes_true(lambda: kept.exists() and "half a question" in kept.read_text("utf-8"))
+    terminal.process.kill()
+    terminal.process.wait()
+    start(tiny_folder).shows("half a question")
 
 
 def the_engine(terminal: Terminal) -> int:
@@ -155,12 +167,7 @@ class TestTheAppIsKilled:
         answer = the_answer(home)
         assert answer.status is TurnStatus.CUT
         assert len(answer.text) > 20
-        again = start(endless_folder, size=(120, 40))
-        again.shows(READY, "Hello")
-        again.press(CTRL_L)
-        again.shows("esc back to the prompt")
-        again.press(ENTER)
-        again.shows("cut: the app ended")
+        start(endless_folder, size=(120, 40)).shows("Hello", "cut: the app ended")
 
 
 class TestSignals:
