@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
-from types import MappingProxyType
 
 from engine import wire
-from engine.protocol import Mode, Role
-from mtplx_tui.chats.model import AnswerFacts, Chat, Summary, Turn, TurnStatus
+from mtplx_tui.chats.fields import number_of, options_of, text_of
+from mtplx_tui.chats.model import Chat, Summary, Turn
+from mtplx_tui.chats.reading import Reading
 from mtplx_tui.requests import Options
 
 __all__ = [
@@ -31,8 +30,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-CUT_NOTE = "the app ended"
-"""Of an answer without an end in the file."""
 
 
 class BrokenChat(ValueError):
@@ -112,7 +109,7 @@ def glance(chat_id: str, content: bytes) -> Summary:
         BrokenChat: it is no chat.
     """
     header = _header(content)
-    title, created = _text(header, "title"), _number(header, "at")
+    title, created = text_of(header, "title"), number_of(header, "at")
     at = content.rfind(b'\n{"is":"renamed"')
     while at >= 0:
         record = _parsed(content[at + 1 : _line_end(content, at + 1)])
@@ -150,9 +147,9 @@ def replay(chat_id: str, content: bytes) -> Chat:
         BrokenChat: it is no chat.
     """
     header = _header(content)
-    created = _number(header, "at")
-    chat = Chat(chat_id, _text(header, "title"), created, created, options=_options(header))
-    reading = _Reading(chat)
+    created = number_of(header, "at")
+    chat = Chat(chat_id, text_of(header, "title"), created, created, options=options_of(header))
+    reading = Reading(chat)
     for record in _records(content):
         reading.take(record)
     return reading.chat()
@@ -186,92 +183,6 @@ def _records(content: bytes) -> Iterator[dict[str, object]]:
     return (dict[str, object](record) for record in records if isinstance(record, dict))
 
 
-class _Reading:
-    """A chat being read; texts are put together at the end, not line by line."""
-
-    def __init__(self, chat: Chat) -> None:
-        self._chat = chat
-        self._changed = chat.changed
-        self._texts: dict[str, list[str]] = {}
-        self._reasonings: dict[str, list[str]] = {}
-        self._ends: dict[str, dict[str, object]] = {}
-        self._readers = {
-            "turn": self._turn,
-            "delta": self._delta,
-            "ended": self._ended,
-            "renamed": self._renamed,
-            "selected": self._selected,
-            "options": self._options_chosen,
-        }
-
-    def take(self, record: dict[str, object]) -> None:
-        """Apply a record; one of an unknown kind or with odd fields changes nothing."""
-        read = self._readers.get(str(record.get("is")))
-        if read is None:
-            return
-        try:
-            at = _number(record, "at")
-            read(record, at)
-        except (ValueError, KeyError):
-            return
-        self._changed = at
-
-    def chat(self) -> Chat:
-        """Return the chat read so far."""
-        turns = {turn_id: self._whole(turn) for turn_id, turn in self._chat.turns.items()}
-        return replace(self._chat, changed=self._changed, turns=MappingProxyType(turns))
-
-    def _whole(self, turn: Turn) -> Turn:
-        turn = replace(
-            turn,
-            text="".join([turn.text, *self._texts.get(turn.id, ())]),
-            reasoning="".join([turn.reasoning, *self._reasonings.get(turn.id, ())]),
-        )
-        end = self._ends.get(turn.id)
-        if end is not None:
-            status = TurnStatus(_text(end, "status"))
-            return replace(turn, status=status, note=_text(end, "note"), facts=_facts(end))
-        if turn.status is TurnStatus.STREAMING:
-            return replace(turn, status=TurnStatus.CUT, note=CUT_NOTE)
-        return turn
-
-    def _turn(self, record: dict[str, object], at: float) -> None:
-        parent = None if record.get("parent") is None else _text(record, "parent")
-        turn = Turn(
-            id=_text(record, "id"),
-            # Nothing that can be read is hidden because something before it can't.
-            parent=parent if parent is None or parent in self._chat.turns else self._chat.leaf,
-            role=Role(_text(record, "role")),
-            text=_text(record, "text"),
-            reasoning=_text(record, "reasoning"),
-            status=TurnStatus(_text(record, "status")),
-            note=_text(record, "note"),
-            facts=_facts(record),
-            options=None if record.get("options") is None else _options(record),
-        )
-        self._chat = self._chat.with_turn(turn, at)
-
-    def _delta(self, record: dict[str, object], _: float) -> None:
-        turn_id, text = _text(record, "turn"), _text(record, "text")
-        self._texts.setdefault(turn_id, []).append(text)
-        self._reasonings.setdefault(turn_id, []).append(_text(record, "reasoning", ""))
-
-    def _ended(self, record: dict[str, object], _: float) -> None:
-        TurnStatus(_text(record, "status"))
-        _text(record, "note")
-        _facts(record)
-        self._ends[_text(record, "turn")] = record
-
-    def _renamed(self, record: dict[str, object], _: float) -> None:
-        self._chat = replace(self._chat, title=_text(record, "title"))
-
-    def _selected(self, record: dict[str, object], at: float) -> None:
-        self._chat = self._chat.showing(_text(record, "turn"), at)
-
-    def _options_chosen(self, record: dict[str, object], _: float) -> None:
-        self._chat = replace(self._chat, options=_options(record))
-
-
 def _header(content: bytes) -> dict[str, object]:
     header = _parsed(content[: _line_end(content, 0)])
     if header is None or header.get("is") != "created":
@@ -280,7 +191,7 @@ def _header(content: bytes) -> dict[str, object]:
     if not isinstance(number, int) or number > FORMAT:
         raise BrokenChat("it is of a newer format than this version reads")
     try:
-        _text(header, "title"), _number(header, "at"), _options(header)
+        text_of(header, "title"), number_of(header, "at"), options_of(header)
     except ValueError as error:
         raise BrokenChat(f"its first line is damaged: {error}") from error
     return header
@@ -292,76 +203,3 @@ def _parsed(line: bytes) -> dict[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return dict[str, object](record) if isinstance(record, dict) else None
-
-
-def _text(record: dict[str, object], name: str, otherwise: str | None = None) -> str:
-    value = record.get(name, otherwise)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is missing or no text")
-    return value
-
-
-def _number(record: dict[str, object], name: str) -> float:
-    value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{name} is missing or no number")
-    return value
-
-
-def _optional_number(record: dict[str, object], name: str) -> float | None:
-    return None if record.get(name) is None else _number(record, name)
-
-
-def _whole_number(record: dict[str, object], name: str) -> int:
-    value = record.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} is missing or no whole number")
-    return value
-
-
-def _optional_whole_number(record: dict[str, object], name: str) -> int | None:
-    return None if record.get(name) is None else _whole_number(record, name)
-
-
-def _table(record: dict[str, object], name: str) -> dict[str, object]:
-    value = record.get(name)
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} is missing or no table")
-    return dict[str, object](value)
-
-
-def _options(record: dict[str, object]) -> Options:
-    fields = _table(record, "options")
-    stop = fields.get("stop", [])
-    if not isinstance(stop, list) or not all(isinstance(text, str) for text in stop):
-        raise ValueError("stop is no list of texts")
-    return Options(
-        system=None if fields.get("system") is None else _text(fields, "system"),
-        temperature=_optional_number(fields, "temperature"),
-        top_p=_optional_number(fields, "top_p"),
-        top_k=_optional_whole_number(fields, "top_k"),
-        min_p=_optional_number(fields, "min_p"),
-        seed=_optional_whole_number(fields, "seed"),
-        depth=_optional_whole_number(fields, "depth"),
-        mode=Mode(_text(fields, "mode")),
-        max_tokens=_optional_whole_number(fields, "max_tokens"),
-        stop=tuple(str(text) for text in stop),
-    )
-
-
-def _facts(record: dict[str, object]) -> AnswerFacts | None:
-    if record.get("facts") is None:
-        return None
-    fields = _table(record, "facts")
-    return AnswerFacts(
-        model=_text(fields, "model"),
-        tokens=_whole_number(fields, "tokens"),
-        cycles=_whole_number(fields, "cycles"),
-        depth=_optional_whole_number(fields, "depth"),
-        tokens_per_s=_optional_number(fields, "tokens_per_s"),
-        tokens_per_cycle=_optional_number(fields, "tokens_per_cycle"),
-        prompt_tokens=_whole_number(fields, "prompt_tokens"),
-        first_token_s=_number(fields, "first_token_s"),
-        saved_s=_optional_number(fields, "saved_s"),
-        saved_doubt_s=_optional_number(fields, "saved_doubt_s"),
-    )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from engine.protocol import Role
+from mtplx_tui.chats import lines
 from mtplx_tui.chats.model import Chat, Turn, title_for
 
 
@@ -84,3 +87,23 @@ class TestTitle:
 
     def test_of_48_characters_none_is_lost(self) -> None:
         assert title_for("y" * 48) == "y" * 48
+
+
+class TestReading:
+    @pytest.mark.parametrize("seed", range(40))
+    def test_a_file_gives_the_chat_that_was_made_turn_by_turn(self, seed: int) -> None:
+        chance = random.Random(seed)
+        chat = Chat("c", created=1.0, changed=1.0)
+        written = lines.whole(chat)
+        for number in range(40):
+            ids = [*chat.turns]
+            if ids and chance.random() < 0.3:
+                chosen = chance.choice(ids)
+                chat = chat.showing(chosen, 2.0 + number)
+                written.append(lines.selected(chosen, 2.0 + number))
+                continue
+            parent = chat.leaf if chance.random() < 0.7 else chance.choice([None, *ids])
+            turn = Turn(f"t{number}", parent, chance.choice([Role.USER, Role.ASSISTANT]), "text")
+            chat = chat.with_turn(turn, 2.0 + number)
+            written.append(lines.turn_added(turn, 2.0 + number))
+        assert lines.replay("c", b"".join(written)) == chat
