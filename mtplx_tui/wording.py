@@ -6,7 +6,7 @@ import re
 
 __all__ = ["duration", "in_bytes", "read_bytes", "showable"]
 
-_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -54,6 +54,8 @@ def showable(text: str) -> str:
 
 def _mark(match: re.Match[str]) -> str:
     code = ord(match.group())
+    if 0x2000 <= code < 0x2100:
+        return ""  # turns the direction of what comes behind it, to the end of the terminal's line
     if code == 0x7F:
         return "␡"
     return chr(0x2400 + code) if code < 0x20 else "\ufffd"

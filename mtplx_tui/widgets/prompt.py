@@ -6,6 +6,7 @@ quick; `full_text` puts it back. Knows nothing of chats.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -97,6 +98,9 @@ class Prompt(TextArea):
             self.insert("\n")
         elif event.key == "tab":
             self.post_message(self.LeaveWanted())
+        elif event.character and unicodedata.category(event.character) == "Cf":
+            # Joins or parts its neighbours; Textual takes it for no text, and a pair falls apart.
+            self.insert(event.character)
         else:
             return
         event.stop()
