@@ -63,6 +63,7 @@ from mtplx_tui.messages import (
     ServingChanged,
     ThermalsChanged,
 )
+from mtplx_tui.pace import Pace
 from mtplx_tui.requests import Options
 from mtplx_tui.serving import Serving
 from mtplx_tui.term import notice, private_terminal
@@ -213,6 +214,10 @@ class MtplxApp(App[int]):
         self._note = ""
         self._status_at = 0.0
         self._status_timer: Timer | None = None
+        self._pace = Pace(settings.feed_hz, is_ssh=terminal.is_ssh)
+        self._untold: list[Event] = []
+        self._told_at = 0.0
+        self._tell_timer: Timer | None = None
         self._unsaved: dict[str, object] = {}
         self._saving: asyncio.Task[None] | None = None
         self._has_downloads = False
@@ -252,7 +257,8 @@ class MtplxApp(App[int]):
         self.switch_mode("speculation")
 
     async def _tick(self) -> None:
-        """Write what came since the last time."""
+        """Write what came since the last time, and look how fast the terminal takes drawings."""
+        self._pace.look(self._waiting_drawings())
         self.desk.tick()
         chat = self.desk.chat
         self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
@@ -399,9 +405,28 @@ class MtplxApp(App[int]):
             self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
 
     def _tell(self, events: tuple[Event, ...] = ()) -> None:
+        """Tell the tab that is shown, as often as the pace allows."""
+        self._untold += events
+        wait = self._told_at + self._pace.interval_s - time.monotonic()
+        if wait <= 0:
+            self._tell_now()
+        elif self._tell_timer is None:
+            self._tell_timer = self.set_timer(wait, self._tell_now)
+
+    def _tell_now(self) -> None:
+        if self._tell_timer is not None:
+            self._tell_timer.stop()
+            self._tell_timer = None
+        self._told_at = time.monotonic()
+        events, self._untold = tuple(self._untold), []
         self._show_status_soon()
         if self.screen_stack:
             self.screen_stack[0].post_message(EngineChanged(self.view, events))
+
+    def _waiting_drawings(self) -> int:
+        """Return how many drawings the terminal has not taken yet, as Textual's driver counts them."""
+        writer = getattr(self._driver, "_writer_thread", None)
+        return 0 if writer is None else writer._queue.qsize()
 
     def _tell_error(self, error: ErrorInfo) -> None:
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
@@ -636,6 +661,9 @@ class MtplxApp(App[int]):
 
         self._show_note(why_tight(event.size))
         self._cover(event.size)
+        # A terminal that shrank and grew again has lost what it showed, though the size it has at
+        # last is no news to Textual, which would draw nothing.
+        self.call_later(self.refresh)
 
     def _cover(self, size: Size) -> None:
         from mtplx_tui.screens.too_small import TooSmall, is_too_small

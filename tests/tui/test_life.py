@@ -95,6 +95,18 @@ def test_a_draft_outlives_a_kill(start: Start, home: Path, tiny_folder: Path) ->
     start(tiny_folder).shows("half a question")
 
 
+def test_a_terminal_that_shrank_and_grew_at_once_is_drawn_anew(
+    start: Start, tiny_folder: Path
+) -> None:
+    terminal = start(tiny_folder, size=(79, 23))
+    terminal.shows(READY, "F2 Chat", within_s=120)
+    for _ in range(5):
+        terminal.resize(1, 1)
+        terminal.resize(79, 23)
+        assert READY not in terminal.text
+        terminal.shows(READY, "F2 Chat", "Ask something")
+
+
 def the_engine(terminal: Terminal) -> int:
     (engine,) = children(terminal.process.pid)
     return engine
