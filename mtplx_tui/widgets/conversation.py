@@ -15,8 +15,10 @@ from mtplx_tui.chats.model import Chat, Turn
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.turn import TurnBlock
 
-SHOWN_ROWS = 2_000
-"""About so many rows of conversation are kept as widgets."""
+FIRST_ROWS = 250
+"""About so many rows of a conversation are laid out when it is opened: a few screens."""
+PAGE_ROWS = 2_000
+"""About so many more come each time earlier ones are wanted."""
 GO_S = 1.0
 """How long turns may take to be laid out before a place that was asked for is given up."""
 _ROW_CELLS = 80
@@ -141,10 +143,15 @@ class Conversation(VerticalScroll, can_focus=False):
 
     def show_from(self, index: int, path: tuple[Turn, ...]) -> None:
         """Show as many pages of older turns as it takes to show one, from the next time on."""
-        while first_shown(path, SHOWN_ROWS * self._pages) > index:
+        while first_shown(path, self._rows) > index:
             self._pages += 1
         self._path = ()
         self.release_anchor()
+
+    @property
+    def _rows(self) -> int:
+        """About how many rows are laid out at most."""
+        return FIRST_ROWS + (self._pages - 1) * PAGE_ROWS
 
     def show(self, chat: Chat, view: EngineView) -> None:
         """Bring the blocks to the branch that the chat shows."""
@@ -155,7 +162,11 @@ class Conversation(VerticalScroll, can_focus=False):
         ids = tuple(turn.id for turn in path)
         if ids != self._path:
             self._path = ids
-            self._first = first_shown(path, SHOWN_ROWS * self._pages)
+            self._first = first_shown(path, self._rows)
+            if self._wanted is not None and self._wanted[0] in ids[: self._first]:
+                self.show_from(ids.index(self._wanted[0]), path)
+                self._first = first_shown(path, self._rows)
+                self._path = ids
         first = self._first
         wanted = path[first:]
         blocks = self.blocks

@@ -110,6 +110,26 @@ async def test_the_place_in_a_long_chat_is_there_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_place_far_above_the_first_page_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.FIRST_ROWS", 100)
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        for number in range(4):
+            await talk.answered(f"Number {number}?", LONG)
+        await talk.press("ctrl+home")
+        conversation = talk.app.screen.query_one(Conversation)
+        assert conversation.first == 0
+        conversation.scroll_to(y=12, animate=False)
+        await talk.settle()
+    again = Talk(tmp_path)
+    async with again.at(80, 24):
+        there = again.app.screen.query_one(Conversation)
+        await again.until(lambda: round(there.scroll_y) == 12)
+
+
+@pytest.mark.asyncio
 async def test_a_chat_left_at_its_end_is_opened_there_and_followed(tmp_path: Path) -> None:
     talk = Talk(tmp_path)
     async with talk.at(80, 24):

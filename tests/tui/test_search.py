@@ -120,7 +120,7 @@ async def test_an_answer_that_goes_on_is_searched_on(tmp_path: Path) -> None:
 async def test_earlier_turns_that_are_not_shown_are_counted_and_come_when_stepped_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mtplx_tui.widgets.conversation.SHOWN_ROWS", 30)
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.FIRST_ROWS", 30)
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
         for number in range(8):
