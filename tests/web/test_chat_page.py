@@ -314,6 +314,8 @@ async def test_a_narrow_page_has_all_and_nothing_hangs_over(visit: Open, scheme:
         for side in ("chats", "settings", "live"):
             await page.locator(f"#show-{side}").click()
             await expect(page.locator(f"#{side}")).to_be_visible()
+            right = f"document.getElementById('{side}').getBoundingClientRect().right"
+            assert await page.evaluate(right) <= 380
             assert await page.evaluate("document.documentElement.scrollWidth") <= 380
             assert await page.evaluate("document.getElementById('turns').scrollWidth") <= 380
         back = await page.evaluate("getComputedStyle(document.body).backgroundColor")
