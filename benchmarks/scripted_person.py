@@ -48,6 +48,8 @@ QUESTIONS = (
 MODELS = 40
 PATIENCE_S = 300.0
 READY = "● ready"
+READ_S = 20.0
+"""An answer that is still being written then is stopped."""
 
 
 @dataclass
@@ -115,8 +117,14 @@ class Person:
         return self.terminal.shows(*texts, within_s=PATIENCE_S)
 
     def ask(self) -> None:
-        """Ask, and wait for the whole answer."""
+        """Ask, and read the answer while it is worth it."""
         self.send(self.question())
+        self.rest(1.0)
+        until = time.monotonic() + READ_S
+        while time.monotonic() < until and READY not in self.terminal.text:
+            self.rest(0.2)
+        if READY not in self.terminal.text:
+            self.escape()
         self.see(READY)
 
     def ask_and_stop(self) -> None:
