@@ -1,19 +1,20 @@
 """Settings, places and terminal: the only reader of the environment in the app's process.
 
-Settings are a TOML file that people edit: a wrong value is named with file, line and key and
-its default used; what is unknown here, comments included, outlives a save.
+What settings there are is `settings_schema`'s matter, their file `settings_file`'s.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.protocol import MAX_DEPTH, Mode
-from mtplx_tui.files import Places, write_atomically
-from mtplx_tui.wording import read_bytes
+from mtplx_tui.files import Places
+from mtplx_tui.settings_schema import SCHEMA, Settings
+
+if TYPE_CHECKING:
+    from mtplx_tui.settings_file import Loaded
 
 __all__ = [
     "HubPlace",
@@ -25,33 +26,12 @@ __all__ = [
     "find_places",
     "find_sysfs",
     "load_settings",
+    "read_settings",
     "read_terminal",
     "save_settings",
 ]
 
 APP = "mtplx-tui"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a person can set in config.toml."""
-
-    blas: str = "auto"
-    """The engine's matrix library on a Linux CPU: auto or stock."""
-    theme: str = "auto"
-    depth: int | None = None
-    """None: automatic, in the file "auto" or left out."""
-    mode: Mode = Mode.TOKEN
-    last_model: str | None = None
-    """Opened when none is named."""
-    feed_hz: int = 10
-    """How often a streaming answer is drawn, in a second."""
-    download_limit: str | None = None
-    """Bytes a second of all downloads together, such as 20MB; None for no limit."""
-    notify: bool = True
-    """Whether the terminal is told when something long ends unseen."""
-    restore: bool = True
-    """Whether a start goes back to where the last one ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,144 +155,41 @@ def _is_utf8() -> bool:
     return "utf-8" in locale or "utf8" in locale
 
 
-_Check = Callable[[object], object]
-
-
-def _one_of(*allowed: str) -> _Check:
-    def check(value: object) -> object:
-        if value not in allowed:
-            raise ValueError(f"must be {' or '.join(allowed)}")
-        return value
-
-    return check
-
-
-def _whole(least: int, most: int) -> _Check:
-    def check(value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise ValueError(f"must be a whole number between {least} and {most}")
-        return value
-
-    return check
-
-
-def _depth(value: object) -> object:
-    return None if value == "auto" else _whole(0, MAX_DEPTH)(value)
-
-
-def _flag(value: object) -> object:
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")
-    return value
-
-
-def _text(value: object) -> object:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("must be a text in quotes")
-    return value
-
-
-def _size(value: object) -> object:
-    read_bytes(str(_text(value)))
-    return value
-
-
-_CHECKS: dict[str, _Check] = {
-    "blas": _one_of("auto", "stock"),
-    "theme": _text,
-    "depth": _depth,
-    "mode": lambda value: Mode(str(_one_of(*Mode)(value))),
-    "last_model": _text,
-    "feed_hz": _whole(1, 20),
-    "download_limit": _size,
-    "notify": _flag,
-    "restore": _flag,
-}
-
-
 def load_settings(places: Places) -> tuple[Settings, tuple[str, ...]]:
-    """Return the settings, and what is wrong with them: one line a problem.
+    """Return the settings, and what is wrong with them: one line a problem."""
+    loaded = read_settings(places)
+    return loaded.settings, loaded.problems
 
-    A value that won't do is replaced by its default. MTPLX_TUI_BLAS goes before the file.
+
+def read_settings(places: Places) -> Loaded:
+    """Return the settings and their sources: the environment goes before the file.
+
+    A value that won't do is named, and what comes after it in that order is used.
     """
-    path = places.config_file
-    content, problems = _read(path)
-    values: dict[str, object] = {}
-    for key, value in content.items():
-        check = _CHECKS.get(key)
+    from mtplx_tui import settings_file
+    from mtplx_tui.settings_file import Loaded, Origin, Source
+
+    file = settings_file.read(places.config_file)
+    values, problems = dict(file.values), list(file.problems)
+    sources = {
+        name: Source(Origin.MODEL if setting.is_of_model else Origin.DEFAULT)
+        for name, setting in SCHEMA.items()
+    }
+    sources |= file.sources
+    for name, setting in SCHEMA.items():
+        text = _variable(setting.variable) if setting.variable else ""
+        if not text:
+            continue
         try:
-            if check is None:
-                problems += _suggestion(path, key)
-            else:
-                values[key] = check(value)
+            values[name] = setting.read(text)
+            sources[name] = Source(Origin.ENVIRONMENT)
         except ValueError as error:
-            problems.append(f"{_place(path, key)}: {key} {error}, not {value!r:.60}")
-    blas = _variable("MTPLX_TUI_BLAS")
-    if blas:
-        try:
-            values["blas"] = _CHECKS["blas"](blas)
-        except ValueError as error:
-            problems.append(f"environment: MTPLX_TUI_BLAS {error}, not {blas!r:.60}")
-    return replace(Settings(), **values), tuple(problems)
+            problems.append(f"environment: {setting.variable} {error}, not {text!r:.60}")
+    return Loaded(replace(Settings(), **values), tuple(problems), sources, file.newer)
 
 
 def save_settings(places: Places, **changes: object) -> None:
-    """Write some settings into the file; None takes one out. All else in it stays.
+    """Write some settings into the file; see `settings_file.write`, which may raise."""
+    from mtplx_tui import settings_file
 
-    Raises:
-        ValueError: no such setting, or a value that won't do.
-        OSError: the file can't be written, or is not TOML and is left as it is.
-    """
-    from mtplx_tui.toml_edit import with_value
-
-    known = {field.name for field in fields(Settings)}
-    for key, value in changes.items():
-        if key not in known:
-            raise ValueError(f"there is no setting {key}")
-        if value is not None:
-            _CHECKS[key](value)
-    path = places.config_file
-    try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        text = ""
-    except UnicodeDecodeError as error:
-        raise OSError(f"{path} is not UTF-8 text; nothing was saved") from error
-    try:
-        for key, value in changes.items():
-            text = with_value(text, key, value)
-    except ValueError as error:
-        raise OSError(f"{path} can't be changed: {error}") from error
-    write_atomically(path, text)
-
-
-def _read(path: Path) -> tuple[dict[str, object], list[str]]:
-    import tomllib
-
-    try:
-        return dict[str, object](tomllib.loads(path.read_text("utf-8-sig"))), []
-    except FileNotFoundError:
-        return {}, []
-    except OSError as error:
-        return {}, [f"{path}: {error.strerror}; the defaults are used"]
-    except UnicodeDecodeError:
-        return {}, [f"{path}: not UTF-8 text; the defaults are used"]
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"{path}: {error}; the defaults are used"]
-
-
-def _place(path: Path, key: str) -> str:
-    """Return the file, with the line that seems to hold a key."""
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
-        name, is_value, _ = line.partition("=")
-        if is_value and name.strip().strip("\"'") == key:
-            return f"{path}:{number}"
-    return str(path)
-
-
-def _suggestion(path: Path, key: str) -> list[str]:
-    """Return a problem where an unknown key looks like a slip of the pen."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(key, _CHECKS, n=1, cutoff=0.75)
-    return [f"{_place(path, key)}: {key} is no setting; {near[0]} is"] if near else []
+    settings_file.write(places.config_file, changes)

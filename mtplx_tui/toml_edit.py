@@ -1,7 +1,7 @@
-"""Changes one value in a TOML text and leaves everything else as it stands, comments too.
+"""TOML as people edit it: read with its errors named, and changed one value at a time.
 
-Every edit is read back before it is handed out: a text too intricate for a line editor is
-refused, never damaged.
+All else stays as it is, comments too. Every edit is read back before it is handed out: a text too
+intricate for a line editor is refused, never damaged.
 """
 
 from __future__ import annotations
@@ -10,12 +10,66 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-__all__ = ["with_value"]
+__all__ = ["line_of", "read_text", "read_toml", "with_value"]
 
 _LONGEST_VALUE = 200
 """Lines a value that is replaced may span."""
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text without a byte order mark; empty where there is no file.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not UTF-8 text.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError(None, "it is not a file")
+        return path.read_text("utf-8-sig")
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
+
+
+def read_toml(text: str) -> dict[str, object]:
+    """Return what a TOML text holds. Raises ValueError with the line where it is none."""
+    try:
+        return dict[str, object](tomllib.loads(text))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def line_of(text: str, key: str, section: str = "") -> int | None:
+    """Return the line, counted from 1, on which a key or a table begins; None if it can't be told.
+
+    Args:
+        text: a TOML document.
+        key: a key.
+        section: the table it is in; "" for the top.
+    """
+    quoted = rf"[\"']?{re.escape(key)}[\"']?"
+    if section:
+        quoted = rf"(?:[\"']?{re.escape(section)}[\"']?\s*\.\s*)?{quoted}"
+    begins = re.compile(rf"\s*(?:\[+\s*{quoted}\s*[\].]|{quoted}\s*[=.])")
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        before = _parsed("\n".join(lines[:number])) if begins.match(line) else None
+        if before is None or _has(before, key, section):
+            continue
+        for end in range(number + 1, min(number + _LONGEST_VALUE, len(lines)) + 1):
+            if _has(_parsed("\n".join(lines[:end])), key, section):
+                return number + 1
+    return None
+
+
+def _has(content: dict[str, Any] | None, key: str, section: str) -> bool:
+    table = (content or {}).get(section) if section else content
+    return isinstance(table, dict) and key in table
 
 
 def with_value(text: str, key: str, value: object, section: str = "") -> str:
@@ -45,7 +99,7 @@ def with_value(text: str, key: str, value: object, section: str = "") -> str:
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None
 
 

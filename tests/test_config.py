@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import random
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import Mode
-from mtplx_tui import config
+from mtplx_tui import config, settings_file
 from mtplx_tui.config import Settings
 from mtplx_tui.files import Places
+from mtplx_tui.setting_kinds import Choice, Flag, Number, Size, Whole
+from mtplx_tui.settings_file import NewerFile, Origin, Source
+from mtplx_tui.settings_schema import SCHEMA, Setting
 from mtplx_tui.toml_edit import with_value
 
 NAMES = [
@@ -116,14 +122,14 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("line", "reason"),
         [
-            ("depth = 9", "depth must be a whole number between 0 and 8, not 9"),
-            ("depth = true", "depth must be a whole number between 0 and 8, not True"),
-            ('depth = "3"', "depth must be a whole number between 0 and 8, not '3'"),
+            ("depth = 9", "depth must be a whole number between 0 and 8, or auto, not 9"),
+            ("depth = true", "depth must be a whole number between 0 and 8, or auto, not True"),
+            ('depth = "3"', "depth must be a whole number between 0 and 8, or auto, not '3'"),
             ('blas = "mkl"', "blas must be auto or stock, not 'mkl'"),
             ('mode = "blocks"', "mode must be token or block or seeded, not 'blocks'"),
             ("mode = [1]", "mode must be token or block or seeded, not [1]"),
             ("theme = 1", "theme must be a text in quotes, not 1"),
-            ("feed_hz = 0", "feed_hz must be a whole number between 1 and 20, not 0"),
+            ("feed_hz = 0", "feed_hz must be a whole number between 1 and 10, not 0"),
             ("notify = 1", "notify must be true or false, not 1"),
             ('restore = "no"', "restore must be true or false, not 'no'"),
         ],
@@ -204,7 +210,7 @@ class TestSave:
 
     def test_a_file_that_is_no_toml_is_left_alone(self, places: Places) -> None:
         write(places, "depth = \n")
-        with pytest.raises(OSError, match="not valid TOML"):
+        with pytest.raises(OSError, match=r"can't be changed: Invalid value .at line 1"):
             config.save_settings(places, depth=2)
         assert places.config_file.read_text() == "depth = \n"
 
@@ -225,6 +231,149 @@ class TestSave:
         home = tmp_path / "file"
         with pytest.raises(OSError, match="Not a directory"):
             config.save_settings(Places(home, home, home), depth=2)
+
+
+class TestSchema:
+    @pytest.mark.parametrize("name", SCHEMA)
+    def test_every_default_may_be_written_in_the_file(self, places: Places, name: str) -> None:
+        setting = SCHEMA[name]
+        shown = setting.shown(setting.default)
+        if setting.default is None and not setting.kind.word:
+            return
+        assert setting.read(shown) == setting.default
+        config.save_settings(places, **{name: setting.default})
+        assert config.load_settings(places) == (Settings(), ())
+
+    @pytest.mark.parametrize("name", SCHEMA)
+    @pytest.mark.parametrize("seed", range(8))
+    def test_any_value_goes_through_the_file_and_leaves_all_else(
+        self, places: Places, name: str, seed: int
+    ) -> None:
+        value = any_value(SCHEMA[name], random.Random(f"{name}{seed}"))
+        foreign = HAND_WRITTEN.replace("depth=5# fast\n", "").replace('theme = "mine"', "odd = 1")
+        write(places, foreign)
+        config.save_settings(places, **{name: value})
+        settings, problems = config.load_settings(places)
+        assert getattr(settings, name) == value
+        assert type(getattr(settings, name)) is type(value)
+        assert [p for p in problems if "in [server]" not in p] == []
+        text = places.config_file.read_text("utf-8")
+        content, before = tomllib.loads(text), tomllib.loads(foreign)
+        content.pop(name, None)
+        assert content == before
+        assert all(line in text.splitlines() for line in foreign.splitlines())
+        assert SCHEMA[name].read(SCHEMA[name].shown(value)) == value
+
+    @pytest.mark.parametrize("name", SCHEMA)
+    @pytest.mark.parametrize("value", [[], {}, "", " ", -1, 10**400, 1e308, float("nan")])
+    def test_nonsense_is_refused_and_what_would_do_is_told(self, name: str, value: object) -> None:
+        with pytest.raises(ValueError, match=re.escape(f"must be {SCHEMA[name].allowed}")):
+            SCHEMA[name].check(value)
+
+    @pytest.mark.parametrize("setting", SCHEMA.values(), ids=SCHEMA)
+    def test_it_is_told_in_whole_sentences(self, setting: Setting) -> None:
+        assert setting.explanation[0].isupper()
+        assert setting.explanation.endswith(".")
+        assert setting.default is None or setting.check(setting.default) == setting.default
+
+
+def any_value(setting: Setting, chance: random.Random) -> object:
+    """Return a value that a setting may have."""
+    kind = setting.kind
+    if kind.word and chance.random() < 0.2:
+        return None
+    match kind:
+        case Whole(least=least, most=most):
+            return chance.randint(least, most)
+        case Number(least=least, most=most):
+            return round(chance.uniform(least, most), 4) or most
+        case Size():
+            return chance.choice(["20MB", "1.5GB", "7", "3k/s"])
+        case Flag():
+            return chance.random() < 0.5
+        case Choice(options=options):
+            return chance.choice(options)
+    return "x" + "".join(chance.choices("ab/ \"'#=[]\\\n\tüß語", k=12)) + "x"
+
+
+class TestSources:
+    def test_each_value_tells_where_it_comes_from(
+        self, places: Places, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write(places, 'note = """\ndepth = 4\n"""\ndepth = 5\nblas = "auto"\nmode = "fast"\n')
+        monkeypatch.setenv("MTPLX_TUI_BLAS", "stock")
+        sources = config.read_settings(places).sources
+        assert sources.keys() == SCHEMA.keys()
+        assert sources["depth"] == Source(Origin.FILE, 4)
+        assert sources["blas"] == Source(Origin.ENVIRONMENT)
+        assert sources["top_p"] == Source(Origin.MODEL)
+        assert sources["theme"] == Source(Origin.DEFAULT)
+        assert sources["mode"].origin is Origin.DEFAULT
+        assert sources["mode"].line == 6
+        assert "must be token or block or seeded" in sources["mode"].problem
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("Depth = 3\n", "1: Depth is no setting; depth is"),
+            ('[ui]\n\ntheme = "dusk"\n', "3: theme in [ui] is no setting; settings stand above"),
+            ("[depth]\nvalue = 3\n", "1: depth must be a whole number"),
+            ("depth.value = 3\n", "1: depth must be a whole number"),
+            ("version = 0\n", "1: version must be 1, not 0"),
+            ('version = "2"\n', "1: version must be 1, not '2'"),
+            ('a = 1\ndepth = """\n3"""\n', "2: depth must be"),
+        ],
+    )
+    def test_it_is_told_with_its_line(self, places: Places, text: str, problem: str) -> None:
+        write(places, text)
+        settings, problems = config.load_settings(places)
+        assert settings == Settings()
+        assert len(problems) == 1
+        assert problems[0].startswith(f"{places.config_file}:{problem}")
+
+    @pytest.mark.parametrize(
+        "text", ["a = " + "9" * 5_000, "a = " + "[" * 50_000, "a = 1\x00", "'", "=\n", "[a\n"]
+    )
+    def test_no_text_at_all_ends_the_app(self, places: Places, text: str) -> None:
+        write(places, text)
+        settings, problems = config.load_settings(places)
+        assert settings == Settings()
+        assert len(problems) == 1
+        with pytest.raises(OSError, match="can't be changed"):
+            config.save_settings(places, depth=1)
+        assert places.config_file.read_text("utf-8") == text
+
+    def test_a_pipe_in_its_place_is_not_waited_for(self, places: Places) -> None:
+        os.mkfifo(places.config_file)
+        assert config.load_settings(places)[1] == (
+            f"{places.config_file}: it is not a file; the defaults are used",
+        )
+
+
+class TestNewerFile:
+    TEXT = 'version = 3\ndepth = { first = 2 } # by day\ntheme = "paper"\nshape = "round"\n'
+
+    def test_what_is_known_of_it_is_read_and_told_in_one_line(self, places: Places) -> None:
+        write(places, self.TEXT)
+        loaded = config.read_settings(places)
+        assert loaded.newer == 3
+        assert loaded.settings == Settings(theme="paper")
+        assert len(loaded.problems) == 1
+        assert "version 3, this program knows 1" in loaded.problems[0]
+        assert "but for depth" in loaded.problems[0]
+
+    def test_it_is_not_written_unasked(self, places: Places) -> None:
+        write(places, self.TEXT)
+        with pytest.raises(NewerFile, match="version 3"):
+            config.save_settings(places, depth=2)
+        assert places.config_file.read_text("utf-8") == self.TEXT
+
+    def test_when_it_is_all_but_the_value_stays(self, places: Places) -> None:
+        write(places, self.TEXT)
+        settings_file.write(places.config_file, {"depth": 2}, writes_newer=True)
+        assert places.config_file.read_text("utf-8") == self.TEXT.replace("{ first = 2 }", "2")
 
 
 class TestTomlEdit:
