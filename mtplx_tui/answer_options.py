@@ -6,34 +6,44 @@ import argparse
 
 from engine.protocol import Mode
 from mtplx_tui.requests import Options
+from mtplx_tui.settings_schema import Settings
 
 __all__ = ["add_options", "read", "read_depth", "read_mode"]
 
 
-def add_options(
-    parser: argparse.ArgumentParser, *, depth: str = "auto", mode: str = "token"
-) -> None:
+def add_options(parser: argparse.ArgumentParser, settings: Settings | None = None) -> None:
     """Add the options to a command.
 
     Args:
         parser: the command's.
-        depth: what it drafts to where none is given.
-        mode: how it judges drafts where none is given.
+        settings: what a person wants where an option is not given; None for the bare defaults.
     """
+    own = settings or Settings()
+    depth = "auto" if own.depth is None else str(own.depth)
     add = parser.add_argument
     add("--system", help="a system message instead of the chat template's own")
-    add("--max-tokens", type=int, help="default: up to the end of the context")
+    add(
+        "--max-tokens",
+        type=int,
+        default=own.max_tokens,
+        help="default: up to the end of the context",
+    )
     add("--stop", action="append", default=[], help="end before this text; may be given again")
     add(
         "--depth",
         default=depth,
         help=f"tokens drafted a cycle: auto, or 0 (plain) to 8; default {depth}",
     )
-    add("--mode", default=mode, help=f"{', '.join(Mode)}; all exact; default {mode}")
-    add("--temperature", type=float, help="0 is greedy; default: the model's own, else 0.6")
-    add("--top-p", type=float, help="default: the model's own, else 0.95")
-    add("--top-k", type=int, help="0 is off; default: the model's own, else 20")
-    add("--min-p", type=float, help="default: the model's own, else 0 (off)")
+    add("--mode", default=own.mode, help=f"{', '.join(Mode)}; all exact; default {own.mode}")
+    add(
+        "--temperature",
+        type=float,
+        default=own.temperature,
+        help="0 is greedy; default: the model's own, else 0.6",
+    )
+    add("--top-p", type=float, default=own.top_p, help="default: the model's own, else 0.95")
+    add("--top-k", type=int, default=own.top_k, help="0 is off; default: the model's own, else 20")
+    add("--min-p", type=float, default=own.min_p, help="default: the model's own, else 0 (off)")
     add("--seed", type=int, help="default: random, and reported")
 
 

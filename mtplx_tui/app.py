@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -23,6 +23,7 @@ from textual.binding import BindingType
 from textual.css.query import NoMatches
 from textual.events import Resize
 from textual.geometry import Size
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -33,6 +34,7 @@ from engine.protocol import (
     EngineStarted,
     ErrorInfo,
     Event,
+    LimitPrefixes,
     LoadCancelled,
     LoadFailed,
     LoadModel,
@@ -42,13 +44,14 @@ from engine.protocol import (
     SetDepth,
     SetDetail,
 )
-from mtplx_tui import config, view
+from mtplx_tui import config, keys_file, requests, settings_file, view
 from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.files import Places
-from mtplx_tui.keymap import EVERYWHERE, bindings
+from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
+from mtplx_tui.keys_file import Keys
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.link import EngineGone, EngineLink
 from mtplx_tui.machine import station
@@ -61,11 +64,13 @@ from mtplx_tui.messages import (
     DownloadChanged,
     EngineChanged,
     ServingChanged,
+    SettingsSaved,
+    TakesKeys,
     ThermalsChanged,
 )
 from mtplx_tui.pace import Pace
-from mtplx_tui.requests import Options
 from mtplx_tui.serving import Serving
+from mtplx_tui.settings_schema import SCHEMA
 from mtplx_tui.term import notice, private_terminal
 from mtplx_tui.theming import (
     choose_theme,
@@ -76,7 +81,8 @@ from mtplx_tui.theming import (
 )
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
-from mtplx_tui.wording import duration, read_bytes
+from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.wording import duration, read_bytes, read_size
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
@@ -180,8 +186,7 @@ class MtplxApp(App[int]):
         super().__init__(ansi_color=True if has_few_colors(terminal) else None)
         self.view = EngineView()
         self.places, self.settings, self.terminal = places, settings, terminal
-        options = Options(depth=settings.depth, mode=settings.mode)
-        self.desk = Desk(store or Store(places.chats), options=options)
+        self.desk = Desk(store or Store(places.chats), options=requests.chosen(settings))
         sysfs = config.find_sysfs()
         self.station = Station(
             Sensors(find_sources(sysfs)),
@@ -190,7 +195,11 @@ class MtplxApp(App[int]):
             self._listen_to_guard,
         )
         self.serving = Serving(
-            self.give, lambda: self.view, places.state / "server-key", self._tell_serving
+            self.give,
+            lambda: self.view,
+            places.state / "server-key",
+            self._tell_serving,
+            (settings.server_host, settings.server_port),
         )
         self._guard_descriptor: int | None = None
         self._link = (
@@ -200,7 +209,10 @@ class MtplxApp(App[int]):
         self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
         if self.bookmark.now.chat and not self.desk.reopen(self.bookmark.now.chat):
             self.bookmark.now = replace(self.bookmark.now, chat="")
-        self._problems = (*problems, *theme_problems, *filter(None, [self.bookmark.problem]))
+        self.keys, key_problems = keys_file.read(places.keymap_file)
+        self.set_keymap(self.keys.changed)
+        found = (*problems, *theme_problems, *key_problems, self.bookmark.problem)
+        self._problems = tuple(problem for problem in found if problem)
         self._wanted: str | None = model or settings.last_model or DEMO
         """The model that an engine which starts is to load."""
         self._opening: Location | None = None
@@ -218,7 +230,13 @@ class MtplxApp(App[int]):
         self._untold: list[Event] = []
         self._told_at = 0.0
         self._tell_timer: Timer | None = None
+        self.named_model = model
+        """On the command line."""
         self._unsaved: dict[str, object] = {}
+        self.writes_newer = False
+        """Whether a config.toml of a newer version is written too: the person said so."""
+        self._was_told = False
+        """That such a file is left as it is."""
         self._saving: asyncio.Task[None] | None = None
         self._has_downloads = False
         self._runner: Runner | None = None
@@ -324,6 +342,8 @@ class MtplxApp(App[int]):
         match event:
             case EngineStarted(blas_note=note):
                 self._show_note(note)
+                if self._prefix_limits != LimitPrefixes():
+                    self.send(self._prefix_limits)
                 self._load_wanted()
             case ModelLoaded(model=model):
                 self._load = None
@@ -373,7 +393,11 @@ class MtplxApp(App[int]):
         try:
             self.give(command)
         except EngineGone as error:
-            self.notify(f"{error}; ctrl+r starts it again", severity="error", markup=False)
+            self.notify(
+                self.keys.fill(f"{error}; {{app.restart}} starts it again"),
+                severity="error",
+                markup=False,
+            )
             return False
         return True
 
@@ -597,9 +621,87 @@ class MtplxApp(App[int]):
 
     # Settings
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Show a notice; an action's id in braces becomes its key."""
+        text = self.keys.fill(message)
+        super().notify(text, title=title, severity=severity, timeout=timeout, markup=markup)
+
+    def change_setting(self, name: str, value: object) -> None:
+        """Change a setting, keep it, and let it count as far as it does at once.
+
+        Args:
+            name: a setting.
+            value: one that its row allows; its default takes it out of the file.
+        """
+        kept = None if value == SCHEMA[name].default else value
+        self.settings = replace(self.settings, **{name: value})
+        self._save_only(**{name: kept})
+        match name:
+            case "theme":
+                self.theme = choose_theme(
+                    self.settings.theme, self.terminal, set(self.available_themes)
+                )
+            case "feed_hz":
+                self._pace = Pace(self.settings.feed_hz, is_ssh=self.terminal.is_ssh)
+            case "depth":
+                self.set_depth(self.settings.depth)
+            case "download_limit":
+                self.limit_downloads(self.settings.download_limit)
+            case "prefix_memory" | "prefix_disk":
+                if self.view.state not in (EngineState.STARTING, EngineState.DEAD):
+                    self.send(self._prefix_limits)
+            case "server_host" | "server_port":
+                if not self.serving.is_running:
+                    self.serving.host = self.settings.server_host
+                    self.serving.port = self.settings.server_port
+            case "mode":
+                self.desk.set_options(replace(self.desk.chat.options, mode=self.settings.mode))
+        self._renew_chat()
+
+    def _renew_chat(self) -> None:
+        """Have new chats begin as the settings say; one without a question is new."""
+        was, self.desk.defaults = self.desk.defaults, requests.chosen(self.settings)
+        chat = self.desk.chat
+        if was != self.desk.defaults and not chat.turns:
+            own = replace(self.desk.defaults, depth=chat.options.depth, mode=chat.options.mode)
+            self.desk.set_options(replace(own, system=chat.options.system, seed=chat.options.seed))
+
+    def change_keys(self, changes: Mapping[str, str | None]) -> None:
+        """Give actions other keys from now on; None stands for an action's own. Kept at once.
+
+        Raises:
+            OSError: they can't be written down; nothing changed.
+        """
+        keys_file.write(self.places.keymap_file, changes)
+        changed = {**self.keys.changed, **changes}
+        self.keys = Keys({name: keys for name, keys in changed.items() if keys is not None})
+        self.set_keymap(self.keys.changed)
+        for screen in self.screen_stack:
+            for bar in screen.query(TabBar):
+                bar.on_resize()
+
+    @property
+    def _prefix_limits(self) -> LimitPrefixes:
+        memory = self.settings.prefix_memory
+        return LimitPrefixes(
+            memory_bytes=None if memory is None else read_size(memory),
+            disk_bytes=read_size(self.settings.prefix_disk),
+        )
+
     def _save(self, **changes: object) -> None:
         """Change settings, and write them as soon as an earlier write is through."""
         self.settings = replace(self.settings, **changes)
+        self._save_only(**changes)
+
+    def _save_only(self, **changes: object) -> None:
         self._unsaved |= changes
         if self._saving is None or self._saving.done():
             self._saving = asyncio.get_running_loop().create_task(self._write_settings())
@@ -607,11 +709,20 @@ class MtplxApp(App[int]):
     async def _write_settings(self) -> None:
         while self._unsaved:
             changes, self._unsaved = self._unsaved, {}
-            save = functools.partial(config.save_settings, self.places, **changes)
+            path, is_allowed = self.places.config_file, self.writes_newer
             try:
-                await asyncio.to_thread(save)
+                await asyncio.to_thread(settings_file.write, path, changes, writes_newer=is_allowed)
+            except settings_file.NewerFile as error:
+                self._tell_unsaved(error, is_once=True)
             except OSError as error:
-                self.notify(f"settings not saved: {error}", severity="warning", markup=False)
+                self._tell_unsaved(error)
+        if self.screen_stack:
+            self.screen.post_message(SettingsSaved())
+
+    def _tell_unsaved(self, error: OSError, *, is_once: bool = False) -> None:
+        if not (is_once and self._was_told):
+            self.notify(f"settings not saved: {error}", severity="warning", markup=False)
+        self._was_told |= is_once
 
     # The status bar
 
@@ -647,7 +758,7 @@ class MtplxApp(App[int]):
             depth = newest.depth
         workers = (worker.words for worker in (self._runner, self._certifier) if worker)
         note = self._note or next((words for words in workers if words), "")
-        status = Status(self.view, depth, note, marks_for(self.terminal))
+        status = Status(self.view, depth, note, marks_for(self.terminal), self.keys)
         try:
             self.screen_stack[0].query_one(StatusBar).show(status)
         except NoMatches:
@@ -672,7 +783,9 @@ class MtplxApp(App[int]):
             self.push_screen(TooSmall())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Let keys through to others while their action would do nothing."""
+        """Let keys through to others while their action would do nothing, or all are wanted."""
+        if self.screen_stack and isinstance(self.screen, TakesKeys):
+            return False
         if action == "cancel_load":
             return self._load is not None
         if action == "restart_engine":
@@ -686,7 +799,7 @@ class MtplxApp(App[int]):
             binding = active.binding
             if binding.show and binding.description and active.enabled:
                 run_it = functools.partial(self.run_action, binding.action, active.node)
-                yield SystemCommand(binding.description, f"key: {binding.key}", run_it)
+                yield SystemCommand(binding.description, f"key: {key_name(binding.key)}", run_it)
 
     def action_change_theme(self) -> None:
         """Let the person look at the themes, and keep the one that is accepted."""
@@ -762,6 +875,13 @@ class MtplxApp(App[int]):
             self.notify(problem, severity="error", timeout=NOTE_S, markup=False)
         else:
             self.station.choose(policy)
+
+    def action_settings(self) -> None:
+        """Show the settings."""
+        from mtplx_tui.screens.settings import SettingsScreen
+
+        if not isinstance(self.screen, SettingsScreen):
+            self.push_screen(SettingsScreen())
 
     def action_show_keys(self) -> None:
         """Show all keys."""

@@ -35,6 +35,11 @@ class Places:
         return self.config / "themes"
 
     @property
+    def keymap_file(self) -> Path:
+        """The keys a person chose."""
+        return self.config / "keymap.toml"
+
+    @property
     def chats(self) -> Path:
         """One file a chat."""
         return self.data / "chats"

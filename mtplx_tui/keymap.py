@@ -10,13 +10,19 @@ from textual.binding import Binding, BindingType
 __all__ = [
     "BENCH",
     "CHAT",
+    "CHATS",
     "EVERYWHERE",
+    "KEYS_PAGE",
     "MODELS",
+    "SCOPES",
     "SERVER",
+    "SETTINGS",
     "SPECULATION",
     "THERMALS",
     "TRACE_PAIR",
+    "TURN",
     "Key",
+    "Scope",
     "bindings",
     "key_name",
 ]
@@ -42,6 +48,7 @@ EVERYWHERE = (
     Key("app.thermals", "f5,alt+4", "show_tab('thermals')", "thermals", is_priority=True),
     Key("app.bench", "f6,alt+5", "show_tab('bench')", "bench", is_priority=True),
     Key("app.server", "f7,alt+6", "show_tab('server')", "server", is_priority=True),
+    Key("app.settings", "f8,alt+7", "settings", "settings", is_priority=True),
     Key("app.fans", "f12,alt+0", "fans('automatic')", "fans: automatic", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
@@ -68,6 +75,25 @@ CHAT = (
     Key("chat.page_down", "pagedown", "page(1)", "page down", is_priority=True),
     Key("chat.earlier", "ctrl+home", "earlier", "earlier turns", is_priority=True),
     Key("chat.latest", "ctrl+end", "latest", "newest text", is_priority=True),
+)
+TURN = (
+    Key("turn.up", "up,k", "step(-1)", "previous"),
+    Key("turn.down", "down,j", "step(1)", "next"),
+    Key("turn.previous_branch", "left,h", "act('previous_branch')", "branch before"),
+    Key("turn.next_branch", "right,l", "act('next_branch')", "next branch"),
+    Key("turn.copy", "c,y", "act('copy')", "copy"),
+    Key("turn.code", "b", "act('copy_code')", "code block"),
+    Key("turn.save", "s", "act('save')", "save"),
+    Key("turn.edit", "e", "act('edit')", "edit"),
+    Key("turn.again", "r,g", "act('regenerate')", "again"),
+    Key("turn.fold", "t,space", "act('fold')", "thought"),
+    Key("turn.leave", "enter,tab,escape", "leave", "back to the prompt"),
+)
+CHATS = (
+    Key("chats.rename", "r", "act('rename')", "rename"),
+    Key("chats.delete", "d,delete", "act('delete')", "delete"),
+    Key("chats.export", "x", "act('export')", "export"),
+    Key("chats.search", "slash", "act('search')", "search"),
 )
 SPECULATION = (
     Key("speculation.pause", "space", "pause", "pause, or go on live"),
@@ -155,6 +181,45 @@ TRACE_PAIR = (
     Key("pair.down", "down,j", "scroll(1)", "scroll down"),
     Key("pair.page_up", "pageup", "page(-1)", "page up"),
     Key("pair.page_down", "pagedown", "page(1)", "page down"),
+)
+SETTINGS = (
+    Key("settings.change", "enter,space", "change", "change"),
+    Key("settings.reset", "r,delete", "reset", "back to the default"),
+    Key("settings.keys", "k", "keys", "the keys, to be changed"),
+    Key("settings.close", "escape,q", "close", "close the settings"),
+)
+KEYS_PAGE = (
+    Key("keys.change", "enter", "change", "press another key for it"),
+    Key("keys.add", "a", "add", "press one more key for it"),
+    Key("keys.reset", "r,delete", "reset", "its own keys again"),
+    Key("keys.reset_all", "x", "reset_all", "all keys as they were"),
+    Key("keys.close", "escape,q", "close", "back to the settings"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Keys that work in one place."""
+
+    title: str
+    keys: tuple[Key, ...]
+    inside: str = ""
+    """The title of the scope around it, whose keys work here too unless this one has them."""
+
+
+SCOPES = (
+    Scope("Everywhere", EVERYWHERE),
+    Scope("Chat", CHAT),
+    Scope("A turn of a chat", TURN, "Chat"),
+    Scope("The list of chats", CHATS, "Chat"),
+    Scope("Speculation", SPECULATION),
+    Scope("Two traces", TRACE_PAIR),
+    Scope("Models", MODELS),
+    Scope("Thermals", THERMALS),
+    Scope("Bench", BENCH),
+    Scope("Server", SERVER),
+    Scope("Settings", SETTINGS),
+    Scope("Keys", KEYS_PAGE),
 )
 
 

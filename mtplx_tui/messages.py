@@ -12,7 +12,15 @@ from mtplx_tui.view import EngineView
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
 
-__all__ = ["BenchChanged", "DownloadChanged", "EngineChanged", "ServingChanged", "ThermalsChanged"]
+__all__ = [
+    "BenchChanged",
+    "DownloadChanged",
+    "EngineChanged",
+    "ServingChanged",
+    "SettingsSaved",
+    "TakesKeys",
+    "ThermalsChanged",
+]
 
 
 class EngineChanged(Message):
@@ -48,3 +56,11 @@ class ServingChanged(Message):
 
 class BenchChanged(Message):
     """A bench began, measured on or ended. Goes to the tab that is shown."""
+
+
+class SettingsSaved(Message):
+    """Changed settings were written, or could not be. Goes to the screen on top."""
+
+
+class TakesKeys:
+    """Marks a screen that every key is meant for, those of the app too."""

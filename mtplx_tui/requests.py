@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine.protocol import ChatMessage, Generate, Mode, ModelInfo, Role, Sampling
+from mtplx_tui.settings_schema import Settings
 
-__all__ = ["Options", "build", "check", "resolved"]
+__all__ = ["Options", "build", "check", "chosen", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,19 @@ def build(
         ValueError: one line that names what does not fit.
     """
     return _built(request, model.sampling, options, tuple(messages), raw)
+
+
+def chosen(settings: Settings) -> Options:
+    """Return what a person's settings say of a new chat."""
+    return Options(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        min_p=settings.min_p,
+        depth=settings.depth,
+        mode=settings.mode,
+        max_tokens=settings.max_tokens,
+    )
 
 
 def check(

@@ -33,6 +33,7 @@ class Serving:
         engine_view: tells what is known of the engine now.
         key_file: keeps the server's key.
         changed: called after each change.
+        address: host and port where it is started first.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Serving:
         engine_view: Callable[[], EngineView],
         key_file: Path,
         changed: Callable[[], None],
+        address: tuple[str, int] = (HOST, PORT),
     ) -> None:
         self._send = send
         self._engine_view = engine_view
@@ -48,7 +50,7 @@ class Serving:
         self._changed = changed
         self._server: Server | None = None
         self._is_busy = False
-        self.host, self.port = HOST, PORT
+        self.host, self.port = address
         """Where it is started next."""
         self.wants_key = False
         """Whether callers on this machine have to show the key too, from the next start on."""

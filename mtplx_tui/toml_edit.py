@@ -77,7 +77,7 @@ def with_value(text: str, key: str, value: object, section: str = "") -> str:
 
     Args:
         text: a TOML document.
-        key: a bare key.
+        key: a key; it is quoted where it has to be.
         value: str, bool, int, float or None.
         section: name of the table the key is in; "" for the top.
 
@@ -119,7 +119,8 @@ def _candidates(lines: list[str], key: str, value: object, section: str) -> Iter
     """Yield possible new texts, the most careful first."""
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    line = [] if value is None else [f"{key} = {_written(value)}\n"]
+    name = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+    line = [] if value is None else [f"{name} = {_written(value)}\n"]
     named = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=")
     for start, old in enumerate(lines):
         if named.match(old):

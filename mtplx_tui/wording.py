@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["duration", "in_bytes", "read_bytes", "showable"]
+__all__ = ["duration", "in_bytes", "read_bytes", "read_size", "showable"]
 
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -44,6 +44,11 @@ def read_bytes(text: str) -> float:
     if not 1 <= count < 1e15:
         raise ValueError("no such size")
     return count
+
+
+def read_size(text: str) -> int:
+    """Return the number of bytes that a text such as 4GB names, or 0. Raises ValueError."""
+    return 0 if text == "0" else int(read_bytes(text))
 
 
 def showable(text: str) -> str:

@@ -26,8 +26,8 @@ PREFIX = "bench-"
 LEAST_SHARE = 0.02
 """Of the work through, before the rest's time is told."""
 WHY_NOT = {
-    EngineState.DEAD: "the engine has stopped: ctrl+r starts it again",
-    EngineState.EMPTY: "no model is loaded: ctrl+o opens one",
+    EngineState.DEAD: "the engine has stopped: {app.restart} starts it again",
+    EngineState.EMPTY: "no model is loaded: {app.open_model} opens one",
 }
 
 
@@ -110,7 +110,7 @@ class Runner:
     def start(self, plan: Plan, view: EngineView) -> str:
         """Begin as soon as the engine is idle; return why that can't be, empty where it can."""
         if self.is_active:
-            return "a bench is under way: esc stops it"
+            return "a bench is under way: {bench.back} stops it"
         if view.state in WHY_NOT:
             return WHY_NOT[view.state]
         self._plan = plan

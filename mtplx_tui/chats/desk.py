@@ -33,7 +33,7 @@ class Desk:
     Args:
         store: where chats are kept.
         clock: seconds since 1970.
-        options: of the first chat.
+        options: of the first chat, and what the next ones begin with.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class Desk:
         self._store = store
         self._clock = clock
         self._refused = ""
+        self.defaults = options or Options()
+        """Of new chats, but for depth and mode, which stay as they are in the chat before."""
         self._records: dict[str, Record] = {}
         self._open = self._new_record(options or Options())
 
@@ -68,8 +70,7 @@ class Desk:
     def new(self) -> None:
         """Open a new chat; depth and mode stay. It gets a file with its first question."""
         self._refused = ""
-        old = self.chat.options
-        self._turn_to(self._new_record(Options(depth=old.depth, mode=old.mode)))
+        self._turn_to(self._new_record(self._options_after(self.chat.options)))
 
     def open(self, chat_id: str) -> None:
         """Open a chat; where that can't be, `problem` says why and the open one stays.
@@ -127,8 +128,7 @@ class Desk:
         if record is not None:
             del self._records[chat_id]
         if record is self._open:
-            old = record.chat.options
-            self._open = self._new_record(Options(depth=old.depth, mode=old.mode))
+            self._open = self._new_record(self._options_after(record.chat.options))
 
     def summaries(self) -> tuple[Summary, ...]:
         """Return all chats, newest first; a new one without a question is none yet."""
@@ -229,6 +229,9 @@ class Desk:
         now = self._clock()
         chat = Chat(_new_chat_id(now), created=now, changed=now, options=options)
         return self._unwritten(chat)
+
+    def _options_after(self, old: Options) -> Options:
+        return replace(self.defaults, depth=old.depth, mode=old.mode)
 
     def _unwritten(self, chat: Chat) -> Record:
         journal = self._store.new_journal(chat.id)

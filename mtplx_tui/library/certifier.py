@@ -77,7 +77,7 @@ class Certifier:
         if self.is_active:
             return f"{self.model} is being certified"
         if view.state is EngineState.DEAD:
-            return "the engine has stopped: ctrl+r starts it again"
+            return "the engine has stopped: {app.restart} starts it again"
         self.model, self._path, self._budget_s = model, path, budget_s
         self._request, self.share, self.note, self.is_active = "", 0.0, "", True
         if view.model is not None and view.model.path == path and view.load is None:

@@ -51,8 +51,13 @@ KIND_CHOICES = (*((kind,) for kind in KINDS), KINDS)
 DEPTH_CHOICES = tuple(map(depths_of, ("0-4,auto", "0-2,auto", "0-8,auto", "auto")))
 PROMPT_CHOICES = (8, 4, 2)
 TOKEN_CHOICES = (200, 100, 50)
-HINT_IDLE = (("enter", "measures"), ("←→", "kind"), ("o", "earlier results"), ("c", "compare"))
-HINT_ACTIVE = (("esc", "stops"), ("←→", "kind"))
+HINT_IDLE = (
+    ("{bench.run}", "measures"),
+    ("{bench.previous}{bench.next}", "kind"),
+    ("{bench.open}", "earlier results"),
+    ("{bench.compare}", "compare"),
+)
+HINT_ACTIVE = (("{bench.back}", "stops"), ("{bench.previous}{bench.next}", "kind"))
 NOTHING = """\
 How much faster does drafting make this model, here and now?
 
@@ -218,7 +223,7 @@ class BenchScreen(Screen[None]):
                 color = "$text-warning"
             case _:
                 color = "$text-success"
-        parts = [showable(runner.note)] if runner.note else []
+        parts = [showable(self.mtplx.keys.fill(runner.note))] if runner.note else []
         sweep = runner.sweep
         if sweep is not None and runner.stage is not Stage.IDLE:
             parts.append(f"{sweep.done} of {sweep.prompts} prompts")
@@ -260,11 +265,14 @@ class BenchScreen(Screen[None]):
     def _hint(self) -> Content:
         hints = []
         for key, what in HINT_ACTIVE if self._runner.is_active else HINT_IDLE:
+            key = self.mtplx.keys.fill(key)
             if not self.mtplx.terminal.is_utf8:
                 key = key.replace("←→", "<- ->")
             hints.append(Content.assemble((key, "bold"), f" {what}"))
         if not self._runner.is_active and (self._opened or self._before):
-            hints.append(Content.assemble(("esc", "bold"), " closes it"))
+            hints.append(
+                Content.assemble((self.mtplx.keys.sign("bench.back"), "bold"), " closes it")
+            )
         return Content("   ").join(hints)
 
     def _put(self, selector: str, content: Content) -> None:

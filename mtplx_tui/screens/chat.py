@@ -39,10 +39,13 @@ from mtplx_tui.widgets.welcome import Welcome
 from mtplx_tui.wording import showable
 
 HINT_PROMPT = "enter sends · ctrl+j new line · tab to the answers"
-HINT_RUNNING = "esc stops · tab to the answers"
-HINT_EDITING = "enter asks anew in a branch · esc leaves it as it was"
-HINT_TURN = "c copy · b code · s save · e edit · r again · ←→ branch · esc back"
-HINT_PANEL = "tab next · esc back to the prompt"
+HINT_RUNNING = "{chat.stop} stops · tab to the answers"
+HINT_EDITING = "enter asks anew in a branch · {chat.stop} leaves it as it was"
+HINT_TURN = (
+    "{turn.copy} copy · {turn.code} code · {turn.save} save · {turn.edit} edit · {turn.again} again · "
+    "{turn.previous_branch}{turn.next_branch} branch · {turn.leave.2} back"
+)
+HINT_PANEL = "tab next · {chat.stop} back to the prompt"
 SYNC_S = 0.1
 """Least time between two looks at what the engine sent."""
 LAYOUTS = 40
@@ -163,10 +166,11 @@ class ChatScreen(ChatAsking):
         prompt = self.prompt
         view = self.mtplx.view
         can_ask = view.model is not None and view.state is not EngineState.DEAD
-        prompt.placeholder = "Ask something" if can_ask else self.why_not(view.state)
+        why = "Ask something" if can_ask else self.why_not(view.state)
+        prompt.placeholder = self.mtplx.keys.fill(why)
         prompt.set_class(not can_ask, "-cannot-send")
         title = "" if self.editing is None else "editing an earlier question"
-        prompt.frame(title, self._hint())
+        prompt.frame(title, self.mtplx.keys.fill(self._hint()))
 
     def _hint(self) -> str:
         focused = self.focused

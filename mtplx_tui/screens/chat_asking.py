@@ -72,8 +72,8 @@ class ChatAsking(ChatKeeping):
         return {
             EngineState.STARTING: "the engine is starting; you may type already",
             EngineState.LOADING: "the model is loading; you may type already",
-            EngineState.DEAD: "the engine has stopped: ctrl+r starts it again",
-        }.get(state, "no model is loaded: ctrl+o opens one")
+            EngineState.DEAD: "the engine has stopped: {app.restart} starts it again",
+        }.get(state, "no model is loaded: {app.open_model} opens one")
 
     @on(Prompt.Sent)
     def _send(self, message: Prompt.Sent) -> None:
@@ -97,7 +97,7 @@ class ChatAsking(ChatKeeping):
         view = self.mtplx.view
         model = view.model
         if self.mtplx.desk.running is not None:
-            reason = "an answer is still being written: esc stops it"
+            reason = "an answer is still being written: {chat.stop} stops it"
         elif view.state is EngineState.DEAD or model is None:
             reason = self.why_not(view.state)
         else:
@@ -107,7 +107,9 @@ class ChatAsking(ChatKeeping):
 
     def _start(self, command: Generate) -> None:
         if not self.mtplx.send(command):
-            error = ErrorInfo("the engine has stopped", "ctrl+r starts it again")
+            error = ErrorInfo(
+                "the engine has stopped", self.mtplx.keys.fill("{app.restart} starts it again")
+            )
             failed = RequestFailed(command.request, error)
             self.mtplx.desk.apply(failed)
             self.give_back(failed)

@@ -42,7 +42,7 @@ def sections_of(active: Mapping[str, ActiveBinding]) -> tuple[Section, ...]:
 
 
 class KeyHelp(ModalScreen[None]):
-    """A page of keys; any of esc, F1, enter and q closes it.
+    """A page of keys; any of esc, enter, q and the key that opened it closes it.
 
     Args:
         active: the keys that worked when it was asked for.
@@ -57,7 +57,10 @@ class KeyHelp(ModalScreen[None]):
     KeyHelp VerticalScroll { height: auto; max-height: 100%; background: $surface; }
     KeyHelp .keys--close { color: $text-muted; dock: bottom; height: 1; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,enter,q", "close", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,q", "close", "close"),
+        Binding("f1", "close", "close", id="app.keys"),
+    ]
 
     def __init__(self, active: Mapping[str, ActiveBinding]) -> None:
         super().__init__()

@@ -44,8 +44,14 @@ JUDGED_AHEAD = 12
 """Models at the head of the list that are judged without being asked for."""
 MAX_STRIP = 3
 CHOSEN = "bold $text-primary"
-HINT_HUB = "/ search · d download · p pause · b limit · r readme · a t q filter · l here"
-HINT_HERE = "enter loads · v certifies · g grafts a head · x deletes · r readme · l the hub"
+HINT_HUB = (
+    "{models.search} search · {models.download} download · {models.pause} pause · {models.limit} limit · "
+    "{models.readme} readme · {models.author} {models.family} {models.packing} filter · {models.here} here"
+)
+HINT_HERE = (
+    "enter loads · {models.certify} certifies · {models.graft} grafts a head · {models.delete} deletes · "
+    "{models.readme} readme · {models.here} the hub"
+)
 
 
 class ModelsScreen(ModelsActions):
@@ -271,7 +277,7 @@ class ModelsScreen(ModelsActions):
             for key, text, is_on in self._filters.words
         ]
         self._put("#models-filters", Content(f" {marks.dot} ").join(parts))
-        hint = HINT_HERE if self._filters.is_local else HINT_HUB
+        hint = self.mtplx.keys.fill(HINT_HERE if self._filters.is_local else HINT_HUB)
         self._put("#models-hint", Content.styled(hint.replace("·", marks.dot), "dim"))
 
     def _show_strip(self) -> None:
@@ -283,7 +289,9 @@ class ModelsScreen(ModelsActions):
         if lines and limit is not None:
             lines[-1] = Content.assemble(lines[-1], (f"  at most {limit} a second", "dim"))
         if self.mtplx.certifier.is_active:
-            words = f"{self.mtplx.certifier.words}  (v stops it)"
+            words = (
+                f"{self.mtplx.certifier.words}  ({self.mtplx.keys.sign('models.certify')} stops it)"
+            )
             lines.append(Content.styled(showable(words), "$text-accent"))
         strip = self.query_one("#models-strip", Static)
         strip.display = bool(lines)

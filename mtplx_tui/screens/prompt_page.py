@@ -21,7 +21,7 @@ SHOWN = 20_000
 
 
 class PromptPage(ModalScreen[None]):
-    """A page that scrolls; any of esc, w and q closes it.
+    """A page that scrolls; any of esc, q and the key that opened it closes it.
 
     Args:
         name: the request's.
@@ -36,7 +36,10 @@ class PromptPage(ModalScreen[None]):
     }
     PromptPage VerticalScroll { height: auto; max-height: 100%; background: $surface; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,w,q", "close", "close")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "close", "close"),
+        Binding("w", "close", "close", id="server.prompt"),
+    ]
 
     def __init__(self, name: str, prompt: PromptShown) -> None:
         super().__init__()

@@ -33,9 +33,23 @@ from mtplx_tui.wording import showable
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
-HINT_STOPPED = (("enter", "starts"), ("a", "address"), ("n", "key wanted or not"))
-HINT_RUNNING = (("enter", "stops"), ("y", "copy settings"), ("u", "copy address"), ("k", "key"))
-HINT_LIVE = (("enter", "stops"), ("x", "cancels"), ("w", "its prompt"), ("y", "copy settings"))
+HINT_STOPPED = (
+    ("{server.switch}", "starts"),
+    ("{server.address}", "address"),
+    ("{server.want_key}", "key wanted or not"),
+)
+HINT_RUNNING = (
+    ("{server.switch}", "stops"),
+    ("{server.copy_settings}", "copy settings"),
+    ("{server.copy_address}", "copy address"),
+    ("{server.show_key}", "key"),
+)
+HINT_LIVE = (
+    ("{server.switch}", "stops"),
+    ("{server.cancel}", "cancels"),
+    ("{server.prompt}", "its prompt"),
+    ("{server.copy_settings}", "copy settings"),
+)
 
 LEAST_ROWS, OTHER_ROWS = 4, 16
 """Rows of a client's settings: at least so many, and the others that have to stay for the rest."""
@@ -113,7 +127,7 @@ class ServerScreen(Screen[None]):
             line = Content.assemble(
                 (f"{marks.state} ", "dim"),
                 ("not running", "bold"),
-                f" {marks.dot} enter starts it at ",
+                f" {marks.dot} {self.mtplx.keys.sign('server.switch')} starts it at ",
             )
             return Content.assemble(line, (serving.address, "bold"), f" {marks.dot} {self._key()}")
         started = time.localtime(serving.started_at or 0)
@@ -131,7 +145,11 @@ class ServerScreen(Screen[None]):
             return "this machine needs no key"
         if not serving.key:
             return "a key is wanted"
-        return f"key {serving.key}" if self._shows_key else "a key is wanted (k shows it)"
+        return (
+            f"key {serving.key}"
+            if self._shows_key
+            else self.mtplx.keys.fill("a key is wanted ({server.show_key} shows it)")
+        )
 
     def _show_client(self) -> None:
         marks, client = self._marks, self._shown_client
@@ -157,7 +175,9 @@ class ServerScreen(Screen[None]):
         if self._serving.is_running:
             hints = HINT_LIVE if self._serving.live else HINT_RUNNING
         keys = "←→" if self.mtplx.terminal.is_utf8 else "<- ->"
-        parts = [Content.assemble((key, "bold"), f" {what}") for key, what in hints]
+        parts = [
+            Content.assemble((self.mtplx.keys.fill(key), "bold"), f" {what}") for key, what in hints
+        ]
         return Content("   ").join([*parts, Content.assemble((keys, "bold"), " other clients")])
 
     def _put(self, selector: str, content: Content) -> None:

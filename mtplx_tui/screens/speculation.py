@@ -40,12 +40,36 @@ from mtplx_tui.wording import showable
 
 PANELS_S = 0.2
 """Least time between two looks at counts and means; the ribbon is drawn at each batch."""
-STEP = ("←→", "cycle by cycle")
-DRAFTS, DEPTH = ("d", "drafts"), ("+-", "depth")
-FORECAST, SAVE, OPEN = ("p", "each depth"), ("s", "save"), ("o", "replay a trace")
-HINT_LIVE = (("space", "pause"), STEP, ("tab", "x-ray"), FORECAST, DRAFTS, DEPTH, SAVE, OPEN)
-HINT_PAUSED = (STEP, ("tab", "drafts"), ("x", "record"), ("end", "go on live"), FORECAST, SAVE)
-HINT_REPLAY = (("space", "hold"), STEP, (", .", "speed"), ("tab", "x-ray"), ("esc", "close"))
+STEP = ("{speculation.back}{speculation.forth}", "cycle by cycle")
+DRAFTS, DEPTH = ("{speculation.drafts}", "drafts"), ("+-", "depth")
+FORECAST, SAVE = ("{speculation.forecast}", "each depth"), ("{speculation.save}", "save")
+OPEN = ("{speculation.open}", "replay a trace")
+XRAY = "{speculation.next_draft}"
+HINT_LIVE = (
+    ("{speculation.pause}", "pause"),
+    STEP,
+    (XRAY, "x-ray"),
+    FORECAST,
+    DRAFTS,
+    DEPTH,
+    SAVE,
+    OPEN,
+)
+HINT_PAUSED = (
+    STEP,
+    (XRAY, "drafts"),
+    ("{speculation.xray}", "record"),
+    ("{speculation.live}", "go on live"),
+    FORECAST,
+    SAVE,
+)
+HINT_REPLAY = (
+    ("{speculation.pause}", "hold"),
+    STEP,
+    ("{speculation.slower} {speculation.faster}", "speed"),
+    (XRAY, "x-ray"),
+    ("{speculation.live.1}", "close"),
+)
 
 
 class SpeculationScreen(TraceKeeping):
@@ -143,7 +167,7 @@ class SpeculationScreen(TraceKeeping):
         if has_tokens:
             self.ribbon.show(request, self._walk.selected)
         else:
-            _put(nothing, nothing_page(self.shown_view, request, self._marks))
+            _put(nothing, nothing_page(self.shown_view, request, self._marks, self.mtplx.keys))
 
     def _show_panels(self) -> None:
         if self._panels_timer is not None:
@@ -235,6 +259,7 @@ class SpeculationScreen(TraceKeeping):
             wanted = HINT_REPLAY
         line = Content("")
         for key, what in wanted:
+            key = self.mtplx.keys.fill(key)
             if not self.mtplx.terminal.is_utf8:
                 key = key.replace("←→", "<- ->")
             gap = "   " if line else ""

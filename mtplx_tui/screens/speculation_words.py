@@ -5,23 +5,27 @@ from __future__ import annotations
 from textual.content import Content
 
 from engine.protocol import Finish
+from mtplx_tui.keys_file import STANDARD, Keys
 from mtplx_tui.theming import Marks
 from mtplx_tui.view import EngineState, EngineView, RequestView
 from mtplx_tui.wording import showable
 
 
-def nothing_page(view: EngineView, request: RequestView | None, marks: Marks) -> Content:
+def nothing_page(
+    view: EngineView, request: RequestView | None, marks: Marks, keys: Keys = STANDARD
+) -> Content:
     """Return what stands where no token is yet: what to do, and how to read what will come."""
     if request is not None and request.is_running and request.started is not None:
         total = request.started.prompt_tokens
         return Content(f"reading the prompt, {request.prefilled:,} of {total:,} tokens")
     if view.state is EngineState.DEAD:
-        return Content("The engine has stopped: ctrl+r starts it again.")
+        return Content(keys.fill("The engine has stopped: {app.restart} starts it again."))
     if view.load is not None or view.state is EngineState.STARTING:
         return Content("One moment: the model is on its way.")
     if view.model is None:
-        return Content("No model is loaded: ctrl+o opens one.")
-    lines = [Content("Ask something in Chat (F2); its tokens appear here."), Content("")]
+        return Content(keys.fill("No model is loaded: {app.open_model} opens one."))
+    asking = keys.fill("Ask something in Chat ({app.chat}); its tokens appear here.")
+    lines = [Content(asking), Content("")]
     if view.model.head is None:
         note = showable(view.model.head_note or "it has none")
         lines += [Content(f"No head, so plain decoding: {note}."), Content("")]

@@ -17,6 +17,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mtplx_tui.keymap import THERMALS, bindings
+from mtplx_tui.keys_file import STANDARD, Keys
 from mtplx_tui.machine.history import slowdown
 from mtplx_tui.machine.readings import Kind, Snapshot, hottest
 from mtplx_tui.machine.station import Station
@@ -32,10 +33,10 @@ if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
 HINTS = (
-    ("g", "time span"),
-    ("s", "sensors"),
-    ("a b m", "fans"),
-    ("f12", "fans automatic, from anywhere"),
+    ("{thermals.span}", "time span"),
+    ("{thermals.sensors}", "sensors"),
+    ("{thermals.automatic} {thermals.boost} {thermals.maximum}", "fans"),
+    ("{app.fans}", "fans automatic, from anywhere"),
 )
 NOTHING = """\
 No sensor and no fan can be seen here, as is usual in containers and virtual machines.
@@ -92,7 +93,7 @@ class ThermalsScreen(Screen[None]):
         nothing = self.query_one("#thermal-nothing", Static)
         nothing.display = not has_any
         self.query_one("#thermal-body").display = has_any
-        _put(self.query_one("#hint", Static), hint() if has_any else Content(""))
+        _put(self.query_one("#hint", Static), hint(self.mtplx.keys) if has_any else Content(""))
         if not has_any:
             _put(nothing, Content(NOTHING))
             return
@@ -144,9 +145,11 @@ def note(station: Station) -> Content:
     return Content.styled(fans.note, "dim")
 
 
-def hint() -> Content:
+def hint(keys: Keys = STANDARD) -> Content:
     """Return the keys."""
-    return Content("   ").join(Content.assemble((key, "bold"), f" {what}") for key, what in HINTS)
+    return Content("   ").join(
+        Content.assemble((keys.fill(key), "bold"), f" {what}") for key, what in HINTS
+    )
 
 
 def _put(part: Static, content: Content) -> None:

@@ -10,6 +10,8 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mtplx_tui.keys_file import keys_of
+
 LEAST_COLUMNS, LEAST_ROWS = 60, 16
 GOOD_COLUMNS, GOOD_ROWS = 80, 24
 
@@ -52,6 +54,6 @@ class TooSmall(ModalScreen[None]):
                 f"{size.width} × {size.height} is too small\n"
                 f"{LEAST_COLUMNS} × {LEAST_ROWS} will do, "
                 f"{GOOD_COLUMNS} × {GOOD_ROWS} is comfortable\n"
-                "everything goes on; ctrl+q leaves"
+                f"everything goes on; {keys_of(self.app).sign('app.quit')} leaves"
             )
         )

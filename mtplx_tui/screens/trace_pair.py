@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from mtplx_tui.keymap import TRACE_PAIR, bindings
+from mtplx_tui.keys_file import keys_of
 from mtplx_tui.replay import whole_view
 from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.trace_diff import Share, TraceDiff, compare
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
 LABEL, CELLS = 17, 22
+
+HINT = "{pair.close} closes   {pair.up} {pair.down} {pair.page_up} {pair.page_down} scroll both"
 
 
 class TracePair(Screen[None]):
@@ -55,7 +58,7 @@ class TracePair(Screen[None]):
                     yield Ribbon(marks, id=f"ribbon-{at}")
         found = compare(*self._sides)
         yield Static(diff_page(found, marks), id="difference", markup=False)
-        yield Static("esc closes   up down page up page down scroll both", id="pair-hint")
+        yield Static(keys_of(self.app).fill(HINT), id="pair-hint")
 
     def on_mount(self) -> None:
         """Fill the ribbons, once they know their width."""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from engine.protocol import MAX_DEPTH, LimitPrefixes, Mode
 from mtplx_tui import config, link
 from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.config import Settings
 from mtplx_tui.driving import EngineTrouble, pass_line
 from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.server.engine_host import EngineHost
 from mtplx_tui.server.server import Server, ServerOptions, ServerTrouble, kept_key
-from mtplx_tui.wording import read_bytes
+from mtplx_tui.wording import read_size
 
 __all__ = ["main"]
 
@@ -48,9 +49,9 @@ class _Job:
 
 def main(words: list[str]) -> int:
     """Run the command and return its exit code."""
-    chosen = _parsed(words)
     places = config.find_places()
     settings, problems = config.load_settings(places)
+    chosen = _parsed(words, settings)
     for problem in problems:
         tell(problem)
     try:
@@ -81,13 +82,13 @@ def main(words: list[str]) -> int:
         return 1
 
 
-def _parsed(words: list[str]) -> argparse.Namespace:
-    own = ServerOptions()
+def _parsed(words: list[str], settings: Settings) -> argparse.Namespace:
+    own, host, port = ServerOptions(), settings.server_host, settings.server_port
     chosen = parser("mtplx-tui serve", "Serve the OpenAI and Anthropic APIs.", _EXAMPLES)
     add = chosen.add_argument
     add("--model", help="a folder, owner/name in the hub cache, or demo; default: the last one")
-    add("--host", default=own.host, help=f"address to listen at; default {own.host}")
-    add("--port", type=int, default=own.port, help=f"0 takes a free one; default {own.port}")
+    add("--host", default=host, help=f"address to listen at; default {host}")
+    add("--port", type=int, default=port, help=f"0 takes a free one; default {port}")
     add("--api-key", metavar="KEY", help=f"callers have to show it; {AUTO} makes and keeps one")
     add("--alias", action="append", default=[], help="another name of the model; * is any text")
     add("--allow-host", action="append", default=[], help="another name this server is called by")
@@ -106,9 +107,11 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     add(
         "--cache-memory",
         metavar="SIZE",
+        default=settings.prefix_memory,
         help="of prompts kept for later ones, such as 4GB; 0: none",
     )
-    add("--cache-disk", metavar="SIZE", help="the same on the disk; default none")
+    disk = settings.prefix_disk
+    add("--cache-disk", metavar="SIZE", default=disk, help=f"the same on the disk; default {disk}")
     add("--json", action="store_true", help="print one JSON document once it serves")
     return chosen.parse_args(words)
 
@@ -149,13 +152,13 @@ def _limits(chosen: argparse.Namespace) -> LimitPrefixes:
     memory = chosen.cache_memory
     return LimitPrefixes(
         memory_bytes=None if memory is None else _size(memory, "--cache-memory"),
-        disk_bytes=_size(chosen.cache_disk or "0", "--cache-disk"),
+        disk_bytes=_size(chosen.cache_disk, "--cache-disk"),
     )
 
 
 def _size(text: str, option: str) -> int:
     try:
-        return 0 if text == "0" else int(read_bytes(text))
+        return read_size(text)
     except ValueError:
         raise UsageError(f"{option} takes a size such as 20GB, or 0, not {text!r}") from None
 

@@ -67,8 +67,7 @@ def main(words: list[str]) -> int:
 def _parsed(words: list[str], settings: Settings) -> argparse.Namespace:
     chosen = parser("mtplx-tui chat", "Talk with a model in the terminal.", _EXAMPLES)
     chosen.add_argument("--model", help="a folder, owner/name in the hub cache, or demo")
-    depth = "auto" if settings.depth is None else str(settings.depth)
-    answer_options.add_options(chosen, depth=depth, mode=settings.mode)
+    answer_options.add_options(chosen, settings)
     return chosen.parse_args(words)
 
 

@@ -18,19 +18,21 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mtplx_tui.chats.model import Summary
+from mtplx_tui.keymap import CHATS, bindings
+from mtplx_tui.keys_file import keys_of
 from mtplx_tui.wording import showable
 
 SEARCH_WAIT_S = 0.2
 """A search reads files: it waits until typing pauses."""
-KEYS_HINT = "enter opens · r renames\nx exports · d deletes · / finds"
+KEYS_HINT = (
+    "enter opens · {chats.rename} renames\n"
+    "{chats.export} exports · {chats.delete} deletes · {chats.search} finds"
+)
 
 
 class _Chats(OptionList):
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "act('rename')", "rename"),
-        Binding("d,delete", "act('delete')", "delete"),
-        Binding("x", "act('export')", "export"),
-        Binding("slash", "act('search')", "search"),
+        *bindings(CHATS),
         Binding("j", "cursor_down", show=False),
         Binding("k", "cursor_up", show=False),
     ]
@@ -71,7 +73,7 @@ class ChatList(Vertical):
         """Lay out the field, the list and its keys."""
         yield Input(placeholder="search chats", compact=True, id="chat-search")
         yield _Chats(id="chats", markup=False)
-        yield Static(KEYS_HINT, id="chat-keys", markup=False)
+        yield Static(keys_of(self.app).fill(KEYS_HINT), id="chat-keys", markup=False)
 
     @property
     def search_text(self) -> str:

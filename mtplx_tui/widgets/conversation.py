@@ -12,6 +12,7 @@ from textual.reactive import Reactive
 from textual.widgets import Static
 
 from mtplx_tui.chats.model import Chat, Turn
+from mtplx_tui.keys_file import keys_of
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.turn import TurnBlock
 
@@ -215,9 +216,8 @@ class Conversation(VerticalScroll, can_focus=False):
         if not hidden:
             rows.remove()
             return
-        text = Content(
-            f"↑ {hidden} earlier turn{'' if hidden == 1 else 's'} · ctrl+home shows them"
-        )
+        key = keys_of(self.app).sign("chat.earlier")
+        text = Content(f"↑ {hidden} earlier turn{'' if hidden == 1 else 's'} · {key} shows them")
         if rows:
             rows.first(Static).update(text)
         else:

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from mtplx_tui.keys_file import STANDARD, Keys
 from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.view import EngineState, EngineView, RequestView, depth_words
 
@@ -34,6 +35,7 @@ class Status:
     note: str = ""
     """Something to be read once, in place of the rest."""
     marks: Marks = UNICODE
+    keys: Keys = STANDARD
 
 
 class StatusBar(Static):
@@ -133,11 +135,11 @@ def _state(status: Status) -> Content:
     elif view.state is EngineState.LOADING and view.load is not None:
         load = view.load
         share = f" {min(100, 100 * load.done // load.total)} %" if load.total > 0 else ""
-        text = f"loading: {load.stage}{share}, ctrl+x cancels"
+        text = f"loading: {load.stage}{share}, {status.keys.sign('app.cancel_load')} cancels"
     elif view.state is EngineState.DEAD:
-        text = "engine stopped, ctrl+r starts it"
+        text = status.keys.fill("engine stopped, {app.restart} starts it")
     elif view.state is EngineState.EMPTY:
-        text = "no model, ctrl+o opens one"
+        text = status.keys.fill("no model, {app.open_model} opens one")
     return Content.assemble((f"{status.marks.state} ", COLORS[view.state]), text)
 
 

@@ -6,13 +6,15 @@ from textual.content import Content
 from textual.events import Mount
 from textual.widgets import Static
 
+from mtplx_tui.keys_file import STANDARD, Keys, keys_of
+
 TABS = (
-    ("chat", "F2", "Chat"),
-    ("speculation", "F3", "Speculation"),
-    ("models", "F4", "Models"),
-    ("thermals", "F5", "Thermals"),
-    ("bench", "F6", "Bench"),
-    ("server", "F7", "Server"),
+    ("chat", "Chat"),
+    ("speculation", "Speculation"),
+    ("models", "Models"),
+    ("thermals", "Thermals"),
+    ("bench", "Bench"),
+    ("server", "Server"),
 )
 OPEN = "bold $text-primary on $primary-muted"
 
@@ -49,26 +51,29 @@ class TabBar(Static):
     def on_resize(self) -> None:
         """Fit the line to the width."""
         style = "bold reverse" if self.app.native_ansi_color else OPEN
-        self.update(tab_line(self._active, self.size.width, style))
+        self.update(tab_line(self._active, self.size.width, style, keys_of(self.app)))
 
 
-def tab_line(active: str, width: int, style: str = OPEN) -> Content:
+def tab_line(active: str, width: int, style: str = OPEN, keys: Keys = STANDARD) -> Content:
     """Return the line, as much of it as fits; the open tab in a style of its own."""
-    line = _tabs(active, style, has_name=True)
+    line = _tabs(active, style, keys, has_name=True)
     if line.cell_length > width:
-        line = _tabs(active, style, has_name=False)
-    right = Content.assemble(("F1", "bold"), " keys  ", ("ctrl+p", "bold"), " commands ")
+        line = _tabs(active, style, keys, has_name=False)
+    right = Content.assemble(
+        (keys.sign("app.keys"), "bold"), " keys  ", (keys.sign("app.palette"), "bold"), " commands "
+    )
     space = width - line.cell_length - right.cell_length
     return Content.assemble(line, " " * space, right) if space > 0 else line
 
 
-def _tabs(active: str, style: str, *, has_name: bool) -> Content:
+def _tabs(active: str, style: str, keys: Keys, *, has_name: bool) -> Content:
     left = [Content.styled(" mtplx-tui  ", "bold $text-primary")] if has_name else []
-    for tab, key, title in TABS:
+    for tab, title in TABS:
+        key = keys.sign(f"app.{tab}")
         if tab == active:
             left.append(Content.styled(f" {key} {title} ", style))
         else:
-            text = Content.from_markup(f" [dim]{key}[/dim] {title} ")
+            text = Content.assemble(" ", (key, "dim"), f" {title} ")
             left.append(text.stylize(f"@click=app.show_tab('{tab}')"))
         left.append(Content(" "))
     return Content.assemble(*left)

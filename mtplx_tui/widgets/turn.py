@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.css.query import NoMatches
@@ -21,6 +21,8 @@ from engine.protocol import Role
 from mtplx_tui.chats.answer_words import answer_words, running_words
 from mtplx_tui.chats.model import Turn, TurnStatus
 from mtplx_tui.finding import Hit
+from mtplx_tui.keymap import TURN, bindings
+from mtplx_tui.keys_file import STANDARD, Keys, keys_of
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.wording import showable
@@ -64,19 +66,7 @@ class Question(Static):
 class TurnBlock(Vertical, can_focus=True):
     """Shows a turn; with the focus, its keys act on this turn."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "step(-1)", "previous"),
-        Binding("down,j", "step(1)", "next"),
-        Binding("left,h", "act('previous_branch')", "branch"),
-        Binding("right,l", "act('next_branch')", "branch"),
-        Binding("c,y", "act('copy')", "copy"),
-        Binding("b", "act('copy_code')", "code block"),
-        Binding("s", "act('save')", "save"),
-        Binding("e", "act('edit')", "edit"),
-        Binding("r,g", "act('regenerate')", "again"),
-        Binding("t,space", "act('fold')", "thought"),
-        Binding("enter,tab,escape", "leave", "back to the prompt"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = bindings(TURN)
 
     virtual_size: Reactive[Size] = Reactive(Size(0, 0), layout=False, repaint=False)
     """As the answer's: the layout that changes it is the one under way."""
@@ -163,9 +153,9 @@ class TurnBlock(Vertical, can_focus=True):
         return "Model" if started is None else started.model
 
     def _fill_answer(self) -> None:
-        turn = self.turn
+        turn, keys = self.turn, keys_of(self.app)
         is_over = turn.status is not TurnStatus.STREAMING
-        self._put("turn--thought", _thought(turn, is_unfolded=self._is_unfolded))
+        self._put("turn--thought", _thought(turn, keys, is_unfolded=self._is_unfolded))
         reasoning = self.query_one(".turn--reasoning", Answer)
         self.set_class(self._is_unfolded, "-unfolded")
         reasoning.display = self._is_unfolded and bool(turn.reasoning)
@@ -175,7 +165,7 @@ class TurnBlock(Vertical, can_focus=True):
         answer.display = bool(turn.text)
         answer.show(turn.text, is_finished=is_over)
         self.set_class(turn.status in (TurnStatus.CUT, TurnStatus.FAILED), "-broken")
-        self._put("turn--facts", Content(facts_line(turn, self._request)))
+        self._put("turn--facts", Content(facts_line(turn, self._request, keys)))
 
     def _put(self, name: str, content: Content) -> None:
         part = self.query_one(f".{name}", Static)
@@ -211,7 +201,7 @@ class TurnBlock(Vertical, can_focus=True):
         self.post_message(self.Stepped(self.turn.id, 0))
 
 
-def facts_line(turn: Turn, request: RequestView | None) -> str:
+def facts_line(turn: Turn, request: RequestView | None, keys: Keys = STANDARD) -> str:
     """Return the line under an answer: its state and what speculation did for it."""
     state = {
         TurnStatus.STREAMING: "",
@@ -224,7 +214,7 @@ def facts_line(turn: Turn, request: RequestView | None) -> str:
     if turn.status is TurnStatus.DONE and turn.note:
         parts.append(turn.note)
     if turn.status in (TurnStatus.CUT, TurnStatus.FAILED):
-        parts.append("ctrl+g answers again")
+        parts.append(keys.fill("{chat.regenerate} answers again"))
     return " · ".join(part for part in parts if part)
 
 
@@ -241,14 +231,15 @@ def _figures(turn: Turn, request: RequestView | None) -> list[str]:
     return running_words(request)
 
 
-def _thought(turn: Turn, *, is_unfolded: bool) -> Content:
+def _thought(turn: Turn, keys: Keys, *, is_unfolded: bool) -> Content:
     if not turn.reasoning:
         return Content("")
     words = len(turn.reasoning.split())
     is_thinking = turn.status is TurnStatus.STREAMING and not turn.text
     verb = "Thinking" if is_thinking else "Thought"
-    mark, key = ("▾", "folds") if is_unfolded else ("▸", "unfolds")
-    return Content(f"{mark} {verb}, {words:,} word{'' if words == 1 else 's'} · ctrl+t {key}")
+    mark, verb_of_key = ("▾", "folds") if is_unfolded else ("▸", "unfolds")
+    count = f"{words:,} word{'' if words == 1 else 's'}"
+    return Content(f"{mark} {verb}, {count} · {keys.sign('chat.fold')} {verb_of_key}")
 
 
 def _shortened(text: str) -> str:

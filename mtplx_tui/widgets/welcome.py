@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from mtplx_tui.keys_file import STANDARD, Keys, keys_of
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.wording import showable
 
@@ -12,11 +13,11 @@ BAR_CELLS = 24
 KEYS = (
     ("enter", "send"),
     ("ctrl+j", "new line"),
-    ("ctrl+o", "open a model"),
-    ("ctrl+l", "chats"),
-    ("ctrl+b", "system prompt and sampling"),
-    ("f3", "watch the speculation"),
-    ("f1", "all keys"),
+    ("{app.open_model}", "open a model"),
+    ("{chat.list}", "chats"),
+    ("{chat.sampling}", "system prompt and sampling"),
+    ("{app.speculation}", "watch the speculation"),
+    ("{app.keys}", "all keys"),
 )
 
 
@@ -28,37 +29,42 @@ class Welcome(Static):
 
     def show(self, view: EngineView) -> None:
         """Say what is loaded or loading."""
-        page = welcome_page(view)
+        page = welcome_page(view, keys_of(self.app))
         if self.content != page:
             self.update(page)
 
 
-def welcome_page(view: EngineView) -> Content:
+def welcome_page(view: EngineView, keys: Keys = STANDARD) -> Content:
     """Return the page for a state of the engine."""
-    width = max(len(key) for key, _ in KEYS)
-    keys = [
+    named = [(keys.fill(key), what) for key, what in KEYS]
+    width = max(len(key) for key, _ in named)
+    rows = [
         Content.assemble((key.ljust(width), "$text-primary"), "  ", (what, "dim"))
-        for key, what in KEYS
+        for key, what in named
     ]
-    lines = [*_model_lines(view), Content(""), *keys]
+    lines = [*_model_lines(view, keys), Content(""), *rows]
     return Content("\n").join(lines)
 
 
-def _model_lines(view: EngineView) -> list[Content]:
+def _model_lines(view: EngineView, keys: Keys) -> list[Content]:
     if view.state is EngineState.DEAD:
-        return _error_lines(view, "The engine has stopped.", "ctrl+r starts it again.")
+        return _error_lines(
+            view, "The engine has stopped.", keys.fill("{app.restart} starts it again.")
+        )
     if view.load is not None:
         load = view.load
         text = showable(load.stage)
         return [
             Content.styled("Loading the model", "bold"),
             Content(f"{_bar(load.done, load.total)} {text}"),
-            Content.styled("You may type already; ctrl+o opens another model.", "dim"),
+            Content.styled(
+                keys.fill("You may type already; {app.open_model} opens another model."), "dim"
+            ),
         ]
     if view.model is None:
         if view.state is EngineState.STARTING:
             return [Content.styled("Starting the engine", "bold"), Content("One moment.")]
-        return _error_lines(view, "No model is loaded.", "ctrl+o opens one.")
+        return _error_lines(view, "No model is loaded.", keys.fill("{app.open_model} opens one."))
     model = view.model
     head = (
         f"drafts with its own {model.head.family} head"
