@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -256,7 +256,7 @@ class MtplxApp(App[int]):
         """Take the engine over, and tell what was wrong with the settings."""
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
-        for problem in self._problems:
+        for problem in (*self._problems, *self._missing_theme()):
             self.notify(problem, severity="warning", timeout=NOTE_S, markup=False)
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
@@ -273,6 +273,11 @@ class MtplxApp(App[int]):
             return
         self.view = view.engine_died(self.view, ErrorInfo("none was started", ""))
         self.switch_mode("speculation")
+
+    def _missing_theme(self) -> Iterator[str]:
+        wanted, file = self.settings.theme, self.places.config_file
+        if wanted not in ("auto", *self.available_themes):
+            yield f"{file}: there is no theme {wanted!r:.40}; {self.theme} is used"
 
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings."""

@@ -176,6 +176,11 @@ class TestSettings:
             assert LimitPrefixes(memory_bytes=0, disk_bytes=10**9) in talk.app.sent
 
 
+async def test_a_theme_that_is_not_there_is_told(tmp_path: Path) -> None:
+    async with (talk := Talk(tmp_path, settings=Settings(theme="nope"))).at(80, 24):
+        assert any("there is no theme 'nope'; dusk is used" in text for text in talk.notices())
+
+
 async def key_page(talk: Talk, name: str) -> None:
     """Open the keys at an action."""
     if not isinstance(talk.app.screen, KeySettings):
