@@ -11,10 +11,11 @@ from textual.message import Message
 from textual.reactive import Reactive
 from textual.widgets import Static
 
+from engine.protocol import Role
 from mtplx_tui.chats.model import Chat, Turn
 from mtplx_tui.keys_file import keys_of
 from mtplx_tui.view import EngineView
-from mtplx_tui.widgets.turn import TurnBlock
+from mtplx_tui.widgets.turn import TurnBlock, shortened
 
 FIRST_ROWS = 250
 """About so many rows of a conversation are laid out when it is opened: a few screens."""
@@ -240,7 +241,8 @@ def first_shown(path: tuple[Turn, ...], rows: int) -> int:
 
 
 def _rows_of(turn: Turn) -> int:
-    lines = turn.text.split("\n")
+    text = shortened(turn.text) if turn.role is Role.USER else turn.text
+    lines = text.split("\n")
     return _ROWS_BESIDE + sum(1 + len(line) // _ROW_CELLS for line in lines)
 
 

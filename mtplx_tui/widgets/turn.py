@@ -135,7 +135,7 @@ class TurnBlock(Vertical, can_focus=True):
             if self.turn.role is Role.ASSISTANT:
                 self._fill_answer()
             else:
-                self._put("turn--question", Content(_shortened(self.turn.text)))
+                self._put("turn--question", Content(shortened(self.turn.text)))
         except NoMatches:
             return
 
@@ -242,7 +242,8 @@ def _thought(turn: Turn, keys: Keys, *, is_unfolded: bool) -> Content:
     return Content(f"{mark} {verb}, {count} · {keys.sign('chat.fold')} {verb_of_key}")
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return what is shown of a question."""
     shown = "\n".join(text[:LONG_QUESTION].split("\n")[:LONG_QUESTION_LINES])
     rest = len(text) - len(shown)
     return showable(shown) + (f"\n… and {rest:,} more characters" if rest > 0 else "")

@@ -101,7 +101,7 @@ async def test_the_prompt_gives_back_what_was_typed_into_it(name: str, tmp_path:
 
 @pytest.mark.asyncio
 async def test_a_megabyte_is_pasted_sent_and_shown_cut(tmp_path: Path) -> None:
-    text = "".join(f"{number:06} and some words behind it\n" for number in range(30_000))
+    text = "".join(f"{number:06} and some words behind it\n" for number in range(32_000))
     assert len(text) > 1_000_000
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
