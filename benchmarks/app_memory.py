@@ -104,8 +104,8 @@ class MeasuredApp(MtplxApp):
         begun = time.perf_counter()
         self.desk.open(name)
         screen.refresh_chats()
-        await self._painted()
-        while not all(a.is_painted for a in screen.conversation.query(Answer) if a.display):
+        last = self.desk.chat.path()[-1]
+        while not _is_there(screen, last):
             await self._painted()
         await self._painted()
         assert screen.conversation.is_vertical_scroll_end
@@ -127,6 +127,13 @@ class MeasuredApp(MtplxApp):
             await asyncio.sleep(0)
         await self._painted()
         self.figures["ribbon_tokens"] = len(self.screen.query_one(Ribbon).lines.texts)
+
+
+def _is_there(screen: ChatScreen, last: Turn) -> bool:
+    """Whether a chat's last turn is laid out, and all that is shown before it."""
+    blocks = screen.conversation.blocks
+    answers = [answer for answer in screen.conversation.query(Answer) if answer.display]
+    return bool(blocks) and blocks[-1].turn is last and all(a.is_painted for a in answers)
 
 
 def run_app(result: Path) -> None:

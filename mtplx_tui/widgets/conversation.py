@@ -17,7 +17,7 @@ from mtplx_tui.keys_file import keys_of
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.turn import TurnBlock, shortened
 
-FIRST_ROWS = 250
+FIRST_ROWS = 150
 """About so many rows of a conversation are laid out when it is opened: a few screens."""
 PAGE_ROWS = 2_000
 """About so many more come each time earlier ones are wanted."""
@@ -158,17 +158,13 @@ class Conversation(VerticalScroll, can_focus=False):
     def show(self, chat: Chat, view: EngineView) -> None:
         """Bring the blocks to the branch that the chat shows."""
         if chat.id != self._chat_id:
-            self._chat_id, self._pages = chat.id, 1
+            self._chat_id, self._pages, self._path = chat.id, 1, ()
             self.anchor()
         path = chat.path()
         ids = tuple(turn.id for turn in path)
         if ids != self._path:
+            self._first = self._choose_first(path, ids)
             self._path = ids
-            self._first = first_shown(path, self._rows)
-            if self._wanted is not None and self._wanted[0] in ids[: self._first]:
-                self.show_from(ids.index(self._wanted[0]), path)
-                self._first = first_shown(path, self._rows)
-                self._path = ids
         first = self._first
         wanted = path[first:]
         blocks = self.blocks
@@ -177,6 +173,17 @@ class Conversation(VerticalScroll, can_focus=False):
             return
         for block, turn in zip(blocks, wanted, strict=True):
             block.show(turn, _place(chat, turn), view.request(turn.id))
+
+    def _choose_first(self, path: tuple[Turn, ...], ids: tuple[str, ...]) -> int:
+        """Return the first turn to show; one that is shown stays, as long as a page has room."""
+        if self._wanted is not None and self._wanted[0] in ids:
+            self.show_from(ids.index(self._wanted[0]), path)
+        elif (
+            ids[self._first : self._first + 1]
+            and ids[: self._first + 1] == self._path[: self._first + 1]
+        ):
+            return max(self._first, first_shown(path, self._rows + PAGE_ROWS))
+        return first_shown(path, self._rows)
 
     def _rebuild(
         self,

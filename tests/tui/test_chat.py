@@ -462,3 +462,23 @@ def test_nothing_here_is_bound_to_keys_that_terminals_take(talk: Talk) -> None:
             bound.update(getattr(binding, "key", "").split(","))
     assert bound
     assert not bound & taken
+
+
+@pytest.mark.asyncio
+async def test_what_was_shown_stays_while_a_chat_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.FIRST_ROWS", 30)
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.PAGE_ROWS", 60)
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        for number in range(5):
+            await talk.answered(f"Number {number}?", "Yes.")
+        assert "Number 0?" in talk.shown()[0]
+        for number in range(5, 12):
+            await talk.answered(f"Number {number}?", "Yes.")
+        assert len(talk.shown()) == 15
+        assert "Number 11?" in talk.shown()[-2]
+        await talk.press("ctrl+n")
+        talk.app.desk.open(talk.app.desk.summaries()[-1].id)
+        assert talk.path()
