@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks import in_pty
 from benchmarks.ribbon import cycle
+from engine import wire
 from engine.protocol import Mode, RequestStarted, Role, Sampling
 from mtplx_tui.app import MtplxApp
 from mtplx_tui.chats import lines
@@ -123,7 +124,8 @@ class MeasuredApp(MtplxApp):
             await self._painted()
         self.feed([RequestStarted("r", "demo", 40, Sampling(), 7, 3, Mode.TOKEN, TOKENS)])
         for first in range(0, TOKENS // 3, BATCH):
-            self.feed([replace(cycle(n), cycle=n) for n in range(first, first + BATCH)])
+            said = [replace(cycle(n), cycle=n) for n in range(first, first + BATCH)]
+            self.feed(wire.decode(wire.encode(said)))
             await asyncio.sleep(0)
         await self._painted()
         self.figures["ribbon_tokens"] = len(self.screen.query_one(Ribbon).lines.texts)

@@ -44,7 +44,7 @@ CYCLES_PER_TICK = 2
 def cycle(number: int) -> CycleDone:
     """Return a cycle of three tokens whose third stands in place of a rejected draft."""
     pieces = tuple(WORDS[(3 * number + at * (number % 5 + 1)) % len(WORDS)] for at in range(3))
-    depth = 2 + number % 7
+    depth = 2 + number % 6
     return CycleDone(
         request="r",
         cycle=number,
