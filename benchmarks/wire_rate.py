@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks import in_pty
 from benchmarks.ribbon import cycle
-from engine.protocol import Channel, ModelLoaded, RequestStarted, TextRun
+from engine.protocol import Channel, Event, ModelLoaded, RequestStarted, TextRun
 from mtplx_tui.app import MtplxApp
 from mtplx_tui.config import Settings, read_terminal
 from mtplx_tui.files import Places
@@ -75,7 +75,7 @@ class StreamApp(MtplxApp):
         turns = asyncio.create_task(self._take_turns())
         number, end = 0, time.monotonic() + SECONDS
         while time.monotonic() < end:
-            events = []
+            events: list[Event] = []
             for _ in range(CYCLES_PER_TICK):
                 made = cycle(number)
                 text = "".join(made.emitted_pieces)

@@ -98,9 +98,9 @@ class Prompt(TextArea):
             self.insert("\n")
         elif event.key == "tab":
             self.post_message(self.LeaveWanted())
-        elif event.character and unicodedata.category(event.character) == "Cf":
+        elif (sign := event.character) is not None and unicodedata.category(sign) == "Cf":
             # Joins or parts its neighbours; Textual takes it for no text, and a pair falls apart.
-            self.insert(event.character)
+            self.insert(sign)
         else:
             return
         event.stop()
