@@ -121,7 +121,7 @@ def measured(tab: str, line: str, limit: int) -> dict[str, object]:
         "tab": tab,
         "line": line or "local",
         "reader_bytes_per_s": limit or None,
-        "bytes_per_s": round(sum(while_streaming) / (SECONDS - 0.5)),
+        "bytes_per_s": None if limit else round(sum(while_streaming) / (SECONDS - 0.5)),
         "lag_ms": json.loads(result.read_text("utf-8")),
     }
 

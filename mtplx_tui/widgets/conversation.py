@@ -21,7 +21,7 @@ FIRST_ROWS = 150
 """About so many rows of a conversation are laid out when it is opened: a few screens."""
 PAGE_ROWS = 2_000
 """About so many more come each time earlier ones are wanted."""
-GO_S = 1.0
+GO_S = 10.0
 """How long turns may take to be laid out before a place that was asked for is given up."""
 _ROW_CELLS = 80
 _ROWS_BESIDE = 5
@@ -45,6 +45,8 @@ class Conversation(VerticalScroll, can_focus=False):
         self._pages = 1
         self._path: tuple[str, ...] = ()
         self._first = 0
+        self._before = 0
+        """Turns before this one are to be shown from the next time on; 0 for no wish."""
         self._wanted: tuple[str, int] | None = None
         """The turn, and the row of it, to be brought to the top once it is laid out."""
 
@@ -139,9 +141,10 @@ class Conversation(VerticalScroll, can_focus=False):
 
     def show_earlier(self) -> None:
         """Show another page of older turns from the next time on."""
-        self._pages += 1
-        self._path = ()
         self.release_anchor()
+        if self._first:
+            self._before = self._first
+            self._path = ()
 
     def show_from(self, index: int, path: tuple[Turn, ...]) -> None:
         """Show as many pages of older turns as it takes to show one, from the next time on."""
@@ -158,7 +161,7 @@ class Conversation(VerticalScroll, can_focus=False):
     def show(self, chat: Chat, view: EngineView) -> None:
         """Bring the blocks to the branch that the chat shows."""
         if chat.id != self._chat_id:
-            self._chat_id, self._pages, self._path = chat.id, 1, ()
+            self._chat_id, self._pages, self._path, self._before = chat.id, 1, (), 0
             self.anchor()
         path = chat.path()
         ids = tuple(turn.id for turn in path)
@@ -176,7 +179,10 @@ class Conversation(VerticalScroll, can_focus=False):
 
     def _choose_first(self, path: tuple[Turn, ...], ids: tuple[str, ...]) -> int:
         """Return the first turn to show; one that is shown stays, as long as a page has room."""
-        if self._wanted is not None and self._wanted[0] in ids:
+        if self._before:
+            self.show_from(self._before - 1, path)
+            self._before = 0
+        elif self._wanted is not None and self._wanted[0] in ids:
             self.show_from(ids.index(self._wanted[0]), path)
         elif (
             ids[self._first : self._first + 1]
