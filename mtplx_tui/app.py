@@ -252,6 +252,14 @@ class MtplxApp(App[int]):
 
     # Beginning and end
 
+    def on_load(self) -> None:
+        """Let tasks begin in turn, as on the oldest Python.
+
+        From 3.12 on Textual has them run at once, and then the fields of the first tab look for
+        its screen before it is there.
+        """
+        asyncio.get_running_loop().set_task_factory(None)
+
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
         self.mode_change_signal.subscribe(self, self._show_mode)
