@@ -5,9 +5,29 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from typing import NoReturn
 
-__all__ = ["UsageError", "main", "parser", "tell"]
+__all__ = ["COMMANDS", "ParserAsked", "UsageError", "load", "main", "parser", "parser_of", "tell"]
+
+COMMANDS = {
+    "generate": "mtplx_tui.generate:main",
+    "chat": "mtplx_tui.terminal_chat.command:main",
+    "bench": "mtplx_tui.bench.command:bench",
+    "tune": "mtplx_tui.bench.command:tune",
+    "certify": "mtplx_tui.certify:main",
+    "inspect": "mtplx_tui.inspecting:main",
+    "graft": "mtplx_tui.grafting:main",
+    "pull": "mtplx_tui.pull:main",
+    "models": "mtplx_tui.listing:main_models",
+    "remove": "mtplx_tui.listing:main_remove",
+    "fans": "mtplx_tui.fans:main",
+    "serve": "mtplx_tui.server.command:main",
+    "trace": "mtplx_tui.trace_command:main",
+    "completion": "mtplx_tui.completion.command:main",
+}
+"""Where each command is; its module is imported only once it is chosen."""
 
 _EXAMPLES = """\
 examples:
@@ -26,11 +46,28 @@ examples:
   mtplx-tui fans --help           temperatures, and fans held while something runs
   mtplx-tui serve --help          the OpenAI and Anthropic APIs, and a browser chat
   mtplx-tui trace --help          look at recorded answers, compare two
+  mtplx-tui completion --help     commands, options and models by the tab key
 """
+_ASK = "--parser"
 
 
 class UsageError(Exception):
     """The command line is wrong; the message is one line."""
+
+
+class ParserAsked(UsageError):
+    """A command was asked for its parser, and gives it in place of running."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__(f"{_ASK} is not for people (see {parser.prog} --help)")
+        self.parser = parser
+
+
+class _HandOver(argparse.Action):
+    """Hands over the parser that meets it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **_named: object) -> NoReturn:
+        raise ParserAsked(parser)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,48 +101,38 @@ def tell(message: str) -> None:
     sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
 
 
-def _command(words: list[str]) -> int:  # noqa: C901, PLR0912 - one case a command
-    match words[:1]:
-        case ["generate"]:
-            from mtplx_tui.generate import main as command
-        case ["chat"]:
-            from mtplx_tui.terminal_chat.command import main as command
-        case ["bench"]:
-            from mtplx_tui.bench.command import bench as command
-        case ["tune"]:
-            from mtplx_tui.bench.command import tune as command
-        case ["certify"]:
-            from mtplx_tui.certify import main as command
-        case ["fans"]:
-            from mtplx_tui.fans import main as command
-        case ["serve"]:
-            from mtplx_tui.server.command import main as command
-        case ["trace"]:
-            from mtplx_tui.trace_command import main as command
-        case ["pull"]:
-            from mtplx_tui.pull import main as command
-        case ["inspect"]:
-            from mtplx_tui.inspecting import main as command
-        case ["graft"]:
-            from mtplx_tui.grafting import main as command
-        case ["models"]:
-            from mtplx_tui.listing import main_models as command
-        case ["remove"]:
-            from mtplx_tui.listing import main_remove as command
-        case _:
-            return _main(words)
-    return command(words[1:])
+def _command(words: list[str]) -> int:
+    if words and words[0] in COMMANDS:
+        return load(words[0])(words[1:])
+    return _main(words)
+
+
+def load(name: str) -> Callable[[list[str]], int]:
+    """Import what runs one of COMMANDS."""
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(import_module(module), function)
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
     """Return a parser in the house's manner: one-line errors, examples at the end of the help."""
-    return _Parser(
+    made = _Parser(
         prog=program,
         description=description,
         epilog=examples,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    made.add_argument(_ASK, action=_HandOver, nargs=0, help=argparse.SUPPRESS)
+    return made
+
+
+def parser_of(name: str | None) -> argparse.ArgumentParser:
+    """Return the parser of one of COMMANDS; of the program itself where the name is None."""
+    try:
+        _ = _main([_ASK]) if name is None else load(name)([_ASK])
+    except ParserAsked as asked:
+        return asked.parser
+    raise RuntimeError(f"{name} ran without reading its options")
 
 
 def _main(words: list[str]) -> int:
