@@ -90,6 +90,7 @@ def test_it_runs_in_an_empty_environment(
 
     assert told("--version") == f"mtplx-tui {PROJECT['project']['version']}\n"
     assert told("--help").startswith("usage: mtplx-tui ")
+    assert "complete -F _mtplx_tui mtplx-tui" in told("completion", "bash")
     checkpoint = write_checkpoint(tmp_path / "checkpoint")
     assert json.loads(told("inspect", checkpoint, "--json", code=3))["tier"] == "no-mtp"
     asked = ("--prompt", "Name a fruit.", "--max-tokens", "8", "--depth", "3", "--seed", "7")
