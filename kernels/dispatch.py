@@ -12,7 +12,10 @@ from enum import Enum
 
 import mlx.core as mx
 
-__all__ = ["Backend", "backend", "backend_for"]
+__all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why_plain"]
+
+KERNELS = ("gated_delta", "quant_matvec", "window_attention", "compiled_steps")
+"""What can be switched off by name."""
 
 
 class Backend(Enum):
@@ -39,6 +42,31 @@ _ON_DEMAND = frozenset({"compiled_steps"})
 
 def backend_for(kernel: str) -> Backend:
     """Return what runs a kernel of that name: PLAIN where it is switched off."""
-    names = {name.strip() for name in os.environ.get("MTPLX_TUI_KERNELS", "").lower().split(",")}
-    is_off = names & {"off", kernel} or (kernel in _ON_DEMAND and f"+{kernel}" not in names)
-    return Backend.PLAIN if is_off else backend()
+    return Backend.PLAIN if _is_off(kernel) or _is_unasked(kernel) else backend()
+
+
+def why_plain(kernel: str) -> str:
+    """Return why plain MLX runs in place of a kernel; empty where `backend_for` has one."""
+    if _is_off(kernel):
+        return "switched off by MTPLX_TUI_KERNELS"
+    if backend() is Backend.PLAIN:
+        return "MLX computes on the CPU here"
+    return f"off until MTPLX_TUI_KERNELS has +{kernel}" if _is_unasked(kernel) else ""
+
+
+def unknown_names() -> tuple[str, ...]:
+    """Return what MTPLX_TUI_KERNELS names and is no kernel."""
+    known = {"", "off", *KERNELS, *(f"+{kernel}" for kernel in _ON_DEMAND)}
+    return tuple(sorted(_named() - known))
+
+
+def _named() -> set[str]:
+    return {name.strip() for name in os.environ.get("MTPLX_TUI_KERNELS", "").lower().split(",")}
+
+
+def _is_off(kernel: str) -> bool:
+    return bool(_named() & {"off", kernel})
+
+
+def _is_unasked(kernel: str) -> bool:
+    return kernel in _ON_DEMAND and f"+{kernel}" not in _named()

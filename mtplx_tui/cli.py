@@ -25,6 +25,7 @@ COMMANDS = {
     "fans": "mtplx_tui.fans:main",
     "serve": "mtplx_tui.server.command:main",
     "trace": "mtplx_tui.trace_command:main",
+    "doctor": "mtplx_tui.doctor.command:main",
     "completion": "mtplx_tui.completion.command:main",
 }
 """Where each command is; its module is imported only once it is chosen."""
@@ -47,6 +48,7 @@ examples:
   mtplx-tui serve --help          the OpenAI and Anthropic APIs, and a browser chat
   mtplx-tui trace --help          look at recorded answers, compare two
   mtplx-tui completion --help     commands, options and models by the tab key
+  mtplx-tui doctor                is all well here: each trouble with its remedy
 """
 _ASK = "--parser"
 
@@ -94,6 +96,10 @@ def main(arguments: list[str] | None = None) -> int:
         # What is still held back for standard output has no reader; Python writes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"{where}{error.strerror or error}")
+        return 1
 
 
 def tell(message: str) -> None:

@@ -6,6 +6,7 @@ What settings there are is `settings_schema`'s matter, their file `settings_file
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HubPlace",
+    "Login",
+    "NoHome",
     "Settings",
     "Terminal",
+    "find_home",
     "find_hub",
     "find_hub_cache",
+    "find_login",
     "find_others",
     "find_places",
     "find_sysfs",
     "load_settings",
+    "private_values",
     "read_settings",
     "read_terminal",
     "save_settings",
@@ -48,6 +54,9 @@ class Terminal:
     is_ssh: bool
     osc_notice: int = 0
     """The number of the control sequence that shows a notice on the desktop; 0 where none is known."""
+    program: str = ""
+    """The emulator, as TERM_PROGRAM names it; empty where it does not."""
+    is_tmux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +68,51 @@ class HubPlace:
     """The person wants no hub to be asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where a login to the hub may lie; never the token itself."""
+
+    variable: str
+    """The environment variable that holds one; empty where none does."""
+    file: Path
+
+
+class NoHome(OSError):
+    """There is no home folder, and nothing says where files belong instead; one line."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no home folder (HOME is not set); set HOME, or MTPLX_TUI_HOME and HF_HOME, "
+            "to folders where files may be kept"
+        )
+
+
+def find_home() -> Path:
+    """Return the person's home folder. Raises NoHome."""
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise NoHome
+    return Path(home)
+
+
+def _absolute(named: str) -> Path:
+    """Return a folder that a person named. Raises NoHome where it begins with ~ and there is none."""
+    if named.startswith("~"):
+        find_home()
+    return Path(os.path.abspath(os.path.expanduser(named)))
+
+
 def find_places() -> Places:
-    """Return the app's folders: inside MTPLX_TUI_HOME, else where the platform puts them."""
+    """Return the app's folders: inside MTPLX_TUI_HOME, else where the platform puts them.
+
+    Raises:
+        NoHome: the platform puts them into a home folder, and there is none.
+    """
     home = _variable("MTPLX_TUI_HOME")
     if home:
-        folder = Path(os.path.abspath(os.path.expanduser(home)))
+        folder = _absolute(home)
         return Places(config=folder, data=folder, cache=folder / "cache")
+    find_home()
     import platformdirs
 
     return Places(
@@ -87,12 +135,22 @@ def find_sysfs() -> Path | None:
 
 
 def find_hub_cache() -> Path:
-    """Return the folder where the hub's own programs keep what they download."""
+    """Return the folder where the hub's own programs keep what they download. Raises NoHome."""
     named = _variable("HF_HUB_CACHE") or _variable("HUGGINGFACE_HUB_CACHE")
-    if not named:
-        cache = _variable("XDG_CACHE_HOME") or "~/.cache"
-        named = os.path.join(_variable("HF_HOME") or f"{cache}/huggingface", "hub")
-    return Path(os.path.abspath(os.path.expanduser(os.path.expandvars(named))))
+    return _absolute(os.path.expandvars(named or f"{_hub_home()}/hub"))
+
+
+def find_login() -> Login:
+    """Return where the hub's own programs look for a login. Raises NoHome."""
+    variables = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+    named = next((name for name in variables if _variable(name).strip()), "")
+    file = _variable("HF_TOKEN_PATH") or f"{_hub_home()}/token"
+    return Login(named, _absolute(os.path.expandvars(file)))
+
+
+def _hub_home() -> str:
+    cache = _variable("XDG_CACHE_HOME") or "~/.cache"
+    return _variable("HF_HOME") or f"{cache}/huggingface"
 
 
 def find_others() -> tuple[tuple[str, Path], ...]:
@@ -100,7 +158,10 @@ def find_others() -> tuple[tuple[str, Path], ...]:
 
     LM Studio names its own folder in a file in the home folder.
     """
-    home = Path.home()
+    try:
+        home = find_home()
+    except NoHome:
+        return ()
     try:
         studio = Path((home / ".lmstudio-home-pointer").read_text("utf-8").strip())
     except (OSError, ValueError):
@@ -122,7 +183,34 @@ def read_terminal() -> Terminal:
         is_utf8=_is_utf8(),
         is_ssh=bool(_variable("SSH_CONNECTION")),
         osc_notice=_osc_notice(name),
+        program=_variable("TERM_PROGRAM"),
+        is_tmux=bool(_variable("TMUX")),
     )
+
+
+def private_values() -> frozenset[str]:
+    """Return what the environment holds and no report may show: all but a few harmless words.
+
+    Of a list of folders each one counts, and of an address also what stands before its host.
+    """
+    found: set[str] = set()
+    for name, value in os.environ.items():
+        if name in _HARMLESS:
+            continue
+        least = 3 if _SECRET_NAME.search(name) else _LEAST_PRIVATE
+        parts = {value, *value.split(os.pathsep)}
+        for before in re.findall(r"//([^/@\s]+)@", value):
+            parts |= {before, *before.split(":")}
+        found |= {part.strip() for part in parts if len(part.strip()) >= least}
+    return frozenset(found)
+
+
+_HARMLESS = frozenset(
+    {"TERM", "COLORTERM", "TERM_PROGRAM", "LANG", "LC_ALL", "LC_CTYPE", "NO_COLOR", "PWD", "PATH"}
+)
+_SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+_LEAST_PRIVATE = 6
+"""Characters of a value whose name promises no secret; shorter ones are words such as on or xterm."""
 
 
 def _variable(name: str) -> str:

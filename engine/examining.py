@@ -1,0 +1,105 @@
+"""Tells what MLX and the kernels are here: `python -P -m engine.examining --blas auto --cache FOLDER`.
+
+Standard output gets one JSON object: device, versions, matrix library and each kernel's state with its
+reason; or `failure`, one line, where MLX has no working backend. Loads no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from engine.blas import BlasInUse, prepare
+
+__all__: list[str] = []
+
+_REASON = 300
+"""Characters of a reason, at most."""
+
+
+def main() -> int:
+    """Run the process; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -P -m engine.examining", description=__doc__)
+    parser.add_argument("--blas", choices=("auto", "stock"), default="auto")
+    parser.add_argument("--cache", type=Path, required=True)
+    options = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    blas = prepare(options.blas, options.cache)
+    try:
+        answer = _found(blas)
+    except (ImportError, RuntimeError, ValueError, OSError) as error:
+        answer = {"failure": " ".join(str(error).split())[:_REASON]}
+    answers.write(json.dumps(answer) + "\n")
+    answers.flush()
+    return 0
+
+
+def _found(blas: BlasInUse) -> dict[str, object]:
+    """Return what there is. Raises what MLX raises where nothing computes."""
+    import mlx.core as mx
+
+    is_cpu = mx.default_device() == mx.cpu
+    device = "cpu" if is_cpu else "metal" if mx.metal.is_available() else "cuda"
+    product = mx.ones((64, 64)) @ mx.ones((64, 64))
+    facts = mx.device_info()
+    return {
+        "device": device,
+        "device_name": str(facts.get("device_name", "")),
+        "computes": bool((product == 64).all().item()),
+        "mlx": importlib.metadata.version("mlx"),
+        "blas": blas.name if is_cpu else "",
+        "blas_note": blas.note if is_cpu else "",
+        **_kernels(),
+    }
+
+
+def _kernels() -> dict[str, object]:
+    from kernels.dispatch import KERNELS, Backend, backend_for, unknown_names, why_plain
+
+    told: list[Mapping[str, str]] = []
+    for name in KERNELS:
+        runs, why = backend_for(name), why_plain(name)
+        if name == "window_attention" and runs is Backend.METAL:
+            runs, why = Backend.PLAIN, "wanted on CUDA alone"
+        trouble = "" if why else _CHECKS.get(name, _nothing)()
+        told.append({"name": name, "runs": runs.value, "off": why, "trouble": trouble})
+    return {"kernels": told, "unknown_kernels": unknown_names()}
+
+
+def _nothing() -> str:
+    return ""
+
+
+def _gated_delta() -> str:
+    from kernels.gated_delta import kernel_note
+
+    return kernel_note()
+
+
+def _quant_matvec() -> str:
+    import mlx.core as mx
+
+    from kernels.quant_matvec import Packed, kernel_note
+
+    notes = []
+    for bits in (4, 8):
+        weight = mx.zeros((64, 64), mx.bfloat16)
+        notes.append(kernel_note(Packed(*mx.quantize(weight, 64, bits), 64, bits)))
+    return next((note for note in notes if note), "")
+
+
+_CHECKS: dict[str, Callable[[], str]] = {
+    "gated_delta": _gated_delta,
+    "quant_matvec": _quant_matvec,
+}
+"""Compare a kernel with its plain definition; the others are compared when a model is loaded, or plain."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
