@@ -896,6 +896,13 @@ class MtplxApp(App[int]):
         if not isinstance(self.screen, SettingsScreen):
             self.push_screen(SettingsScreen())
 
+    def action_doctor(self) -> None:
+        """Look at what is wrong here."""
+        from mtplx_tui.screens.doctor import DoctorScreen
+
+        if not isinstance(self.screen, DoctorScreen):
+            self.push_screen(DoctorScreen())
+
     def action_show_keys(self) -> None:
         """Show all keys."""
         from mtplx_tui.screens.key_help import KeyHelp

@@ -34,6 +34,7 @@ __all__ = [
     "private_values",
     "read_settings",
     "read_terminal",
+    "read_token",
     "save_settings",
 ]
 
@@ -146,6 +147,20 @@ def find_login() -> Login:
     named = next((name for name in variables if _variable(name).strip()), "")
     file = _variable("HF_TOKEN_PATH") or f"{_hub_home()}/token"
     return Login(named, _absolute(os.path.expandvars(file)))
+
+
+def read_token(login: Login) -> str:
+    """Return the token of a login, to be sent to the hub and shown nowhere; empty where there is none.
+
+    Raises:
+        OSError: its file is there and can't be read.
+    """
+    if login.variable:
+        return _variable(login.variable).strip()
+    try:
+        return login.file.read_text("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _hub_home() -> str:

@@ -11,6 +11,7 @@ __all__ = [
     "BENCH",
     "CHAT",
     "CHATS",
+    "DOCTOR",
     "EVERYWHERE",
     "KEYS_PAGE",
     "MODELS",
@@ -49,6 +50,7 @@ EVERYWHERE = (
     Key("app.bench", "f6,alt+5", "show_tab('bench')", "bench", is_priority=True),
     Key("app.server", "f7,alt+6", "show_tab('server')", "server", is_priority=True),
     Key("app.settings", "f8,alt+7", "settings", "settings", is_priority=True),
+    Key("app.doctor", "f9,alt+8", "doctor", "doctor: what is wrong here", is_priority=True),
     Key("app.fans", "f12,alt+0", "fans('automatic')", "fans: automatic", is_priority=True),
     Key("app.keys", "f1", "show_keys", "all keys"),
     Key("app.palette", "ctrl+p", "command_palette", "every action by name", is_priority=True),
@@ -174,6 +176,11 @@ SERVER = (
     Key("server.down", "down", "choose(1)", "mark the request below"),
     Key("server.prompt", "w", "show_prompt", "what the model saw of it"),
     Key("server.cancel", "x", "cancel", "cancel the marked request"),
+)
+DOCTOR = (
+    Key("doctor.close", "escape,q", "close", "back to the tab"),
+    Key("doctor.again", "r", "again", "look again"),
+    Key("doctor.save", "s", "save", "save a report to send along"),
 )
 TRACE_PAIR = (
     Key("pair.close", "escape,q", "close", "back to the tab"),

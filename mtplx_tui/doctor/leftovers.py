@@ -36,7 +36,7 @@ def check_downloads(s: Surroundings) -> Iterator[Check]:
             name = file.parent.parent.name.partition("--")[2].replace("--", "/")
             halves[name] = halves.get(name, 0) + _bytes_on_disk(file)
     if not halves:
-        yield Check("downloads", expected, "none is")
+        yield Check("downloads", expected, "none")
         return
     found = f"{len(halves)} not done, {in_bytes(sum(halves.values()))} of them here"
     remedy = f"`mtplx-tui pull NAME` goes on; to drop one, delete its folder in {s.hub_cache}"
@@ -48,7 +48,7 @@ def check_torn_chats(s: Surroundings) -> Iterator[Check]:
     expected = "each ends with a whole line"
     torn = [file.name for file in sorted(s.own_places.chats.glob("*.jsonl")) if _is_torn(file)]
     if not torn:
-        yield Check("half-written chats", expected, "all do")
+        yield Check("half-written chats", expected, "none was cut")
         return
     remedy = "nothing to do: the cut line is passed over, and the next one begins anew"
     found = f"{len(torn)} cut in the middle of a line"
@@ -60,7 +60,7 @@ def check_temporary(s: Surroundings) -> Iterator[Check]:
     expected = "none is left"
     left = [place for place in _temporary(s) if _is_abandoned(place)]
     if not left:
-        yield Check("temporary files", expected, "none is")
+        yield Check("temporary files", expected, "none")
         return
     remedy = f"delete them: rm -r {' '.join(map(_quoted, left[:_SHOWN]))}"
     found = f"{len(left)} left of writes that never ended"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mtplx_tui.config import read_token
 from mtplx_tui.doctor.check import Check, NotLookedAt, Severity
 from mtplx_tui.doctor.surroundings import Surroundings
 from mtplx_tui.library.transport import Broken, Connections, Endpoint, Refused
@@ -27,19 +28,15 @@ def check_login(s: Surroundings) -> Iterator[Check]:
     expected = "a token, for gated and private models"
     if s.login is None:
         raise NotLookedAt("there is no home folder")
-    if s.login.variable:
-        yield Check("login", expected, f"in {s.login.variable}")
-        return
+    place = s.login.variable or s.login.file
     try:
-        has_token = bool(s.login.file.read_bytes().strip())
-    except FileNotFoundError:
-        has_token = False
+        has_token = bool(read_token(s.login))
     except OSError as error:
-        found = f"{s.login.file} can't be read: {error.strerror}"
+        found = f"{place} can't be read: {error.strerror}"
         yield Check("login", expected, found, Severity.WARNING, "make it readable for you alone")
         return
     if has_token:
-        yield Check("login", expected, f"in {s.login.file}")
+        yield Check("login", expected, f"in {place}")
     else:
         yield Check("login", expected, "none", Severity.NOTE, _LOGIN)
 
@@ -60,7 +57,7 @@ def check_hub(s: Surroundings) -> Iterator[Check]:
         found = "HF_ENDPOINT is no address"
         yield Check("hub", expected, found, Severity.ERROR, remedy)
         return
-    authorization = _authorization()
+    authorization = _authorization(s)
     is_login = authorization is not None
     try:
         _get(s, "/api/whoami-v2" if is_login else "/api/models?limit=1", authorization)
@@ -96,14 +93,13 @@ def _host(endpoint: str) -> str:
     return f"{parts.hostname}{port}" if is_address else ""
 
 
-def _authorization() -> str | None:
+def _authorization(s: Surroundings) -> str | None:
     """Return the header that the hub's own client would send."""
-    from huggingface_hub.utils import build_hf_headers
-
     try:
-        return build_hf_headers().get("authorization")
-    except ValueError:  # a login that can't be a header
+        token = "" if s.login is None else read_token(s.login)
+    except OSError:  # told by the login's own check
         return None
+    return f"Bearer {token}" if token.isascii() and token.isprintable() and token else None
 
 
 def _get(s: Surroundings, path: str, authorization: str | None) -> None:

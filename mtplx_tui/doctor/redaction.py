@@ -22,7 +22,7 @@ _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(?:hf_|sk-|sk_|gh[pousr]_|github_pat_|xox\w-|AKIA|eyJ)[\w.-]{6,}"), HIDDEN),
     (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "(e-mail)"),
     (re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"), "(address)"),
-    (re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"), "(address)"),
+    (re.compile(r"(?<![\w:.])(?=[0-9a-fA-F:]*::|(?:[0-9a-fA-F]{1,4}:){5})(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}(?![\w:])"), "(address)"),
     (re.compile(r"(?<![\w-])(?=[\w+/=-]*\d)(?=[\w+/=-]*[A-Za-z])[\w+/=-]{24,}"), HIDDEN),
 )  # fmt: skip
 _PATH = re.compile(r"(?<![\w.:/~)])(~?/[^\s'\"()<>,;:]+)")
@@ -41,8 +41,11 @@ class Redactor:
     def __init__(
         self, folders: Iterable[tuple[Path, str]], private: Iterable[str], names: Iterable[str]
     ) -> None:
-        known = {(str(place), label) for folder, label in folders for place in _ways(folder)}
-        self._folders = sorted(known, key=lambda each: len(each[0]), reverse=True)
+        known: dict[str, str] = {}
+        for folder, label in folders:
+            for place in _ways(folder):
+                known.setdefault(str(place), label)
+        self._folders = sorted(known.items(), key=lambda each: len(each[0]), reverse=True)
         self._private = sorted({text for text in private if text}, key=len, reverse=True)
         words = "|".join(re.escape(name) for name in sorted(set(names), key=len, reverse=True))
         self._names = re.compile(rf"(?i)(?<![^\W_])(?:{words})(?![^\W_])") if words else None

@@ -381,6 +381,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._empty(307, {"Location": fault.location})
         elif path == "/api/models":
             self._search(query)
+        elif path == "/api/whoami-v2":
+            self._whoami()
         elif path.startswith("/api/models/"):
             self._about(path.removeprefix("/api/models/"), query)
         elif "/resolve/" in path:
@@ -389,6 +391,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "RepoNotFound")
 
     # The API
+
+    def _whoami(self) -> None:
+        if self.headers.get("Authorization") == f"Bearer {self._own.hub.token}":
+            self._json({"type": "user", "name": "someone"})
+        else:
+            self._refuse(401, "")
 
     def _search(self, query: str) -> None:
         asked = parse_qs(query)
