@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ def check_folders(s: Surroundings) -> Iterator[Check]:
             yield Check(name, "can be written", str(folder))
             continue
         is_needed = name != "models"
-        remedy = f"make {folder} writable, or set {use} to another folder"
+        is_full = trouble == os.strerror(errno.ENOSPC)
+        act = f"make room for {folder}" if is_full else f"make {folder} writable"
+        remedy = f"{act}, or set {use} to another folder"
         severity = Severity.ERROR if is_needed else Severity.WARNING
         yield Check(name, "can be written", f"{folder}: {trouble}", severity, remedy)
 

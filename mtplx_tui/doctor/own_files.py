@@ -24,8 +24,9 @@ def _themes(s: Surroundings) -> tuple[str, ...]:
     return load_themes(s.themes)[1]
 
 
+_MEND_LINE = "mend the line, or delete it; for a file of a newer version, update mtplx-tui"
 _FILES: tuple[tuple[str, str, Problems, str], ...] = (
-    ("settings", "every line is understood", _settings, "mend the line, or delete it"),
+    ("settings", "every line is understood", _settings, _MEND_LINE),
     ("themes", "every palette is understood", _themes, "mend the file, or delete it"),
 )
 """What they are, what is expected, what finds their problems, what to do about one."""
@@ -37,7 +38,7 @@ def check_own_files(s: Surroundings) -> Iterator[Check]:
         problems = find(s)
         for problem in problems:
             line = " ".join(problem.split())
-            yield Check(name, expected, line, Severity.WARNING, f"{remedy}; till then, defaults")
+            yield Check(name, expected, line, Severity.WARNING, f"{remedy} (till then: defaults)")
         if not problems:
             yield Check(name, expected, "all is well")
 
