@@ -93,13 +93,21 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # What is still held back for standard output has no reader; Python writes it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         return 141
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         tell(f"{where}{error.strerror or error}")
         return 1
+
+
+def _drop_output() -> None:
+    """Drop what is held back for standard output, which can't be written; Python tries at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def tell(message: str) -> None:

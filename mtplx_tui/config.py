@@ -5,6 +5,7 @@ What settings there are is `settings_schema`'s matter, their file `settings_file
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from dataclasses import dataclass, replace
@@ -83,8 +84,9 @@ class NoHome(OSError):
 
     def __init__(self) -> None:
         super().__init__(
+            errno.ENOENT,
             "there is no home folder (HOME is not set); set HOME, or MTPLX_TUI_HOME and HF_HOME, "
-            "to folders where files may be kept"
+            "to folders where files may be kept",
         )
 
 

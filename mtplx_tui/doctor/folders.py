@@ -25,8 +25,8 @@ def check_home(s: Surroundings) -> Iterator[Check]:
     expected = "HOME, or MTPLX_TUI_HOME and HF_HOME"
     if s.places is None or s.hub_cache is None:
         lacking = "the app's files" if s.places is None else "the hub's cache"
-        remedy = str(NoHome()).partition("; ")[2]
-        found = f"none: nobody says where {lacking} belong"
+        remedy = str(NoHome().strerror).partition("; ")[2]
+        found = f"none: nothing says where to keep {lacking}"
         yield Check("home folder", expected, found, Severity.ERROR, remedy)
         return
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import chain, groupby, repeat
 from typing import ClassVar
 
+from textual import on
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import OptionList, Static
@@ -90,15 +91,10 @@ class CheckList(OptionList):
             if kept is None:
                 self.scroll_home(animate=False)
 
-    def action_cursor_down(self) -> None:
-        """Mark the next row."""
+    @on(OptionList.OptionHighlighted)
+    def _note_move(self) -> None:
+        """Take it that a person marked a row: what `show` marks is not told."""
         self._was_moved = True
-        super().action_cursor_down()
-
-    def action_cursor_up(self) -> None:
-        """Mark the row above."""
-        self._was_moved = True
-        super().action_cursor_up()
 
     def _options_of(self, checks: tuple[Check, ...]) -> list[Option]:
         """Return the rows; what is marked by an id can be chosen, titles can't."""

@@ -70,7 +70,8 @@ def test_a_bundle_overwrites_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["doctor", "--offline"], ["generate", "--prompt", "x"], ["models"]]
+    "words",
+    [["doctor", "--offline"], ["generate", "--prompt", "x"], ["inspect", "demo"], ["models"]],
 )
 def test_without_a_home_it_is_one_line_and_no_folder_is_made(
     tmp_path: Path, words: list[str]
@@ -85,8 +86,8 @@ def test_without_a_home_it_is_one_line_and_no_folder_is_made(
 
 
 def test_without_a_home_mtplx_tui_home_is_enough(tmp_path: Path) -> None:
-    places = {"MTPLX_TUI_HOME": str(tmp_path / "kept"), "HF_HOME": str(tmp_path / "hub")}
-    done = run("models", home=tmp_path, HOME="nowhere", **places)
+    kept, hub = str(tmp_path / "kept"), str(tmp_path / "hub")
+    done = run("models", home=tmp_path, HOME="nowhere", MTPLX_TUI_HOME=kept, HF_HOME=hub)
     assert (done.returncode, done.stderr) == (0, "")
 
 
