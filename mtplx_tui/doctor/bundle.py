@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.resources import files
 from pathlib import Path
 
 from mtplx_tui.config import NoHome, Settings, find_home, private_values
@@ -35,9 +36,7 @@ LOG_LINES = 200
 _LOG_BYTES = 200_000
 _LINE = 300
 """Characters of a log's line, at most."""
-_WORDS = frozenset(
-    {"auto", "stock", "token", "block", "seeded", "greedy", "demo", "dusk", "paper", "ansi"}
-)
+_WORDS = frozenset({"auto", "stock", "token", "block", "seeded", "model", "none", "demo"})
 _SIZE = re.compile(r"\d{1,6}(?:\.\d{1,3})?\s*[kMGT]?B?(?:/s)?")
 
 
@@ -159,7 +158,10 @@ def _settings(s: Surroundings) -> object:
 def _value(value: object) -> object:
     if isinstance(value, (bool, int, float)):
         return value
-    is_shown = isinstance(value, str) and (value in _WORDS or _SIZE.fullmatch(value) is not None)
+    if not isinstance(value, str):
+        return HIDDEN
+    is_theme = value.isalnum() and files("themes").joinpath(f"{value}.toml").is_file()
+    is_shown = is_theme or value in _WORDS or _SIZE.fullmatch(value) is not None
     return value if is_shown else HIDDEN
 
 

@@ -19,9 +19,9 @@ def _settings(s: Surroundings) -> tuple[str, ...]:
 
 
 def _themes(s: Surroundings) -> tuple[str, ...]:
-    from mtplx_tui.theming import load_themes
+    from mtplx_tui.theming import load_palettes
 
-    return load_themes(s.themes)[1]
+    return load_palettes(None, s.own_places.themes)[1]
 
 
 _MEND_LINE = "mend the line, or delete it; for a file of a newer version, update mtplx-tui"

@@ -64,8 +64,6 @@ class Surroundings:
     is_offline: bool = False
     """The hub is not to be asked."""
     needs: Needs = Needs()
-    themes: Path | None = None
-    """Of palettes; None for the app's own."""
     is_over: threading.Event = field(default_factory=threading.Event)
     """Set where nobody waits for the checks any more."""
 

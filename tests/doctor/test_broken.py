@@ -395,10 +395,10 @@ class TestOwnFiles:
         assert str(s.own_places.config_file) in problem(s, "settings and themes").found
 
     def test_a_broken_theme(self, tmp_path: Path) -> None:
-        themes = tmp_path / "themes"
-        themes.mkdir()
-        (themes / "mine.toml").write_text('name = "mine"\n')
-        found = problem(sound(tmp_path, themes=themes), "settings and themes")
+        s = sound(tmp_path)
+        s.own_places.themes.mkdir(parents=True)
+        (s.own_places.themes / "mine.toml").write_text("[palette]\nprimary = 3\n")
+        found = problem(s, "settings and themes")
         assert (found.name, found.severity) == ("themes", Severity.WARNING)
         assert "mine.toml" in found.found
 
