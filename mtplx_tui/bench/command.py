@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
-import statistics
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from pathlib import Path
 
-from engine.protocol import (
-    MAX_DEPTH,
-    ChatMessage,
-    CycleDone,
-    Mode,
-    ModelInfo,
-    RequestDone,
-    Role,
-    Sampling,
-    SetDepth,
-)
-from mtplx_tui import requests
-from mtplx_tui.bench import report, suite
+from engine.protocol import Mode, ModelInfo, Sampling
+from mtplx_tui.bench import report, suite, tuning
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble, pass_line
@@ -70,7 +58,9 @@ def tune(words: list[str]) -> int:
     """Run `tune` and return its exit code."""
     chosen = parser("mtplx-tui tune", "Measure where an automatic depth starts.", _TUNE_EXAMPLES)
     _add_model(chosen)
-    chosen.add_argument("--tokens", type=int, default=150, help="an answer, of eight; default 150")
+    chosen.add_argument(
+        "--tokens", type=int, default=tuning.TOKENS, help="an answer, of eight; default 150"
+    )
     chosen.add_argument("--json", action="store_true", help="print one JSON document")
     options = _with_model(chosen.parse_args(words))
     if options.tokens < 20:
@@ -176,54 +166,18 @@ async def _bench(engine: Engine, model: ModelInfo, options: argparse.Namespace) 
 
 async def _tune(engine: Engine, model: ModelInfo, options: argparse.Namespace) -> None:
     """Answer while walking the depths up and down; the engine itself keeps what it learns."""
-    if model.head is None:
-        raise ValueError(f"{model.name} has no head, so there is nothing to tune")
-    walk = itertools.cycle([*range(MAX_DEPTH + 1), *range(MAX_DEPTH - 1, 0, -1)])
-    cycles: list[CycleDone] = []
-
-    def step(cycle: CycleDone) -> None:
-        cycles.append(cycle)
-        engine.send(SetDepth(cycle.request, next(walk)))
-
-    for number, text in enumerate(suite.prompts_of("chat")[:4] + suite.prompts_of("code")[:4]):
-        pass_line(f"answer {number + 1} of 8")
-        wanted = requests.Options(depth=0, max_tokens=options.tokens, seed=number)
-        message = ChatMessage(Role.USER, text)
-        engine.send(requests.build(str(number), model, wanted, messages=(message,)))
-        while not isinstance(event := await engine.next_event(), RequestDone):
-            if isinstance(event, CycleDone):
-                step(event)
+    work = tuning.Tuning(model, options.tokens)
+    while command := work.next():
+        pass_line(f"answer {work.done + 1} of {work.answers}")
+        engine.send(command)
+        while work.running:
+            reply = work.take(await engine.next_event())
+            if reply is not None:
+                engine.send(reply)
     pass_line("")
-    found = _tuned(cycles)
-    lines = [
-        f"depth {at['depth']}: {at['ms_per_cycle']:.1f} ms a cycle, "
-        f"{at['tokens_per_cycle']:.2f} tokens, {at['against_plain']:.2f} x plain"
-        for at in found
-    ]
-    best = max(found, key=lambda at: at["against_plain"])
-    lines.append(f"best: depth {best['depth']:.0f}; kept as the start of an automatic depth")
-    text = json.dumps({"model": model.name, "depths": found, "best": best["depth"]})
-    sys.stdout.write((text if options.json else "\n".join(lines)) + "\n")
-
-
-def _tuned(cycles: list[CycleDone]) -> list[dict[str, float]]:
-    """Return what each depth cost and gave; depths that never came are left out."""
-    found: list[dict[str, float]] = []
-    plain = 0.0
-    for depth in range(MAX_DEPTH + 1):
-        of_depth = [cycle for cycle in cycles if cycle.depth == depth]
-        if not of_depth:
-            continue
-        ms = 1e3 * statistics.median(cycle.total_s for cycle in of_depth)
-        tokens = statistics.mean(cycle.accepted + 1 for cycle in of_depth)
-        plain = plain or tokens / ms
-        found.append(
-            {
-                "depth": depth,
-                "cycles": len(of_depth),
-                "ms_per_cycle": ms,
-                "tokens_per_cycle": tokens,
-                "against_plain": tokens / ms / plain,
-            }
-        )
-    return found
+    found = work.found()
+    best = tuning.best_of(found).depth
+    lines = [*map(tuning.cost_words, found)]
+    lines.append(f"best: depth {best}; kept as the start of an automatic depth")
+    document = {"model": model.name, "depths": [*map(asdict, found)], "best": best}
+    sys.stdout.write((json.dumps(document) if options.json else "\n".join(lines)) + "\n")

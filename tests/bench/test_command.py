@@ -9,10 +9,6 @@ import pytest
 
 from mtplx_tui import cli
 from mtplx_tui.bench import report
-from mtplx_tui.bench.command import _tuned
-from mtplx_tui.bench.suite import Plan, Sweep
-from tests.bench.streams import cycle
-from tests.fakes.streams import MODEL
 from tests.fakes.sysfs import FakeSysfs
 
 WORDS = ("--prompts", "3", "--max-tokens", "6", "--depths", "0-2,auto")
@@ -58,11 +54,3 @@ def test_there_is_nothing_to_tune_without_a_head(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"mtplx-tui: {tiny_folder} has no head, so there is nothing to tune\n"
-
-
-def test_tuning_weighs_what_a_depth_costs_against_what_it_brings() -> None:
-    asked = Sweep(MODEL, Plan(depths=(0, 3))).next()
-    plain, deep = _tuned([cycle(command, at) for command in asked for at in range(10)])
-    assert (plain["depth"], plain["cycles"], plain["against_plain"]) == (0, 10, 1)
-    assert deep["tokens_per_cycle"] == 2
-    assert deep["against_plain"] == pytest.approx(2 * plain["ms_per_cycle"] / deep["ms_per_cycle"])
