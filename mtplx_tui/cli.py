@@ -12,6 +12,7 @@ from typing import NoReturn
 __all__ = ["COMMANDS", "ParserAsked", "UsageError", "load", "main", "parser", "parser_of", "tell"]
 
 COMMANDS = {
+    "start": "mtplx_tui.setup.command:main",
     "generate": "mtplx_tui.generate:main",
     "chat": "mtplx_tui.terminal_chat.command:main",
     "bench": "mtplx_tui.bench.command:bench",
@@ -33,6 +34,7 @@ COMMANDS = {
 _EXAMPLES = """\
 examples:
   mtplx-tui                       open the app on the last model, or the demo
+  mtplx-tui start                 set it up, step by step
   mtplx-tui demo                  open it on the demo model
   mtplx-tui ~/models/my-model     a folder with an MLX or safetensors checkpoint
   mtplx-tui owner/name            a repository in the hub cache

@@ -69,6 +69,10 @@ class Places:
         """Where a person was when the app was left."""
         return self.state / "bookmark.json"
 
+    def setup(self) -> Path:
+        """How far the set-up is."""
+        return self.state / "setup.json"
+
     @property
     def downloads(self) -> Path:
         """Downloads that are not done."""

@@ -21,7 +21,7 @@ from mtplx_tui.machine.heat import heat_words
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.watching import Watch
 
-__all__ = ["bench", "tune"]
+__all__ = ["bench", "carry_out", "tune"]
 
 _BENCH_EXAMPLES = """\
 examples:
@@ -167,6 +167,17 @@ async def _bench(engine: Engine, model: ModelInfo, options: argparse.Namespace) 
 async def _tune(engine: Engine, model: ModelInfo, options: argparse.Namespace) -> None:
     """Answer while walking the depths up and down; the engine itself keeps what it learns."""
     work = tuning.Tuning(model, options.tokens)
+    await carry_out(work, engine)
+    found = work.found()
+    best = tuning.best_of(found).depth
+    lines = [*map(tuning.cost_words, found)]
+    lines.append(f"best: depth {best}; kept as the start of an automatic depth")
+    document = {"model": model.name, "depths": [*map(asdict, found)], "best": best}
+    sys.stdout.write((json.dumps(document) if options.json else "\n".join(lines)) + "\n")
+
+
+async def carry_out(work: tuning.Tuning, engine: Engine) -> None:
+    """Tune from the first answer to the last. Raises EngineTrouble."""
     while command := work.next():
         pass_line(f"answer {work.done + 1} of {work.answers}")
         engine.send(command)
@@ -175,9 +186,3 @@ async def _tune(engine: Engine, model: ModelInfo, options: argparse.Namespace) -
             if reply is not None:
                 engine.send(reply)
     pass_line("")
-    found = work.found()
-    best = tuning.best_of(found).depth
-    lines = [*map(tuning.cost_words, found)]
-    lines.append(f"best: depth {best}; kept as the start of an automatic depth")
-    document = {"model": model.name, "depths": [*map(asdict, found)], "best": best}
-    sys.stdout.write((json.dumps(document) if options.json else "\n".join(lines)) + "\n")

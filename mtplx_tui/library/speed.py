@@ -19,7 +19,17 @@ from pathlib import Path
 from engine.verdict.memory import StepReads
 from mtplx_tui.files import Places, write_atomically
 
-__all__ = ["MachineSpeed", "Span", "Speed", "known", "measure", "measured", "predict", "speed_of"]
+__all__ = [
+    "MachineSpeed",
+    "Span",
+    "Speed",
+    "bytes_per_s",
+    "known",
+    "measure",
+    "measured",
+    "predict",
+    "speed_of",
+]
 
 OVERHEAD = 0.5
 """Assumed at most: what attention, norms, sampling and the host take beside reading weights."""
@@ -149,18 +159,24 @@ def predict(reads: StepReads, machine: MachineSpeed) -> Speed | None:
             max(plain.low, _best(reads, machine, low, slow=True)),
             max(plain.high, _best(reads, machine, high, slow=False)),
         )
-    median, fastest = machine.rates[kind][1]
-    per_byte = {"plain": 4 if machine.device == "cpu" else 2, "8-bit": 8.5 / 8, "4-bit": 4.5 / 8}
+    median, fastest = bytes_per_s(machine, kind)
     how = "measured" if machine.is_steady else "measured while something else ran"
     assumed = f"up to {100 * OVERHEAD:.0f} % of overhead"
     if drafting is not None:
         assumed += f", and {100 * ACCEPTED[0]:.0f} to {100 * ACCEPTED[1]:.0f} % of drafts accepted"
     told = (
         f"predicted: a step reads {reads.trunk / 1e9:.3g} billion {kind} weights, at "
-        f"{median * per_byte[kind] / 1e9:.3g} to {fastest * per_byte[kind] / 1e9:.3g} GB/s here "
+        f"{median / 1e9:.3g} to {fastest / 1e9:.3g} GB/s here "
         f"({how}); assumed are {assumed}"
     )
     return Speed(plain, drafting, told, is_measured=False)
+
+
+def bytes_per_s(machine: MachineSpeed, kind: str = "plain") -> tuple[float, float]:
+    """Return how fast one row reads weights of a kind: the median and the fastest."""
+    per_weight = {"plain": 4 if machine.device == "cpu" else 2, "8-bit": 8.5 / 8, "4-bit": 4.5 / 8}
+    median, fastest = machine.rates[kind][1]
+    return median * per_weight[kind], fastest * per_weight[kind]
 
 
 def measured(model: str, folder: Path) -> Speed | None:

@@ -24,7 +24,7 @@ from mtplx_tui.terminal_chat.page import Page, PlainPage, TerminalPage
 from mtplx_tui.terminal_chat.slash import COMMANDS, Leave, Slash, model_words
 from mtplx_tui.terminal_chat.talk import Talk
 
-__all__ = ["main"]
+__all__ = ["converse", "main", "open_lines"]
 
 _EXAMPLES = """\
 examples:
@@ -113,21 +113,8 @@ class _Session:
             talk.page.tell(f"{model_words(talk)}\n/help lists the commands; ctrl+d leaves\n")
         elif talk.model is None and not self._job.is_typed:
             return
-        lines, slash = self._lines(talk, terminal), Slash(talk)
-        try:
-            while (line := await lines.next_line()) is not None:
-                await _take(line, talk, slash)
-        except Leave:
-            return
-
-    def _lines(self, talk: Talk, terminal: Terminal) -> Lines:
-        if not self._job.is_typed:
-            return PipedLines(sys.stdin.fileno())
-        from mtplx_tui.terminal_chat.typed import TypedLines, open_history
-
-        history = open_history(self._job.places.state / "chat-history", talk.page.warn)
-        words = {name: command.words for name, command in COMMANDS.items()}
-        return TypedLines(history, words, talk.page.tell, is_utf8=terminal.is_utf8)
+        is_typed = self._job.is_typed
+        await converse(talk, open_lines(self._job.places, talk.page, terminal, is_typed=is_typed))
 
     def _take_signals(self, talk: Talk) -> None:
         loop = asyncio.get_running_loop()
@@ -143,6 +130,27 @@ class _Session:
         self._code = code
         if self._main is not None:
             self._main.cancel()
+
+
+def open_lines(places: Places, page: Page, terminal: Terminal, *, is_typed: bool) -> Lines:
+    """Return where a conversation's questions come from: a person's hands, or standard input."""
+    if not is_typed:
+        return PipedLines(sys.stdin.fileno())
+    from mtplx_tui.terminal_chat.typed import TypedLines, open_history
+
+    history = open_history(places.state / "chat-history", page.warn)
+    words = {name: command.words for name, command in COMMANDS.items()}
+    return TypedLines(history, words, page.tell, is_utf8=terminal.is_utf8)
+
+
+async def converse(talk: Talk, lines: Lines) -> None:
+    """Take questions and commands until they end, or the person leaves."""
+    slash = Slash(talk)
+    try:
+        while (line := await lines.next_line()) is not None:
+            await _take(line, talk, slash)
+    except Leave:
+        return
 
 
 def _page(terminal: Terminal, *, is_typed: bool) -> Page:
