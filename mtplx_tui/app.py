@@ -71,6 +71,7 @@ from mtplx_tui.messages import (
 from mtplx_tui.pace import Pace
 from mtplx_tui.serving import Serving
 from mtplx_tui.settings_schema import SCHEMA
+from mtplx_tui.setup.guide import Guide
 from mtplx_tui.term import notice, private_terminal
 from mtplx_tui.theming import (
     choose_theme,
@@ -201,6 +202,13 @@ class MtplxApp(App[int]):
             self._tell_serving,
             (settings.server_host, settings.server_port),
         )
+        self.guide = Guide(places, self.send, self._say)
+        self._wants_set_up = (
+            model is None
+            and trace is None
+            and self.guide.is_new
+            and (settings.last_model is None or self.guide.has_begun)
+        )
         self._guard_descriptor: int | None = None
         self._link = (
             None if start_engine is None else EngineLink(self.feed, self.lose_engine, start_engine)
@@ -269,6 +277,7 @@ class MtplxApp(App[int]):
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
+        self.call_after_refresh(self._go_on_with_set_up)
         if self._link is None:
             return
         loop = asyncio.get_running_loop()
@@ -286,6 +295,16 @@ class MtplxApp(App[int]):
         wanted, file = self.settings.theme, self.places.config_file
         if wanted not in ("auto", *self.available_themes):
             yield f"{file}: there is no theme {wanted!r:.40}; {self.theme} is used"
+
+    def _go_on_with_set_up(self) -> None:
+        """Show the set-up at the first run; go on with what an earlier one left to be downloaded."""
+        if self.guide.problem:
+            self._say(self.guide.problem)
+        if self._wants_set_up:
+            self.guide.begin()
+            self.action_set_up()
+        elif self.guide.wanted_download:
+            self.downloads.start(self.guide.wanted_download)
 
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings."""
@@ -336,6 +355,7 @@ class MtplxApp(App[int]):
         if self._runner is not None and not (events := self._runner.take(events)):
             self._runner.look(self.view)
             return
+        events = self.guide.take(events)
         for event in events:
             self.view = view.apply(self.view, event)
             if isinstance(event, RequestDone) and self.desk.is_writing(event.request):
@@ -396,6 +416,7 @@ class MtplxApp(App[int]):
         self._tell()
 
     def _tell_workers(self, error: ErrorInfo) -> None:
+        self.guide.stop_tuning(error.message)
         for worker in (self._runner, self._certifier):
             if worker is not None:
                 worker.engine_died(error)
@@ -469,6 +490,9 @@ class MtplxApp(App[int]):
         text = f"{error.message}; {error.remedy}" if error.remedy else error.message
         self.notify(text, severity="error", timeout=NOTE_S, markup=False)
 
+    def _say(self, text: str) -> None:
+        self.notify(text, timeout=NOTE_S, markup=False)
+
     def _tell_serving(self) -> None:
         if self.screen_stack:
             self.screen_stack[0].post_message(ServingChanged())
@@ -505,6 +529,11 @@ class MtplxApp(App[int]):
         elif self.view.state is not EngineState.STARTING:
             self._send_load(self._opening)
 
+    @property
+    def wanted_model(self) -> str | None:
+        """The model that is loaded, or is to be, as a person names it."""
+        return self._wanted
+
     def _send_load(self, location: Location) -> None:
         if self._load is not None:
             self.send(CancelLoad(self._load))
@@ -533,6 +562,10 @@ class MtplxApp(App[int]):
     def _remember(self, name: str) -> None:
         if self._opening is not None and self._opening.name == name:
             name = self._wanted or name
+        self.remember_model(name)
+
+    def remember_model(self, name: str) -> None:
+        """Open a model at the next start, where none is named."""
         if name != self.settings.last_model:
             self._save(last_model=name)
 
@@ -567,7 +600,10 @@ class MtplxApp(App[int]):
             self._call_person(event.job.error)
         elif event.job.state is JobState.DONE:
             text = f"{event.job.name} is downloaded"
-            self.notify(text, timeout=NOTE_S, markup=False)
+            if self.guide.take_job(event.job):
+                self.remember_model(event.job.name)
+                text += "; alt+s opens it"
+            self._say(text)
             self._call_person(text)
         if self.screen_stack:
             self.screen_stack[0].post_message(DownloadChanged(event.job))
@@ -769,7 +805,7 @@ class MtplxApp(App[int]):
         depth = self.desk.chat.options.depth
         if newest is not None and newest.is_running:
             depth = newest.depth
-        workers = (worker.words for worker in (self._runner, self._certifier) if worker)
+        workers = (worker.words for worker in (self._runner, self._certifier, self.guide) if worker)
         note = self._note or next((words for words in workers if words), "")
         status = Status(self.view, depth, note, marks_for(self.terminal), self.keys)
         try:
@@ -808,6 +844,9 @@ class MtplxApp(App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Offer themes, and every action that has a key here."""
         yield SystemCommand("theme", "see them all, keep one", self.action_change_theme)
+        yield SystemCommand(
+            "tour", "a minute in the speculation tab, stop by stop", self.action_tour
+        )
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and active.enabled:
@@ -844,6 +883,19 @@ class MtplxApp(App[int]):
     def _open_chosen(self, name: str | None) -> None:
         if name is not None:
             self.open_model(name)
+
+    def action_set_up(self) -> None:
+        """Go on with the set-up, or set up again."""
+        from mtplx_tui.screens.set_up_steps import go_on
+
+        go_on(self)
+
+    async def action_tour(self) -> None:
+        """Show the speculation tab, stop by stop."""
+        from mtplx_tui.screens.tour import Tour
+
+        await self.switch_mode("speculation")
+        self.push_screen(Tour(), lambda _: self.guide.toured())
 
     def action_cancel_load(self) -> None:
         """End the load."""

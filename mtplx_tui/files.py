@@ -69,6 +69,7 @@ class Places:
         """Where a person was when the app was left."""
         return self.state / "bookmark.json"
 
+    @property
     def setup(self) -> Path:
         """How far the set-up is."""
         return self.state / "setup.json"

@@ -60,6 +60,7 @@ EVERYWHERE = (
     Key("app.deeper", "alt+up,plus", "change_depth(1)", "draft one deeper"),
     Key("app.shallower", "alt+down,minus", "change_depth(-1)", "draft one less deep"),
     Key("app.auto_depth", "alt+a", "auto_depth", "let the engine choose the depth"),
+    Key("app.set_up", "alt+s", "set_up", "set up: go on, or again", is_priority=True),
     Key("app.quit", "ctrl+q", "quit", "leave", is_priority=True),
 )
 CHAT = (

@@ -39,6 +39,8 @@ from mtplx_tui.chats.model import Chat, Turn
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.files import Places
+from mtplx_tui.setup import flow, kept
+from mtplx_tui.setup.flow import Place, Progress
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
@@ -56,11 +58,14 @@ OF_REQUEST = (RequestStarted, PrefillProgress, DepthSet, CycleDone, RequestDone,
 
 
 class TalkApp(MtplxApp):
-    """The app without an engine: commands are written down."""
+    """The app without an engine: commands are written down. Its home was set up before."""
 
     def __init__(self, folder: Path, terminal: Terminal, settings: Settings) -> None:
+        places = Places(folder / "config", folder / "data", folder / "cache")
+        if not places.setup.exists():
+            kept.keep(places.setup, flow.skip_rest(Progress(), "demo", Place.APP))
         super().__init__(
-            places=Places(folder / "config", folder / "data", folder / "cache"),
+            places=places,
             settings=settings,
             terminal=terminal,
             start_engine=None,
