@@ -39,6 +39,8 @@ LOOK_S = 0.3
 _FACTS = (("size", 8), ("", 9), ("tier", 10), ("plain", 9), ("drafting", 9))
 """Columns behind a model's name, and their cells."""
 _LEAST_NAME = 14
+_UNJUDGED = Offer(DEMO, is_here=True, tier="", size_bytes=0, memory_bytes=None, drafts=True)
+"""Stands for the demo until what is here is known, so that enter works at once."""
 
 
 class _Found(Message, bubble=False):
@@ -66,7 +68,7 @@ class SetUp(ModalScreen[Offer | None]):
         self._speed: MachineSpeed | None = None
         self._is_measured = False
         self._is_measuring = False
-        self._offers: list[Offer] = []
+        self._offers = {DEMO: _UNJUDGED}
         self._listed: tuple[Offer, ...] = ()
         self._hub_note = "looking for models on the hub that fit…"
 
@@ -85,6 +87,7 @@ class SetUp(ModalScreen[Offer | None]):
         card.border_title = "Set up again" if self._chosen else "Welcome to mtplx-tui"
         self._show_machine()
         self.query_one(OptionList).focus()
+        self._show_offers()
         self._begin(self._look)
         self.set_interval(LOOK_S, self._measure_at_rest)
 
@@ -124,7 +127,7 @@ class SetUp(ModalScreen[Offer | None]):
         places, machine = self._mtplx.places, survey.look()
         self._later(lambda: self._take_machine(machine))
         here = offers.from_here(places, machine)
-        self._later(lambda: self._take_offers(list(here)))
+        self._later(lambda: self._take_here(here))
         names = [offer.name for offer in here]
         try:
             for offer in offers.from_hub(places, machine, names):
@@ -168,8 +171,12 @@ class SetUp(ModalScreen[Offer | None]):
         self._show_machine()
         self._show_offers()
 
+    def _take_here(self, here: tuple[Offer, ...]) -> None:
+        self._offers = {}
+        self._take_offers(list(here))
+
     def _take_offers(self, found: list[Offer]) -> None:
-        self._offers += found
+        self._offers |= {offer.name: offer for offer in found}
         self._show_offers()
 
     def _take_note(self, text: str) -> None:
@@ -182,16 +189,16 @@ class SetUp(ModalScreen[Offer | None]):
         lines = ["looking at this machine…"]
         if self._machine is not None:
             lines = survey.machine_lines(self._machine)
-        speed = "weights   measuring how fast they are read, once the engine is at rest…"
+        speed = ["weights   measured once the engine is at rest…"]
         if self._is_measured:
-            speed = survey.speed_line(self._speed)
-        self.query_one("#machine", Static).update(Content(showable("\n".join([*lines, speed]))))
+            speed = survey.speed_lines(self._speed)
+        self.query_one("#machine", Static).update(Content(showable("\n".join([*lines, *speed]))))
 
     @on(Resize)
     def _show_offers(self) -> None:
         listed = self.query_one(OptionList)
         marked = self._listed[listed.highlighted].name if listed.highlighted is not None else ""
-        self._listed = offers.sorted_offers(self._offers)
+        self._listed = offers.sorted_offers(self._offers.values())
         heads = self._row("model", (*words.OFFER_HEADS[1:2], "", *words.OFFER_HEADS[2:]))
         self.query_one("#set-up-heads", Static).update(Content.styled(heads, "dim"))
         listed.clear_options()
@@ -203,6 +210,8 @@ class SetUp(ModalScreen[Offer | None]):
         self._show_note()
 
     def _offer_row(self, offer: Offer) -> str:
+        if offer is _UNJUDGED:
+            return offer.name
         speed = offer.speed(self._speed, self._mtplx.places.bench)
         name, size, *rest = words.offer_cells(offer, speed)
         return self._row(name, (size, "here" if offer.is_here else "download", *rest))
@@ -222,7 +231,7 @@ class SetUp(ModalScreen[Offer | None]):
         return "  ".join([cut.ljust(cells), *shown])
 
     def _show_note(self) -> None:
-        notes = [self._hub_note, words.left_out_words(self._offers)]
+        notes = [self._hub_note, words.left_out_words([*self._offers.values()])]
         if self._offers and not self._listed:
             notes.append("no model fits; esc goes to the app, F4 looks for others")
         text = "\n".join(note for note in notes if note)
@@ -234,11 +243,6 @@ class SetUp(ModalScreen[Offer | None]):
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
         self.dismiss(self._listed[event.option_index])
-
-    def key_enter(self) -> None:
-        """Take the demo where nothing is listed yet."""
-        if not self._listed:
-            self.dismiss(None)
 
     def action_refuse(self) -> None:
         """Choose nothing."""

@@ -92,7 +92,7 @@ class Choosing:
         machine = self.seen.machine = survey.look()
         self._page.tell("\n".join(["This machine", *indented(survey.machine_lines(machine))]))
         speed = self.seen.speed = await self._measured()
-        self._page.tell("\n".join(indented([survey.speed_line(speed)])))
+        self._page.tell("\n".join(indented(survey.speed_lines(speed))))
         self.seen.offers = list(await in_thread(lambda: offers.from_here(self._places, machine)))
         if self._manner.wants_hub:
             await self._look_at_hub(machine)

@@ -14,7 +14,7 @@ from mtplx_tui.library.catalog import machine_bytes
 from mtplx_tui.library.speed import MachineSpeed, bytes_per_s
 from mtplx_tui.wording import in_bytes
 
-__all__ = ["Machine", "look", "machine_lines", "speed_line"]
+__all__ = ["Machine", "look", "machine_lines", "speed_lines"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CHIP_S = 2.0
@@ -52,15 +52,17 @@ def machine_lines(machine: Machine) -> list[str]:
     ]
 
 
-def speed_line(speed: MachineSpeed | None) -> str:
-    """Return how fast weights are read, and by what; a label before it."""
+def speed_lines(speed: MachineSpeed | None) -> list[str]:
+    """Return how fast weights are read, and by what; a label before each."""
     if speed is None:
-        return "weights   how fast they are read could not be measured; no speeds are predicted"
+        return ["weights   how fast they are read could not be measured; no speeds are predicted"]
     low, high = (f"{rate / 1e9:.3g}" for rate in bytes_per_s(speed))
-    where = "the GPU" if speed.device == "gpu" else "the CPU; no GPU that MLX can use"
     span = low if low == high else f"{low} to {high}"
-    doubt = "" if speed.is_steady else ", while something else ran"
-    return f"weights   read at {span} GB/s (measured{doubt}) by {where}"
+    doubt = "" if speed.is_steady else " while something else ran"
+    return [
+        f"GPU       {'used by MLX' if speed.device == 'gpu' else 'none that MLX can use'}",
+        f"weights   read at {span} GB/s, measured{doubt}",
+    ]
 
 
 def _chip() -> str:
