@@ -36,9 +36,9 @@ def go_on(app: MtplxApp) -> None:
         guide.stop_tuning("you stopped it")
         return
     match guide.step:
-        case Step.TALK:
+        case Step.TALK if app.desk.running is None:
             app.notify("ask something first (F2): the tour shows how the answer was made")
-        case Step.TOUR:
+        case Step.TALK | Step.TOUR:
             app.call_later(app.action_tour)
         case Step.FETCH:
             _ask_of_download(app)

@@ -22,7 +22,7 @@ from engine.protocol import (
 from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, ModelNotFound, resolve
 from mtplx_tui.setup import flow, kept
-from mtplx_tui.setup.flow import Place, Progress, Step
+from mtplx_tui.setup.flow import Offered, Place, Progress, Step
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.tuning import Tuning
@@ -129,10 +129,12 @@ class Guide:
             self._drafted += event.accepted
         elif isinstance(event, RequestDone) and event.finish in (Finish.STOP, Finish.LENGTH):
             self._put(flow.answered(self.progress))
-            self._tell(
+            told = (
                 f"your first answer: {self._drafted} of its {event.completion_tokens} tokens were "
-                "drafted and accepted by the exact rule; alt+s shows how, in a minute"
+                "drafted and accepted by the exact rule"
             )
+            is_toured = self.progress.tour is not Offered.OPEN
+            self._tell(told if is_toured else f"{told}; alt+s shows how, in a minute")
 
     # Tuning
 

@@ -231,7 +231,7 @@ class Talk:
     @property
     def prompt(self) -> Prompt:
         """Where a person types."""
-        return self.app.screen.query_one(Prompt)
+        return self.app.screen_stack[0].query_one(Prompt)
 
     @property
     def chat(self) -> Chat:
