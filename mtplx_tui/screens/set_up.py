@@ -6,7 +6,7 @@ Nothing here is waited for: models and figures appear as they are found out, and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
@@ -26,6 +26,7 @@ from mtplx_tui.library.speed import MachineSpeed, known, measure
 from mtplx_tui.setup import offers, survey, words
 from mtplx_tui.setup.offers import Offer
 from mtplx_tui.setup.survey import Machine
+from mtplx_tui.theming import marks_for
 from mtplx_tui.view import EngineState
 from mtplx_tui.wording import showable
 
@@ -36,8 +37,8 @@ __all__ = ["SetUp"]
 
 LOOK_S = 0.3
 """Between two looks whether the engine is at rest, so that the machine can be measured."""
-_FACTS = (("size", 8), ("", 9), ("tier", 10), ("plain", 9), ("drafting", 9))
-"""Columns behind a model's name, and their cells."""
+_FACTS = (8, 10, 9, 9)
+"""Cells of the columns behind a model's name, as `words.OFFER_HEADS` has them."""
 _LEAST_NAME = 14
 _UNJUDGED = Offer(DEMO, is_here=True, tier="", size_bytes=0, memory_bytes=None, drafts=True)
 """Stands for the demo until what is here is known, so that enter works at once."""
@@ -199,7 +200,8 @@ class SetUp(ModalScreen[Offer | None]):
         listed = self.query_one(OptionList)
         marked = self._listed[listed.highlighted].name if listed.highlighted is not None else ""
         self._listed = offers.sorted_offers(self._offers.values())
-        heads = self._row("model", (*words.OFFER_HEADS[1:2], "", *words.OFFER_HEADS[2:]))
+        state = marks_for(self._mtplx.terminal).state
+        heads = self._row(f"  {words.OFFER_HEADS[0]} ({state} is here)", words.OFFER_HEADS[1:])
         self.query_one("#set-up-heads", Static).update(Content.styled(heads, "dim"))
         listed.clear_options()
         listed.add_options(Option(Content(self._offer_row(offer))) for offer in self._listed)
@@ -210,24 +212,26 @@ class SetUp(ModalScreen[Offer | None]):
         self._show_note()
 
     def _offer_row(self, offer: Offer) -> str:
+        mark = marks_for(self._mtplx.terminal).state if offer.is_here else " "
         if offer is _UNJUDGED:
-            return offer.name
+            return f"{mark} {offer.name}"
         speed = offer.speed(self._speed, self._mtplx.places.bench)
-        name, size, *rest = words.offer_cells(offer, speed)
-        return self._row(name, (size, "here" if offer.is_here else "download", *rest))
+        name, *facts = words.offer_cells(offer, speed)
+        return self._row(f"{mark} {name}", facts)
 
-    def _row(self, name: str, facts: tuple[str, ...]) -> str:
+    def _row(self, name: str, facts: Sequence[str]) -> str:
         """Return cells in columns, as many as there is room for."""
-        room = max(40, self.query_one(OptionList).size.width or self.app.size.width - 12)
+        more = marks_for(self._mtplx.terminal).more
+        left = max(40, self.query_one(OptionList).size.width or self.app.size.width - 8)
+        left -= _LEAST_NAME
         shown: list[str] = []
-        left = room - _LEAST_NAME
-        for fact, (_, cells) in zip(facts, _FACTS, strict=True):
+        for fact, cells in zip(facts, _FACTS, strict=True):
             if left < cells + 2:
                 break
             left -= cells + 2
-            shown.append(fact.rjust(cells) if cells == 8 else fact.ljust(cells))
+            shown.append(fact.rjust(cells) if fact is facts[0] else fact.ljust(cells))
         cells = _LEAST_NAME + left
-        cut = name if len(name) <= cells else f"{name[: cells - 1]}…"
+        cut = name if len(name) <= cells else f"{name[: cells - 1]}{more}"
         return "  ".join([cut.ljust(cells), *shown])
 
     def _show_note(self) -> None:

@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 FIRST_QUESTION = "Why is the sky blue?"
-OFFER_HEADS = ("model", "size", "tier", "plain", "drafting")
-"""Of the columns of a list of models; the last two are tokens a second."""
+OFFER_HEADS = ("model", "size", "tier", "tok/s", "drafting")
+"""Of the columns of a list of models; the last two are tokens a second, plain and drafting."""
 _NO_SPEED = "?"
 SHOWN = 3
 """Cycles that a telling picks."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from engine.protocol import LoadModel
 from engine.verdict.memory import StepReads
 from mtplx_tui.files import Places
@@ -46,6 +48,14 @@ HUB = (
     offer("someone/a-model-with-a-very-long-name-that-has-no-room-in-a-column-4bit", 8),
     offer("vendor/Vast-400B", 400, obstacle="it needs 224 GB of memory; this machine has 68.7 GB"),
 )
+
+
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the machine and its models be the ones above."""
+    monkeypatch.setattr("mtplx_tui.setup.survey.look", lambda: MACHINE)
+    monkeypatch.setattr("mtplx_tui.setup.offers.from_here", lambda *_: (DEMO,))
+    monkeypatch.setattr("mtplx_tui.setup.offers.from_hub", lambda *_: iter(HUB))
+    monkeypatch.setattr("mtplx_tui.screens.set_up.known", lambda _: SPEED)
 
 
 def first_run(folder: Path) -> Talk:

@@ -23,12 +23,10 @@ from mtplx_tui.setup.words import TOUR
 from tests.bench.streams import cycle
 from tests.tui.chat_talk import TERMINAL, Talk
 from tests.tui.set_up_talk import (
-    DEMO,
     HUB,
-    MACHINE,
-    SPEED,
     first_run,
     known,
+    made_up,
     names,
     no_hub,
     page,
@@ -39,10 +37,7 @@ from tests.tui.set_up_talk import (
 @pytest.fixture
 def set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Talk:
     """Return a person at an app that never ran here."""
-    monkeypatch.setattr("mtplx_tui.setup.survey.look", lambda: MACHINE)
-    monkeypatch.setattr("mtplx_tui.setup.offers.from_here", lambda *_: (DEMO,))
-    monkeypatch.setattr("mtplx_tui.setup.offers.from_hub", lambda *_: iter(HUB))
-    monkeypatch.setattr("mtplx_tui.screens.set_up.known", lambda _: SPEED)
+    made_up(monkeypatch)
     return first_run(tmp_path)
 
 
@@ -123,7 +118,7 @@ async def test_what_fits_is_listed_and_what_does_not_says_why(set_up: Talk) -> N
         await known(set_up)
         assert names(set_up) == ["demo", HUB[0].name, HUB[1].name]
         row = str(page(set_up).query_one(OptionList).get_option_at_index(1).prompt)
-        assert row.split()[:4] == [HUB[0].name, "15.1", "GB", "download"]
+        assert row.split()[:3] == [HUB[0].name, "15.1", "GB"]
         assert "vendor/Vast-400B: it needs 224 GB" in set_up.text_of("#set-up-note")
         assert "used by MLX" in set_up.text_of("#machine")
 
