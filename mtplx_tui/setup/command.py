@@ -117,6 +117,8 @@ class _Run:
         except Left:
             return self._left()
         except asyncio.CancelledError:
+            if not self._is_talking:
+                tell(AGAIN)
             return self._code
         return 0
 
