@@ -169,7 +169,7 @@ class MtplxApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own type
     PAUSE_GC_ON_SCROLL = True
 
-    def __init__(  # noqa: PLR0913 - what an app is made of
+    def __init__(  # noqa: PLR0913, PLR0915 - what an app is made of
         self,
         *,
         places: Places,
