@@ -49,6 +49,7 @@ from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
+from mtplx_tui.driver import Driver
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.keys_file import Keys
@@ -184,7 +185,7 @@ class MtplxApp(App[int]):
     ) -> None:
         palettes, theme_problems = load_palettes(None, places.themes)
         self._themes = tuple(palette.theme for palette in palettes)
-        super().__init__(ansi_color=True if has_few_colors(terminal) else None)
+        super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)
         self.view = EngineView()
         self.places, self.settings, self.terminal = places, settings, terminal
         self.desk = Desk(store or Store(places.chats), options=requests.chosen(settings))

@@ -202,6 +202,15 @@ class TestSignals:
         assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
         assert comes_true(lambda: is_gone(engine), within_s=5)
 
+    def test_one_that_goes_on_without_having_stopped_is_left_as_ever(
+        self, answering: Terminal
+    ) -> None:
+        for _ in range(3):
+            os.kill(answering.process.pid, signal.SIGCONT)
+            answering.until(lambda: "generating" in answering.text)
+        answering.press(CTRL_Q)
+        assert answering.end() == 0
+
     def test_a_terminal_that_is_taken_away_leaves_nothing_behind(
         self, answering: Terminal, home: Path
     ) -> None:
