@@ -202,7 +202,7 @@ class Person:
         """Read the keys."""
         self.to_chat()
         self.terminal.press(HELP)
-        self.see("all keys")
+        self.see("esc closes")
         self.escape()
         self.see(READY)
 
