@@ -36,7 +36,7 @@ class TestFile:
         ("text", "keys"),
         [
             ('"chat.new" = "ctrl+w"', "ctrl+w"),
-            ('"chat.new" = "Ctrl+W, F9"', "ctrl+w,f9"),
+            ('"chat.new" = "Ctrl+W, F11"', "ctrl+w,f11"),
             ('chat.new = "alt+n"', "alt+n"),
             ('[chat]\nnew = "shift+f9"', "shift+f9"),
             ('"chat.new" = "alt+/"', "alt+slash"),
@@ -72,8 +72,8 @@ class TestFile:
             ('"chat.new" = ""', "chat.new must be keys in quotes"),
             ('"chat.new" = 3', "chat.new must be keys in quotes"),
             ('"chat.new" = ["a"]', "chat.new must be keys in quotes"),
-            ('"chat.newer" = "f9"', "chat.newer is no action with keys"),
-            ('colour = "red"', "colour is no action with keys"),
+            ('"chat.newer" = "f9"', "'chat.newer' is no action with keys"),
+            ('colour = "red"', "'colour' is no action with keys"),
         ],
     )
     def test_a_broken_line_is_named_and_the_others_count(
@@ -101,13 +101,13 @@ class TestFile:
 
     def test_a_change_leaves_all_else(self, path: Path) -> None:
         path.write_text('# mine\n"chat.fold" = "ctrl+w" # thought\nodd = 1\n[turn]\ncopy = "w"\n')
-        keys_file.write(path, {"chat.fold": "f9", "turn.copy": "z", "chat.new": "alt+n"})
+        keys_file.write(path, {"chat.fold": "f11", "turn.copy": "z", "chat.new": "alt+n"})
         assert path.read_text() == (
-            '# mine\n"chat.fold" = "f9" # thought\nodd = 1\n'
+            '# mine\n"chat.fold" = "f11" # thought\nodd = 1\n'
             '"chat.new" = "alt+n"\n[turn]\ncopy = "z"\n'
         )
         assert keys_file.read(path)[0].changed == {
-            "chat.fold": "f9",
+            "chat.fold": "f11",
             "chat.new": "alt+n",
             "turn.copy": "z",
         }
