@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mtplx_tui.files import write_atomically
 
-__all__ = ["Bookmark", "BookmarkFile"]
+__all__ = ["Bookmark", "BookmarkFile", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,21 @@ class Bookmark:
     """What was typed before that question was taken up."""
 
 
+def read(path: Path) -> tuple[Bookmark, str]:
+    """Return the bookmark that was kept, and what is wrong with its file in one line, or nothing."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        values = {field.name: content[field.name] for field in fields(Bookmark)}
+    except FileNotFoundError:
+        return Bookmark(), ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        return Bookmark(), f"where you were is lost: {path}: {reason}"
+    if any(type(value) is not type(getattr(Bookmark(), name)) for name, value in values.items()):
+        return Bookmark(), f"where you were is lost: {path}: it is damaged"
+    return Bookmark(**values), ""
+
+
 class BookmarkFile:
     """The file of bookmarks, and the lock on it.
 
@@ -48,10 +63,9 @@ class BookmarkFile:
     def __init__(self, path: Path, *, is_wanted: bool = True) -> None:
         self._path = path
         self._lock = _locked(path.with_suffix(".lock")) if is_wanted else None
-        self.problem = ""
-        """What is wrong with the file, one line; empty when all is well."""
-        self.now = self._read() if self._lock is not None else Bookmark()
-        """Where the person is; at first, where they were when the app was left."""
+        self.now, self.problem = (Bookmark(), "") if self._lock is None else read(path)
+        """Where the person is, at first where they were when the app was left; what is wrong with
+        the file in one line, empty when all is well."""
         self._written = self.now
 
     @property
@@ -75,23 +89,6 @@ class BookmarkFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def _read(self) -> Bookmark:
-        try:
-            content = json.loads(self._path.read_text("utf-8"))
-            values = {field.name: content[field.name] for field in fields(Bookmark)}
-        except FileNotFoundError:
-            return Bookmark()
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-            self.problem = f"where you were is not known: {self._path}: {reason}"
-            return Bookmark()
-        if any(
-            type(value) is not type(getattr(Bookmark(), name)) for name, value in values.items()
-        ):
-            self.problem = f"where you were is not known: {self._path}: it is damaged"
-            return Bookmark()
-        return Bookmark(**values)
 
 
 def _locked(path: Path) -> int | None:

@@ -242,7 +242,7 @@ def _entries(text: str, content: Mapping[str, object]) -> list[tuple[str, object
 def _problem(name: str, value: object) -> str:
     """Return what is wrong with one entry; empty where nothing is."""
     if name not in KEYS:
-        return f"{name} is no action with keys"
+        return f"{name!r:.60} is no action with keys"
     if not isinstance(value, str) or not all(_split(value)):
         return f'{name} must be keys in quotes such as "ctrl+n", a comma between two, not {value!r:.40}'
     troubles = (trouble_with(name, key) for key in _split(value))

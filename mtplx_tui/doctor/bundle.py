@@ -86,7 +86,7 @@ def redactor_for(s: Surroundings) -> Redactor:
         folders.append((s.hub_cache, "MODELS"))
     with contextlib.suppress(NoHome):
         folders.append((find_home(), "~"))
-    return Redactor(folders, {*private_values(), *_kept_secrets(s)}, _names())
+    return Redactor(folders, {*private_values(), *_kept_secrets(s)}, _names(s))
 
 
 def _kept_secrets(s: Surroundings) -> set[str]:
@@ -100,10 +100,11 @@ def _kept_secrets(s: Surroundings) -> set[str]:
     return {text for text in found if len(text) > 2}
 
 
-def _names() -> set[str]:
-    """Return the names of user and machine."""
+def _names(s: Surroundings) -> set[str]:
+    """Return the names of user and machine, and the one the server would listen at."""
     host = socket.gethostname()
     found = {host, platform.node(), host.partition(".")[0], platform.node().partition(".")[0]}
+    found.add(s.address[0])
     with contextlib.suppress(OSError, KeyError, ImportError):
         found.add(getpass.getuser())
     with contextlib.suppress(NoHome):

@@ -49,7 +49,7 @@ EXAMINATIONS = (
     Examination("network", "hub", network.check_hub),
     Examination("network", "server port", network.check_port),
     Examination("terminal", "terminal", terminal_side.check_terminal),
-    Examination("your files", "settings and themes", own_files.check_own_files),
+    Examination("your files", "own files", own_files.check_own_files),
     Examination("your files", "chats", own_files.check_chats),
     Examination("leftovers", "downloads", leftovers.check_downloads),
     Examination("leftovers", "half-written chats", leftovers.check_torn_chats),

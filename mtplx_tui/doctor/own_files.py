@@ -1,13 +1,15 @@
-"""Settings, themes and chats: what in a person's own files can't be read."""
+"""Settings, keys, themes, chats and the app's notes: what in a person's own files can't be read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from mtplx_tui import bookmark
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import load_settings
 from mtplx_tui.doctor.check import Check, Severity
 from mtplx_tui.doctor.surroundings import Surroundings
+from mtplx_tui.setup import kept
 
 __all__ = ["check_chats", "check_own_files"]
 
@@ -24,10 +26,30 @@ def _themes(s: Surroundings) -> tuple[str, ...]:
     return load_palettes(None, s.own_places.themes)[1]
 
 
+def _keys(s: Surroundings) -> tuple[str, ...]:
+    from mtplx_tui import keys_file
+
+    return keys_file.read(s.own_places.keymap_file)[1]
+
+
+def _bookmark(s: Surroundings) -> tuple[str, ...]:
+    problem = bookmark.read(s.own_places.bookmark)[1]
+    return (problem,) if problem else ()
+
+
+def _setup(s: Surroundings) -> tuple[str, ...]:
+    problem = kept.read(s.own_places.setup).problem
+    return (problem,) if problem else ()
+
+
+_DELETE = "delete the file; the app makes a new one"
 _MEND_LINE = "mend the line, or delete it; for a file of a newer version, update mtplx-tui"
 _FILES: tuple[tuple[str, str, Problems, str], ...] = (
     ("settings", "every line is understood", _settings, _MEND_LINE),
+    ("keys", "every line is understood", _keys, "mend the line, or delete it"),
     ("themes", "every palette is understood", _themes, "mend the file, or delete it"),
+    ("bookmark", "tells where you were", _bookmark, _DELETE),
+    ("set-up", "tells how far it is", _setup, _DELETE),
 )
 """What they are, what is expected, what finds their problems, what to do about one."""
 

@@ -14,7 +14,7 @@ __all__ = ["HIDDEN", "Redactor"]
 
 HIDDEN = "(hidden)"
 _SYSTEM = ("/sys", "/proc", "/dev", "/usr", "/lib", "/etc", "/run", "/bin", "/System")
-_OWN_FILES = ("config.toml", "keymap.toml", "fans.json")
+_OWN_FILES = ("config.toml", "keymap.toml", "fans.json", "bookmark.json", "setup.json")
 _LOOKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"//[^/\s@]*@"), f"//{HIDDEN}@"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), HIDDEN),
@@ -65,6 +65,7 @@ class Redactor:
     def without_values(self, text: str) -> str:
         """Return what is wrong with a line of a person's file, without what stands there."""
         text = re.sub(r"(['\"]).*\1", HIDDEN, text)
+        text = re.sub(r"\[.*\] is no setting", f"{HIDDEN} is no setting", text)
         text = re.sub(r"\bnot [^,;]*$", f"not {HIDDEN}", text)
         return self.text(text)
 

@@ -78,15 +78,18 @@ class Surroundings:
 def find_surroundings(*, is_offline: bool = False) -> Surroundings:
     """Return this machine as it is."""
     hub = config.find_hub()
+    places = _unless_homeless(config.find_places)
+    settings = config.Settings() if places is None else config.load_settings(places)[0]
     size = shutil.get_terminal_size((0, 0))
     return Surroundings(
-        places=_unless_homeless(config.find_places),
+        places=places,
         hub_cache=_unless_homeless(config.find_hub_cache),
         login=_unless_homeless(config.find_login),
         hub=hub,
         terminal=config.read_terminal(),
         size=(size.columns, size.lines) if all(size) else None,
         sysfs=config.find_sysfs(),
+        address=(settings.server_host, settings.server_port),
         is_offline=is_offline,
     )
 

@@ -50,10 +50,10 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises PortTaken, or ServerTrouble."""
     try:
         return _bound(host, port)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, ValueError, OverflowError) as error:  # a name that no resolver takes; no port
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise PortTaken(port, _next_free(host, port)) from error
-        reason = error.strerror or str(error)
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         remedy = "give an address of this machine and a port it may use"
         raise ServerTrouble(f"{host}:{port} can't be listened at: {reason}", remedy) from error
 

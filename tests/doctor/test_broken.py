@@ -19,7 +19,7 @@ from mtplx_tui.config import HubPlace, Login
 from mtplx_tui.doctor import engine_side
 from mtplx_tui.doctor.check import Check, NotLookedAt, Severity
 from mtplx_tui.doctor.examination import EXAMINATIONS, Examination, examine
-from mtplx_tui.doctor.surroundings import Needs, Surroundings
+from mtplx_tui.doctor.surroundings import Needs, Surroundings, find_surroundings
 from mtplx_tui.library.hub_cache import BlobLock
 from mtplx_tui.machine.guard_state import StateFile
 from tests.doctor.broken import (
@@ -341,6 +341,20 @@ class TestNetwork:
         assert found.found == "taken"
         assert "--port" in found.remedy
 
+    def test_the_port_is_the_one_of_the_settings(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MTPLX_TUI_HOME", str(tmp_path))
+        assert find_surroundings().address == ("127.0.0.1", 8080)
+        (tmp_path / "config.toml").write_text('server_host = "::1"\nserver_port = 9911\n')
+        assert find_surroundings().address == ("::1", 9911)
+
+    @pytest.mark.parametrize("host", ["x" * 70, "no.such.host.invalid", "a\0b"])
+    def test_a_host_that_is_none(self, tmp_path: Path, host: str) -> None:
+        found = problem(sound(tmp_path, address=(host, 8080)), "server port")
+        assert (found.name, found.severity) == ("server port", Severity.ERROR)
+        assert "an address of this machine" in found.remedy
+
 
 class TestTerminal:
     def test_a_dumb_one(self, tmp_path: Path) -> None:
@@ -384,7 +398,7 @@ class TestOwnFiles:
         s = sound(tmp_path)
         s.own_places.config.mkdir()
         s.own_places.config_file.write_text('theme = "auto"\ndepth = "deep"\n')
-        found = problem(s, "settings and themes")
+        found = problem(s, "own files")
         assert f"{s.own_places.config_file}:2" in found.found
         assert "mend the line" in found.remedy
 
@@ -392,13 +406,45 @@ class TestOwnFiles:
         s = sound(tmp_path)
         s.own_places.config.mkdir()
         s.own_places.config_file.write_bytes(b"\xff\xfe = = =")
-        assert str(s.own_places.config_file) in problem(s, "settings and themes").found
+        assert str(s.own_places.config_file) in problem(s, "own files").found
+
+    def test_a_config_of_a_newer_version(self, tmp_path: Path) -> None:
+        s = sound(tmp_path)
+        s.own_places.config.mkdir()
+        s.own_places.config_file.write_text("version = 99\ndepth = 2\n")
+        found = problem(s, "own files")
+        assert (found.name, found.severity) == ("settings", Severity.WARNING)
+        assert f"{s.own_places.config_file} is of version 99" in found.found
+        assert "for a file of a newer version, update mtplx-tui" in found.remedy
+
+    def test_a_broken_key(self, tmp_path: Path) -> None:
+        s = sound(tmp_path)
+        s.own_places.config.mkdir()
+        s.own_places.keymap_file.write_text('"chat.fold" = "ctrl+w"\n"chat.new" = "hyperspace"\n')
+        found = problem(s, "own files")
+        assert (found.name, found.severity) == ("keys", Severity.WARNING)
+        assert f"{s.own_places.keymap_file}:2: chat.new" in found.found
+        assert "mend the line" in found.remedy
+
+    @pytest.mark.parametrize("name", ["bookmark", "set-up"])
+    def test_a_damaged_note_of_the_app_s(self, tmp_path: Path, name: str) -> None:
+        s = sound(tmp_path)
+        places = s.own_places
+        places.state.mkdir(parents=True)
+        file = {"bookmark": places.bookmark, "set-up": places.setup}[name]
+        file.write_text('{"my secret diary"')
+        found = problem(s, "own files")
+        assert (found.name, found.severity) == (name, Severity.WARNING)
+        assert str(file) in found.found
+        assert "diary" not in found.found
+        assert "delete the file" in found.remedy
+        assert os.listdir(places.state) == [file.name]
 
     def test_a_broken_theme(self, tmp_path: Path) -> None:
         s = sound(tmp_path)
         s.own_places.themes.mkdir(parents=True)
         (s.own_places.themes / "mine.toml").write_text("[palette]\nprimary = 3\n")
-        found = problem(s, "settings and themes")
+        found = problem(s, "own files")
         assert (found.name, found.severity) == ("themes", Severity.WARNING)
         assert "mine.toml" in found.found
 

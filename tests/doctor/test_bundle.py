@@ -41,6 +41,10 @@ SECRETS = {
     "bearer": "Qx.bearer-word",
     "random": "9f8e7d6c5b4a39281706f5e4d3c2b1a0ffee",
     "folder": "hunter-two",
+    "server host": "plum.corp.internal",
+    "key of the keymap": "merger-key",
+    "keys of the keymap": "ctrl-hyperspace",
+    "table of the config": "merger-table",
     "log prompt": "tell me about the divorce",
 }
 
@@ -69,7 +73,14 @@ def fill(home: Path) -> None:
     settings = f'theme = "{SECRETS["config value"]}"\nfeed_hz = "{SECRETS["config value"]}"\n'
     settings += f'depht = "{SECRETS["config of unknown key"]}"\n[more]\nx = "{SECRETS["mail"]}"\n'
     settings = f'last_model = "{home}/{SECRETS["model folder"]}"\nblas = "stock"\n{settings}'
+    settings += f"[{SECRETS['table of the config']}]\ndepth = 3\n"
     (data / "config.toml").write_text(settings)
+    keys = (
+        f'"{SECRETS["key of the keymap"]}" = "f9"\nchat.new = "{SECRETS["keys of the keymap"]}"\n'
+    )
+    (data / "keymap.toml").write_text(keys)
+    for name in ("bookmark.json", "setup.json"):
+        (data / "state" / name).write_text(f'{{"draft": "{PROMPT}"')
     chats = data / "chats"
     (chats / f"{SECRETS['chat file']}.jsonl").write_text(f"{PROMPT}\n{PROMPT}")
     journal = Store(chats).new_journal("kept")
@@ -114,6 +125,7 @@ def bundle(home: Path, tmp_path: Path) -> str:
         is_offline=False,
         login=Login("", home / "token"),
         examining=(PYTHON, "-c", code),
+        address=(SECRETS["server host"], 8080),
     )
     checks = [*examine(s), Check("extra", "", f"in {home}/{SECRETS['folder']}/file")]
     assert len({check.group for check in checks}) > 6
@@ -138,6 +150,12 @@ class TestSecrets:
         assert found["downloads"]["found"].startswith("1 not done")
         assert found["settings"]["severity"] == "warning"
         assert "CONFIG/config.toml:" in found["settings"]["found"]
+        assert [check["found"] for check in report["checks"] if check["name"] == "keys"] == [
+            "CONFIG/keymap.toml:1: (hidden) is no action with keys",
+            "CONFIG/keymap.toml:2: chat.new: (hidden) is no key",
+        ]
+        assert "/state/bookmark.json" in found["bookmark"]["found"]
+        assert "/state/setup.json" in found["set-up"]["found"]
         assert report["settings"]["blas"] == "stock"
         assert report["settings"]["last_model"] == "(hidden)"
         assert report["packages"]["mlx"].count(".") == 2
