@@ -177,7 +177,8 @@ def test_another_model_ends_it(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [(EngineState.DEAD, "ctrl+r"), (EngineState.EMPTY, "ctrl+o")]
+    ("state", "words"),
+    [(EngineState.DEAD, "{app.restart}"), (EngineState.EMPTY, "{app.open_model}")],
 )
 def test_without_an_engine_or_a_model_it_says_what_to_do(
     bench: Bench, state: EngineState, words: str
@@ -192,7 +193,7 @@ def test_without_an_engine_or_a_model_it_says_what_to_do(
 
 def test_two_at_once_are_refused(bench: Bench) -> None:
     bench.runner.start(PLAN, READY)
-    assert "esc stops it" in bench.runner.start(PLAN, READY)
+    assert "{bench.back} stops it" in bench.runner.start(PLAN, READY)
     assert len(bench.sent) == 2
 
 

@@ -85,7 +85,7 @@ def test_two_at_a_time_are_refused(house: House) -> None:
 
 
 def test_without_an_engine_it_says_what_to_do(house: House) -> None:
-    assert "ctrl+r" in house.start(EngineView(state=EngineState.DEAD))
+    assert "{app.restart}" in house.start(EngineView(state=EngineState.DEAD))
     assert not house.certifier.is_active
     house.can_send = False
     house.start()

@@ -228,11 +228,13 @@ class TestKeys:
     async def test_one_is_reset_and_then_all(self, tmp_path: Path) -> None:
         file = tmp_path / "config" / "keymap.toml"
         settings_of(tmp_path, "")
-        file.write_text('# mine\n"chat.new" = "ctrl+e"\n"chat.list" = "f9"\n"chat.fold" = "f10"\n')
+        file.write_text(
+            '# mine\n"chat.new" = "ctrl+e"\n"chat.list" = "alt+w"\n"chat.fold" = "f10"\n'
+        )
         async with (talk := Talk(tmp_path)).at(80, 24):
             await key_page(talk, "chat.new")
             await talk.press("r")
-            assert file.read_text() == '# mine\n"chat.list" = "f9"\n"chat.fold" = "f10"\n'
+            assert file.read_text() == '# mine\n"chat.list" = "alt+w"\n"chat.fold" = "f10"\n'
             await talk.press("x", "y")
             assert file.read_text() == "# mine\n"
             assert talk.app.keys.changed == {}
@@ -240,18 +242,18 @@ class TestKeys:
     async def test_texts_everywhere_show_the_real_keys(self, tmp_path: Path) -> None:
         settings_of(tmp_path, "")
         (tmp_path / "config" / "keymap.toml").write_text(
-            '"app.chat" = "f9"\n"app.open_model" = "f10"\n"app.restart" = "alt+r"\n'
-            '"app.keys" = "f11"\n"app.palette" = "alt+p"\n"chat.stop" = "alt+s"\n'
+            '"app.chat" = "alt+w"\n"app.open_model" = "f10"\n"app.restart" = "alt+r"\n'
+            '"app.keys" = "f11"\n"app.palette" = "alt+p"\n"chat.stop" = "alt+z"\n'
         )
         async with (talk := Talk(tmp_path)).at(120, 40):
-            assert "F9 Chat" in talk.text_of("TabBar")
+            assert "alt+w Chat" in talk.text_of("TabBar")
             assert "F11 keys  alt+p commands" in talk.text_of("TabBar")
             assert "F10" in talk.text_of("#welcome")
             await talk.ask("Why?")
             talk.starts()
             await talk.says("So")
             assert talk.prompt.border_subtitle is not None
-            assert talk.prompt.border_subtitle.startswith("alt+s stops")
+            assert talk.prompt.border_subtitle.startswith("alt+z stops")
             await talk.dies()
             assert "alt+r starts it" in talk.status()
             await talk.press("f11")

@@ -96,7 +96,7 @@ class TestLive:
             color = await page.locator(".token.depth-1").first.evaluate(
                 "t => getComputedStyle(t).color"
             )
-            assert color == "rgb(79, 195, 247)"
+            assert color == "rgb(91, 198, 248)"
             assert await page.locator("#ribbon .rejected").count() > 0
 
     async def test_a_page_that_comes_later_begins_with_what_runs(self, visit: Open) -> None:
