@@ -11,7 +11,6 @@ import functools
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,9 +22,9 @@ from textual.binding import BindingType
 from textual.css.query import NoMatches
 from textual.events import Resize
 from textual.geometry import Size
+from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
-from textual.timer import Timer
 
 from engine.protocol import (
     MAX_DEPTH,
@@ -73,6 +72,7 @@ from mtplx_tui.pace import Pace
 from mtplx_tui.serving import Serving
 from mtplx_tui.settings_schema import SCHEMA
 from mtplx_tui.setup.guide import Guide
+from mtplx_tui.telling import NOTE_S, Telling
 from mtplx_tui.term import notice, private_terminal
 from mtplx_tui.theming import (
     choose_theme,
@@ -94,11 +94,8 @@ if TYPE_CHECKING:
 __all__ = ["MtplxApp", "run"]
 
 TICK_S = 0.5
-STATUS_S = 0.2
-"""Least time between two looks of the status bar at figures that only grow."""
 CANCEL_WAIT_S = 2.0
 """How long a cancelled load may take before the engine is started anew."""
-NOTE_S = 20.0
 LONG_ANSWER_S = 10.0
 """From here on a person may have gone elsewhere meanwhile."""
 Process = subprocess.Popen[bytes]
@@ -170,7 +167,7 @@ class MtplxApp(App[int]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own type
     PAUSE_GC_ON_SCROLL = True
 
-    def __init__(  # noqa: PLR0913, PLR0915 - what an app is made of
+    def __init__(  # noqa: PLR0913 - what an app is made of
         self,
         *,
         places: Places,
@@ -232,13 +229,12 @@ class MtplxApp(App[int]):
         """To be opened by the speculation tab, which takes it."""
         self.has_xray = False
         """Whether answers are asked to tell what their windows were judged by."""
-        self._note = ""
-        self._status_at = 0.0
-        self._status_timer: Timer | None = None
-        self._pace = Pace(settings.feed_hz, is_ssh=terminal.is_ssh)
-        self._untold: list[Event] = []
-        self._told_at = 0.0
-        self._tell_timer: Timer | None = None
+        self.telling = Telling(
+            Pace(settings.feed_hz, is_ssh=terminal.is_ssh),
+            self._tell,
+            self._show_status,
+            self.set_timer,
+        )
         self.named_model = model
         """On the command line."""
         self._unsaved: dict[str, object] = {}
@@ -309,7 +305,7 @@ class MtplxApp(App[int]):
 
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings."""
-        self._pace.look(self._waiting_drawings())
+        self.telling.pace.look(self._waiting_drawings())
         self.desk.tick()
         chat = self.desk.chat
         self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
@@ -318,7 +314,7 @@ class MtplxApp(App[int]):
 
     def _show_mode(self, mode: str) -> None:
         self.bookmark.now = replace(self.bookmark.now, tab=mode)
-        self._show_status()
+        self.telling.status.now()
         self._cover(self.size)
 
     def _open_engine(self) -> None:
@@ -369,19 +365,19 @@ class MtplxApp(App[int]):
         self.serving.take(events)
         if self._runner is not None:
             self._runner.look(self.view)
-        self._tell(tuple(events))
+        self.telling.take(tuple(events))
 
     def _follow(self, event: Event) -> None:
         """Do what an event asks of the app itself."""
         match event:
             case EngineStarted(blas_note=note):
-                self._show_note(note)
+                self.telling.show_note(note)
                 if self._prefix_limits != LimitPrefixes():
                     self.send(self._prefix_limits)
                 self._load_wanted()
             case ModelLoaded(model=model):
                 self._load = None
-                self._show_note(model.kernel_note)
+                self.telling.show_note(model.kernel_note)
                 self._remember(model.name)
             case RequestStarted(request=name):
                 if self.has_xray:
@@ -414,7 +410,7 @@ class MtplxApp(App[int]):
         self._tell_workers(error)
         self._load = None
         self._tell_error(error)
-        self._tell()
+        self.telling.take()
 
     def _tell_workers(self, error: ErrorInfo) -> None:
         self.guide.stop_tuning(error.message)
@@ -454,7 +450,7 @@ class MtplxApp(App[int]):
         self._tell_workers(ErrorInfo("the engine was started again", ""))
         self._load = None
         self.view = view.engine_starting(self.view)
-        self._tell()
+        self.telling.take()
         self.run_worker(self._restart(self._link), exclusive=True, group="engine")
 
     async def _restart(self, link: EngineLink) -> None:
@@ -463,24 +459,13 @@ class MtplxApp(App[int]):
         except OSError as error:
             self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
 
-    def _tell(self, events: tuple[Event, ...] = ()) -> None:
-        """Tell the tab that is shown, as often as the pace allows."""
-        self._untold += events
-        wait = self._told_at + self._pace.interval_s - time.monotonic()
-        if wait <= 0:
-            self._tell_now()
-        elif self._tell_timer is None:
-            self._tell_timer = self.set_timer(wait, self._tell_now)
+    def _tell(self, events: tuple[Event, ...]) -> None:
+        self._post(EngineChanged(self.view, events))
 
-    def _tell_now(self) -> None:
-        if self._tell_timer is not None:
-            self._tell_timer.stop()
-            self._tell_timer = None
-        self._told_at = time.monotonic()
-        events, self._untold = tuple(self._untold), []
-        self._show_status_soon()
+    def _post(self, message: Message) -> None:
+        """Hand something to the tab that is shown."""
         if self.screen_stack:
-            self.screen_stack[0].post_message(EngineChanged(self.view, events))
+            self.screen_stack[0].post_message(message)
 
     def _waiting_drawings(self) -> int:
         """Return how many drawings the terminal has not taken yet, as Textual's driver counts them."""
@@ -495,8 +480,7 @@ class MtplxApp(App[int]):
         self.notify(text, timeout=NOTE_S, markup=False)
 
     def _tell_serving(self) -> None:
-        if self.screen_stack:
-            self.screen_stack[0].post_message(ServingChanged())
+        self._post(ServingChanged())
 
     # Heat and fans
 
@@ -504,8 +488,7 @@ class MtplxApp(App[int]):
         self.station.tick(is_generating=any(r.is_running for r in self.view.requests))
 
     def _tell_thermals(self) -> None:
-        if self.screen_stack:
-            self.screen_stack[0].post_message(ThermalsChanged())
+        self._post(ThermalsChanged())
 
     def _listen_to_guard(self, descriptor: int | None) -> None:
         loop = asyncio.get_running_loop()
@@ -606,8 +589,7 @@ class MtplxApp(App[int]):
                 text += "; alt+s opens it"
             self._say(text)
             self._call_person(text)
-        if self.screen_stack:
-            self.screen_stack[0].post_message(DownloadChanged(event.job))
+        self._post(DownloadChanged(event.job))
 
     # The bench
 
@@ -623,9 +605,8 @@ class MtplxApp(App[int]):
         return self._runner
 
     def _tell_bench(self) -> None:
-        self._show_status_soon()
-        if self.screen_stack:
-            self.screen_stack[0].post_message(BenchChanged())
+        self.telling.status.soon()
+        self._post(BenchChanged())
 
     # Certificates
 
@@ -641,7 +622,7 @@ class MtplxApp(App[int]):
     def _tell_certified(self) -> None:
         if not self.certifier.is_active:
             self.notify(self.certifier.note, timeout=NOTE_S, markup=False)
-        self._tell()
+        self.telling.take()
 
     # Depth
 
@@ -659,7 +640,7 @@ class MtplxApp(App[int]):
                 self.send(SetDepth(request.request, depth))
         if depth != self.settings.depth:
             self._save(depth=depth)
-        self._tell()
+        self.telling.take()
 
     def toggle_xray(self) -> None:
         """Ask running answers and those to come to tell what windows are judged by, or no more."""
@@ -667,7 +648,7 @@ class MtplxApp(App[int]):
         for request in self.view.requests:
             if request.is_running:
                 self.send(SetDetail(request.request, self.has_xray))
-        self._tell()
+        self.telling.take()
 
     # Settings
 
@@ -700,7 +681,7 @@ class MtplxApp(App[int]):
                     self.settings.theme, self.terminal, set(self.available_themes)
                 )
             case "feed_hz":
-                self._pace = Pace(self.settings.feed_hz, is_ssh=self.terminal.is_ssh)
+                self.telling.pace = Pace(self.settings.feed_hz, is_ssh=self.terminal.is_ssh)
             case "depth":
                 self.set_depth(self.settings.depth)
             case "download_limit":
@@ -776,30 +757,11 @@ class MtplxApp(App[int]):
 
     # The status bar
 
-    def _show_note(self, note: str) -> None:
-        """Show something in the status bar for a while, once."""
-        if note and note != self._note:
-            self._note = note
-            self.set_timer(NOTE_S, self._drop_note)
-            self._show_status_soon()
-
-    def _drop_note(self) -> None:
-        self._note = ""
-        self._show_status()
-
-    def _show_status_soon(self) -> None:
-        wait = self._status_at + STATUS_S - time.monotonic()
-        if wait <= 0:
-            self._show_status()
-        elif self._status_timer is None:
-            self._status_timer = self.set_timer(wait, self._show_status)
-
     @on(StatusBar.Mounted)
+    def _greet_status_bar(self) -> None:
+        self.telling.status.now()
+
     def _show_status(self) -> None:
-        if self._status_timer is not None:
-            self._status_timer.stop()
-            self._status_timer = None
-        self._status_at = time.monotonic()
         if not self.screen_stack:
             return
         newest = self.view.newest
@@ -807,7 +769,7 @@ class MtplxApp(App[int]):
         if newest is not None and newest.is_running:
             depth = newest.depth
         workers = (worker.words for worker in (self._runner, self._certifier, self.guide) if worker)
-        note = self._note or next((words for words in workers if words), "")
+        note = self.telling.note or next((words for words in workers if words), "")
         status = Status(self.view, depth, note, marks_for(self.terminal), self.keys)
         try:
             self.screen_stack[0].query_one(StatusBar).show(status)
@@ -820,7 +782,7 @@ class MtplxApp(App[int]):
         """Cover a screen that can't be read, and tell where one is tight."""
         from mtplx_tui.screens.too_small import why_tight
 
-        self._show_note(why_tight(event.size))
+        self.telling.show_note(why_tight(event.size))
         self._cover(event.size)
         # A terminal that shrank and grew again has lost what it showed, though the size it has at
         # last is no news to Textual, which would draw nothing.

@@ -270,7 +270,7 @@ class Talk:
 
     def status(self) -> str:
         """Return the bottom line, as it is once it was brought up to date."""
-        self.app._show_status()
+        self.app.telling.status.now()
         return str(self.app.screen_stack[0].query_one(StatusBar).content)
 
     def notices(self) -> list[str]:
@@ -286,7 +286,7 @@ class Talk:
     async def rest(self) -> None:
         """Wait until what is shown at intervals is up to date too."""
         await self.settle()
-        await self.until(lambda: self.app._status_timer is None)
+        await self.until(lambda: not self.app.telling.status.is_waiting)
         await self.until(lambda: getattr(self.app.screen, "_panels_timer", None) is None)
         await self.settle()
 

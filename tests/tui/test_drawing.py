@@ -41,11 +41,11 @@ async def test_a_slow_pace_joins_what_is_said_and_loses_nothing(
     async with talk.at(80, 24):
         await talk.ask("Why?")
         talk.starts()
-        await talk.until(lambda: talk.app._tell_timer is None)
+        await talk.until(lambda: not talk.app.telling.tab.is_waiting)
         told = listen(talk)
         said = [talk.feed_says(f"word{number} ") for number in range(6)]
         assert (len(told) < 3) is is_joined
-        await talk.until(lambda: talk.app._tell_timer is None)
+        await talk.until(lambda: not talk.app.telling.tab.is_waiting)
         heard = [e for message in told for e in message.events if isinstance(e, CycleDone)]
         assert heard == said
         await talk.until(lambda: any("word5" in text for text in talk.shown()))
@@ -57,12 +57,12 @@ async def test_the_pace_falls_while_drawings_wait(
 ) -> None:
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
-        assert talk.app._pace.interval_s == 0
+        assert talk.app.telling.pace.interval_s == 0
         monkeypatch.setattr(talk.app, "_waiting_drawings", lambda: 25)
         await talk.app._tick()
-        slower = talk.app._pace.interval_s
+        slower = talk.app.telling.pace.interval_s
         assert slower > 0.1
         monkeypatch.setattr(talk.app, "_waiting_drawings", lambda: 0)
         for _ in range(3):
             await talk.app._tick()
-        assert talk.app._pace.interval_s == 0
+        assert talk.app.telling.pace.interval_s == 0
