@@ -43,7 +43,7 @@ from engine.protocol import (
     SetDepth,
     SetDetail,
 )
-from mtplx_tui import config, keys_file, requests, settings_file, view
+from mtplx_tui import config, keys_file, requests, view
 from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
@@ -69,8 +69,8 @@ from mtplx_tui.messages import (
     ThermalsChanged,
 )
 from mtplx_tui.pace import Pace
+from mtplx_tui.preferences import Preferences
 from mtplx_tui.serving import Serving
-from mtplx_tui.settings_schema import SCHEMA
 from mtplx_tui.setup.guide import Guide
 from mtplx_tui.telling import NOTE_S, Telling
 from mtplx_tui.term import notice, private_terminal
@@ -84,7 +84,7 @@ from mtplx_tui.theming import (
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.wording import duration, read_bytes, read_size
+from mtplx_tui.wording import duration, read_bytes
 
 if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
@@ -184,7 +184,10 @@ class MtplxApp(App[int]):
         self._themes = tuple(palette.theme for palette in palettes)
         super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)
         self.view = EngineView()
-        self.places, self.settings, self.terminal = places, settings, terminal
+        self.places, self.terminal = places, terminal
+        self.preferences = Preferences(
+            settings, places.config_file, self._warn_unsaved, self._tell_saved
+        )
         self.desk = Desk(store or Store(places.chats), options=requests.chosen(settings))
         sysfs = config.find_sysfs()
         self.station = Station(
@@ -237,12 +240,6 @@ class MtplxApp(App[int]):
         )
         self.named_model = model
         """On the command line."""
-        self._unsaved: dict[str, object] = {}
-        self.writes_newer = False
-        """Whether a config.toml of a newer version is written too: the person said so."""
-        self._was_told = False
-        """That such a file is left as it is."""
-        self._saving: asyncio.Task[None] | None = None
         self._has_downloads = False
         self._runner: Runner | None = None
         self._certifier: Certifier | None = None
@@ -335,8 +332,7 @@ class MtplxApp(App[int]):
             self._runner.stop()
         if self._has_downloads:
             await asyncio.to_thread(self.downloads.close)
-        if self._saving is not None:
-            await self._saving
+        await self.preferences.finish()
         await self.serving.stop()
         if self._link is not None:
             await self._link.close()
@@ -372,8 +368,8 @@ class MtplxApp(App[int]):
         match event:
             case EngineStarted(blas_note=note):
                 self.telling.show_note(note)
-                if self._prefix_limits != LimitPrefixes():
-                    self.send(self._prefix_limits)
+                if self.preferences.prefix_limits != LimitPrefixes():
+                    self.send(self.preferences.prefix_limits)
                 self._load_wanted()
             case ModelLoaded(model=model):
                 self._load = None
@@ -551,7 +547,7 @@ class MtplxApp(App[int]):
     def remember_model(self, name: str) -> None:
         """Open a model at the next start, where none is named."""
         if name != self.settings.last_model:
-            self._save(last_model=name)
+            self.preferences.keep(last_model=name)
 
     # Downloads
 
@@ -569,7 +565,7 @@ class MtplxApp(App[int]):
     def limit_downloads(self, limit: str | None) -> None:
         """Keep all downloads together to a speed such as 20MB; None for none. Raises ValueError."""
         self.downloads.limiter.bytes_per_s = None if limit is None else read_bytes(limit)
-        self._save(download_limit=limit)
+        self.preferences.keep(download_limit=limit)
 
     def _take_job(self, job: Job) -> None:
         """Hand a change on from a download's thread."""
@@ -639,7 +635,7 @@ class MtplxApp(App[int]):
             if request.is_running:
                 self.send(SetDepth(request.request, depth))
         if depth != self.settings.depth:
-            self._save(depth=depth)
+            self.preferences.keep(depth=depth)
         self.telling.take()
 
     def toggle_xray(self) -> None:
@@ -651,6 +647,18 @@ class MtplxApp(App[int]):
         self.telling.take()
 
     # Settings
+
+    @property
+    def settings(self) -> Settings:
+        """As they are now."""
+        return self.preferences.now
+
+    def _warn_unsaved(self, text: str) -> None:
+        self.notify(text, severity="warning", markup=False)
+
+    def _tell_saved(self) -> None:
+        if self.screen_stack:
+            self.screen.post_message(SettingsSaved())
 
     def notify(
         self,
@@ -672,9 +680,7 @@ class MtplxApp(App[int]):
             name: a setting.
             value: one that its row allows; its default takes it out of the file.
         """
-        kept = None if value == SCHEMA[name].default else value
-        self.settings = replace(self.settings, **{name: value})
-        self._save_only(**{name: kept})
+        self.preferences.change(name, value)
         match name:
             case "theme":
                 self.theme = choose_theme(
@@ -688,7 +694,7 @@ class MtplxApp(App[int]):
                 self.limit_downloads(self.settings.download_limit)
             case "prefix_memory" | "prefix_disk":
                 if self.view.state not in (EngineState.STARTING, EngineState.DEAD):
-                    self.send(self._prefix_limits)
+                    self.send(self.preferences.prefix_limits)
             case "server_host" | "server_port":
                 if not self.serving.is_running:
                     self.serving.host = self.settings.server_host
@@ -718,42 +724,6 @@ class MtplxApp(App[int]):
         for screen in self.screen_stack:
             for bar in screen.query(TabBar):
                 bar.on_resize()
-
-    @property
-    def _prefix_limits(self) -> LimitPrefixes:
-        memory = self.settings.prefix_memory
-        return LimitPrefixes(
-            memory_bytes=None if memory is None else read_size(memory),
-            disk_bytes=read_size(self.settings.prefix_disk),
-        )
-
-    def _save(self, **changes: object) -> None:
-        """Change settings, and write them as soon as an earlier write is through."""
-        self.settings = replace(self.settings, **changes)
-        self._save_only(**changes)
-
-    def _save_only(self, **changes: object) -> None:
-        self._unsaved |= changes
-        if self._saving is None or self._saving.done():
-            self._saving = asyncio.get_running_loop().create_task(self._write_settings())
-
-    async def _write_settings(self) -> None:
-        while self._unsaved:
-            changes, self._unsaved = self._unsaved, {}
-            path, is_allowed = self.places.config_file, self.writes_newer
-            try:
-                await asyncio.to_thread(settings_file.write, path, changes, writes_newer=is_allowed)
-            except settings_file.NewerFile as error:
-                self._tell_unsaved(error, is_once=True)
-            except OSError as error:
-                self._tell_unsaved(error)
-        if self.screen_stack:
-            self.screen.post_message(SettingsSaved())
-
-    def _tell_unsaved(self, error: OSError, *, is_once: bool = False) -> None:
-        if not (is_once and self._was_told):
-            self.notify(f"settings not saved: {error}", severity="warning", markup=False)
-        self._was_told |= is_once
 
     # The status bar
 
@@ -827,7 +797,7 @@ class MtplxApp(App[int]):
 
     def _keep_theme(self, name: str | None) -> None:
         if name is not None and name != self.settings.theme:
-            self._save(theme=name)
+            self.preferences.keep(theme=name)
 
     def action_show_tab(self, tab: str) -> None:
         """Open a tab."""

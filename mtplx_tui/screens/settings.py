@@ -279,13 +279,13 @@ class SettingsScreen(Screen[None]):
     def _change(self, setting: Setting, value: object) -> None:
         """Change a setting; before a newer program's file is written, say what that means."""
         newer = self._loaded.newer if self._loaded else None
-        if newer is None or self.mtplx.writes_newer:
+        if newer is None or self.mtplx.preferences.writes_newer:
             self.mtplx.change_setting(setting.name, value)
             self._show_value(setting)
             return
 
         def answered(answer: str | None) -> None:
-            self.mtplx.writes_newer = answer is not None
+            self.mtplx.preferences.writes_newer = answer is not None
             self.mtplx.change_setting(setting.name, value)
             self._show_value(setting)
 

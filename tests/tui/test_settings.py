@@ -35,7 +35,7 @@ async def go_to(talk: Talk, name: str) -> None:
 
 async def saved(talk: Talk) -> str:
     """Return the file once everything is written."""
-    await talk.until(lambda: talk.app._saving is None or talk.app._saving.done())
+    await talk.until(lambda: not talk.app.preferences.is_saving)
     await talk.settle()
     file = talk.app.places.config_file
     return file.read_text() if file.exists() else ""
@@ -136,7 +136,7 @@ class TestSettings:
         async with (talk := Talk(tmp_path)).at(80, 24):
             await go_to(talk, "depth")
             await enter(talk, "2")
-            await talk.until(lambda: talk.app._saving is None or talk.app._saving.done())
+            await talk.until(lambda: not talk.app.preferences.is_saving)
             await talk.settle()
             assert talk.app.desk.chat.options.depth == 2
             assert any("settings not saved" in notice for notice in talk.notices())
