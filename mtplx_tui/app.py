@@ -28,7 +28,6 @@ from textual.screen import Screen
 
 from engine.protocol import (
     MAX_DEPTH,
-    CancelLoad,
     Command,
     EngineStarted,
     ErrorInfo,
@@ -36,7 +35,6 @@ from engine.protocol import (
     LimitPrefixes,
     LoadCancelled,
     LoadFailed,
-    LoadModel,
     ModelLoaded,
     RequestDone,
     RequestStarted,
@@ -52,8 +50,9 @@ from mtplx_tui.driver import Driver
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.keys_file import Keys
-from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
+from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone, EngineLink
+from mtplx_tui.loads import Loads
 from mtplx_tui.machine import station
 from mtplx_tui.machine.guarding import find_setup
 from mtplx_tui.machine.policy import Policy
@@ -94,8 +93,6 @@ if TYPE_CHECKING:
 __all__ = ["MtplxApp", "run"]
 
 TICK_S = 0.5
-CANCEL_WAIT_S = 2.0
-"""How long a cancelled load may take before the engine is started anew."""
 LONG_ANSWER_S = 10.0
 """From here on a person may have gone elsewhere meanwhile."""
 Process = subprocess.Popen[bytes]
@@ -222,12 +219,15 @@ class MtplxApp(App[int]):
         self.set_keymap(self.keys.changed)
         found = (*problems, *theme_problems, *key_problems, self.bookmark.problem)
         self._problems = tuple(problem for problem in found if problem)
-        self._wanted: str | None = model or settings.last_model or DEMO
-        """The model that an engine which starts is to load."""
-        self._opening: Location | None = None
-        self._load: str | None = None
-        """The load that was asked for and not answered yet."""
-        self._loads = 0
+        self.loads = Loads(
+            model or settings.last_model or DEMO,
+            preferences=self.preferences,
+            send=self.send,
+            restart=self.restart_engine,
+            engine_state=lambda: self.view.state,
+            tell_error=self._tell_error,
+            set_timer=self.set_timer,
+        )
         self.trace = trace
         """To be opened by the speculation tab, which takes it."""
         self.has_xray = False
@@ -370,19 +370,19 @@ class MtplxApp(App[int]):
                 self.telling.show_note(note)
                 if self.preferences.prefix_limits != LimitPrefixes():
                     self.send(self.preferences.prefix_limits)
-                self._load_wanted()
+                if self._link is not None:
+                    self.loads.open_wanted()
             case ModelLoaded(model=model):
-                self._load = None
+                self.loads.loaded(model.name)
                 self.telling.show_note(model.kernel_note)
-                self._remember(model.name)
             case RequestStarted(request=name):
                 if self.has_xray:
                     self.send(SetDetail(name, is_on=True))
             case LoadFailed(error=error):
-                self._load = None
+                self.loads.ended()
                 self._tell_error(error)
             case LoadCancelled():
-                self._load = None
+                self.loads.ended()
 
     def _tell_answered(self, done: RequestDone) -> None:
         """Tell of an answer that took long to a person who is looking elsewhere."""
@@ -404,7 +404,7 @@ class MtplxApp(App[int]):
         self.desk.engine_died()
         self.serving.engine_died(error)
         self._tell_workers(error)
-        self._load = None
+        self.loads.ended()
         self._tell_error(error)
         self.telling.take()
 
@@ -444,7 +444,7 @@ class MtplxApp(App[int]):
             self.desk.engine_died()
             self.serving.engine_died(error)
         self._tell_workers(ErrorInfo("the engine was started again", ""))
-        self._load = None
+        self.loads.ended()
         self.view = view.engine_starting(self.view)
         self.telling.take()
         self.run_worker(self._restart(self._link), exclusive=True, group="engine")
@@ -494,61 +494,6 @@ class MtplxApp(App[int]):
         if descriptor is not None:
             loop.add_reader(descriptor, self.station.keeper.hear)
 
-    # Models
-
-    def open_model(self, name: str) -> None:
-        """Load a model in place of the present one."""
-        try:
-            self._opening = resolve(name)
-        except ModelNotFound as error:
-            self._tell_error(ErrorInfo(error.message, error.remedy))
-            return
-        self._wanted = self._opening.path if self._opening.kind == "folder" else name
-        if self.view.state is EngineState.DEAD:
-            self.restart_engine()
-        elif self.view.state is not EngineState.STARTING:
-            self._send_load(self._opening)
-
-    @property
-    def wanted_model(self) -> str | None:
-        """The model that is loaded, or is to be, as a person names it."""
-        return self._wanted
-
-    def _send_load(self, location: Location) -> None:
-        if self._load is not None:
-            self.send(CancelLoad(self._load))
-        self._loads += 1
-        self._load = f"load-{self._loads}"
-        self.send(LoadModel(self._load, location.name, location.path))
-
-    def _load_wanted(self) -> None:
-        """Have an engine that started load what was wanted, or else the demo."""
-        if self._link is None or self._wanted is None:
-            return
-        self.open_model(self._wanted)
-        if self._load is None and self._wanted != DEMO:
-            self.open_model(DEMO)
-
-    def cancel_load(self) -> None:
-        """End the load; an engine that doesn't is started anew."""
-        if self._load is not None and self.send(CancelLoad(self._load)):
-            self.set_timer(CANCEL_WAIT_S, functools.partial(self._insist, self._load))
-
-    def _insist(self, request: str) -> None:
-        if self._load == request:
-            self._wanted = None
-            self.restart_engine()
-
-    def _remember(self, name: str) -> None:
-        if self._opening is not None and self._opening.name == name:
-            name = self._wanted or name
-        self.remember_model(name)
-
-    def remember_model(self, name: str) -> None:
-        """Open a model at the next start, where none is named."""
-        if name != self.settings.last_model:
-            self.preferences.keep(last_model=name)
-
     # Downloads
 
     @functools.cached_property
@@ -581,7 +526,7 @@ class MtplxApp(App[int]):
         elif event.job.state is JobState.DONE:
             text = f"{event.job.name} is downloaded"
             if self.guide.take_job(event.job):
-                self.remember_model(event.job.name)
+                self.loads.remember(event.job.name)
                 text += "; alt+s opens it"
             self._say(text)
             self._call_person(text)
@@ -769,7 +714,7 @@ class MtplxApp(App[int]):
         if self.screen_stack and isinstance(self.screen, TakesKeys):
             return False
         if action == "cancel_load":
-            return self._load is not None
+            return self.loads.is_loading
         if action == "restart_engine":
             return self.view.state is EngineState.DEAD
         return super().check_action(action, parameters)
@@ -815,7 +760,7 @@ class MtplxApp(App[int]):
 
     def _open_chosen(self, name: str | None) -> None:
         if name is not None:
-            self.open_model(name)
+            self.loads.open(name)
 
     def action_set_up(self) -> None:
         """Go on with the set-up, or set up again."""
@@ -832,7 +777,7 @@ class MtplxApp(App[int]):
 
     def action_cancel_load(self) -> None:
         """End the load."""
-        self.cancel_load()
+        self.loads.cancel()
 
     def action_restart_engine(self) -> None:
         """Start the engine again."""

@@ -341,7 +341,7 @@ class ModelsScreen(ModelsActions):
         here = self.known.model_here(name)
         if name is not None and here is not None:
             self.notify(f"loading {name}", markup=False)
-            self.mtplx.open_model(here.path if here.kind == "folder" else name)
+            self.mtplx.loads.open(here.path if here.kind == "folder" else name)
         else:
             self.action_download()
 

@@ -153,7 +153,7 @@ class ModelsActions(ModelsWork):
             return
         loaded = self.mtplx.view.model
         if loaded is None or loaded.path != here.path:
-            self.mtplx.open_model(here.path if here.kind == "folder" else name)
+            self.mtplx.loads.open(here.path if here.kind == "folder" else name)
         budget_s = BUDGETS[int(choice)][1]
         why = self.mtplx.certifier.start(name, here.path, budget_s, self.mtplx.view)
         if why:

@@ -57,9 +57,9 @@ def _take_offer(app: MtplxApp, offer: Offer | None) -> None:
     guide.choose(offer.name, is_here=offer.is_here)
     if offer.is_here:
         loaded = app.view.model
-        if app.wanted_model != offer.name and (loaded is None or loaded.name != offer.name):
-            app.open_model(offer.name)
-        app.remember_model(offer.name)
+        if app.loads.wanted != offer.name and (loaded is None or loaded.name != offer.name):
+            app.loads.open(offer.name)
+        app.loads.remember(offer.name)
         told = f"{offer.name} is opened from now on"
         app.notify(f"{told}: last_model in {app.places.config_file}", markup=False)
         return
@@ -81,7 +81,7 @@ def _ask_of_download(app: MtplxApp) -> None:
         elif answer == "1":
             app.downloads.pause(name)
             app.guide.drop_download()
-            app.remember_model(DEMO)
+            app.loads.remember(DEMO)
 
     choices = ("go on with it in the background", "leave it, and stay with the demo")
     app.push_screen(Choose(f"The download of {name}: {state}", choices), take)
@@ -92,10 +92,10 @@ def _ask_of_tuning(app: MtplxApp) -> None:
     if app.view.state is not EngineState.READY or model is None:
         app.notify("the engine is at work: alt+s again when it is ready")
         return
-    if app.wanted_model != name and model.name != name:
+    if app.loads.wanted != name and model.name != name:
         app.push_screen(
             Choose(f"{name} is here", ("open it", "not now")),
-            lambda answer: app.open_model(name) if answer == "0" else None,
+            lambda answer: app.loads.open(name) if answer == "0" else None,
         )
         return
     if model.head is None:
