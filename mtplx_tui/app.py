@@ -47,6 +47,7 @@ from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.driver import Driver
+from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.keys_file import Keys
@@ -83,12 +84,10 @@ from mtplx_tui.theming import (
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.wording import duration, read_bytes
+from mtplx_tui.wording import duration
 
 if TYPE_CHECKING:
-    from mtplx_tui.bench.runner import Runner
-    from mtplx_tui.library.certifier import Certifier
-    from mtplx_tui.library.queue import Downloads, Job
+    from mtplx_tui.library.queue import Job
 
 __all__ = ["MtplxApp", "run"]
 
@@ -240,9 +239,15 @@ class MtplxApp(App[int]):
         )
         self.named_model = model
         """On the command line."""
-        self._has_downloads = False
-        self._runner: Runner | None = None
-        self._certifier: Certifier | None = None
+        self.errands = Errands(
+            places,
+            self.preferences,
+            self.station,
+            send=self.send,
+            job_changed=self._take_job,
+            bench_changed=self._tell_bench,
+            certifier_changed=self._tell_certified,
+        )
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")
@@ -298,7 +303,7 @@ class MtplxApp(App[int]):
             self.guide.begin()
             self.action_set_up()
         elif self.guide.wanted_download:
-            self.downloads.start(self.guide.wanted_download)
+            self.errands.downloads.start(self.guide.wanted_download)
 
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings."""
@@ -328,10 +333,7 @@ class MtplxApp(App[int]):
         self.desk.close()
         self.bookmark.close()
         self.station.close()
-        if self._runner is not None:
-            self._runner.stop()
-        if self._has_downloads:
-            await asyncio.to_thread(self.downloads.close)
+        await self.errands.close()
         await self.preferences.finish()
         await self.serving.stop()
         if self._link is not None:
@@ -345,8 +347,8 @@ class MtplxApp(App[int]):
         A bench takes its own events out first.
         """
         self.station.apply(events)
-        if self._runner is not None and not (events := self._runner.take(events)):
-            self._runner.look(self.view)
+        if not (events := self.errands.sift(events)):
+            self.errands.look(self.view)
             return
         events = self.guide.take(events)
         for event in events:
@@ -356,11 +358,9 @@ class MtplxApp(App[int]):
             self.desk.apply(event)
             self._follow(event)
         self.station.follow(events)
-        if self._certifier is not None:
-            self._certifier.take(events)
+        self.errands.take(events)
         self.serving.take(events)
-        if self._runner is not None:
-            self._runner.look(self.view)
+        self.errands.look(self.view)
         self.telling.take(tuple(events))
 
     def _follow(self, event: Event) -> None:
@@ -410,9 +410,7 @@ class MtplxApp(App[int]):
 
     def _tell_workers(self, error: ErrorInfo) -> None:
         self.guide.stop_tuning(error.message)
-        for worker in (self._runner, self._certifier):
-            if worker is not None:
-                worker.engine_died(error)
+        self.errands.engine_died(error)
         self.station.engine_died()
 
     def send(self, command: Command) -> bool:
@@ -494,23 +492,7 @@ class MtplxApp(App[int]):
         if descriptor is not None:
             loop.add_reader(descriptor, self.station.keeper.hear)
 
-    # Downloads
-
-    @functools.cached_property
-    def downloads(self) -> Downloads:
-        """The downloads, those of before among them; made when they are first asked for."""
-        from mtplx_tui.library.queue import Downloads
-
-        self._has_downloads = True
-        found = Downloads(config.find_hub_cache(), self.places.downloads, self._take_job)
-        if self.settings.download_limit is not None:
-            found.limiter.bytes_per_s = read_bytes(self.settings.download_limit)
-        return found
-
-    def limit_downloads(self, limit: str | None) -> None:
-        """Keep all downloads together to a speed such as 20MB; None for none. Raises ValueError."""
-        self.downloads.limiter.bytes_per_s = None if limit is None else read_bytes(limit)
-        self.preferences.keep(download_limit=limit)
+    # Errands
 
     def _take_job(self, job: Job) -> None:
         """Hand a change on from a download's thread."""
@@ -532,37 +514,13 @@ class MtplxApp(App[int]):
             self._call_person(text)
         self._post(DownloadChanged(event.job))
 
-    # The bench
-
-    @property
-    def bench(self) -> Runner:
-        """What measures depths; made when it is first asked for."""
-        if self._runner is None:
-            from mtplx_tui.bench.runner import Runner
-
-            self._runner = Runner(
-                self.send, self.places.bench, self._tell_bench, station=self.station
-            )
-        return self._runner
-
     def _tell_bench(self) -> None:
         self.telling.status.soon()
         self._post(BenchChanged())
 
-    # Certificates
-
-    @property
-    def certifier(self) -> Certifier:
-        """What holds models to the law; made when it is first asked for."""
-        if self._certifier is None:
-            from mtplx_tui.library.certifier import Certifier
-
-            self._certifier = Certifier(self.send, self.places.certificates, self._tell_certified)
-        return self._certifier
-
     def _tell_certified(self) -> None:
-        if not self.certifier.is_active:
-            self.notify(self.certifier.note, timeout=NOTE_S, markup=False)
+        if not self.errands.certifier.is_active:
+            self.notify(self.errands.certifier.note, timeout=NOTE_S, markup=False)
         self.telling.take()
 
     # Depth
@@ -636,7 +594,7 @@ class MtplxApp(App[int]):
             case "depth":
                 self.set_depth(self.settings.depth)
             case "download_limit":
-                self.limit_downloads(self.settings.download_limit)
+                self.errands.limit_downloads(self.settings.download_limit)
             case "prefix_memory" | "prefix_disk":
                 if self.view.state not in (EngineState.STARTING, EngineState.DEAD):
                     self.send(self.preferences.prefix_limits)
@@ -683,8 +641,7 @@ class MtplxApp(App[int]):
         depth = self.desk.chat.options.depth
         if newest is not None and newest.is_running:
             depth = newest.depth
-        workers = (worker.words for worker in (self._runner, self._certifier, self.guide) if worker)
-        note = self.telling.note or next((words for words in workers if words), "")
+        note = self.telling.note or self.errands.words or self.guide.words
         status = Status(self.view, depth, note, marks_for(self.terminal), self.keys)
         try:
             self.screen_stack[0].query_one(StatusBar).show(status)

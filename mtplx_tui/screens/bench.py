@@ -96,7 +96,7 @@ class BenchScreen(Screen[None]):
 
     @property
     def _runner(self) -> Runner:
-        return self.mtplx.bench
+        return self.mtplx.errands.bench
 
     @property
     def _marks(self) -> Marks:

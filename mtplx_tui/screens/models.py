@@ -200,7 +200,7 @@ class ModelsScreen(ModelsActions):
     def _measure_soon(self) -> None:
         """Have the machine measured once nothing else keeps it busy."""
         view = self.mtplx.view
-        is_busy = view.state is not EngineState.READY or self.mtplx.certifier.is_active
+        is_busy = view.state is not EngineState.READY or self.mtplx.errands.certifier.is_active
         if self._asks_speed and not is_busy and not any(r.is_running for r in view.requests):
             self._asks_speed = False
             self.measure_machine(self.mtplx.settings.blas)
@@ -214,7 +214,7 @@ class ModelsScreen(ModelsActions):
     # What is seen
 
     def _rows(self) -> list[ModelRow]:
-        job = self.mtplx.downloads.job
+        job = self.mtplx.errands.downloads.job
         if self._filters.is_local:
             rows = self.known.local_rows(self._filters, self._text.split(), job)
         else:
@@ -254,7 +254,7 @@ class ModelsScreen(ModelsActions):
                 name=name,
                 report=self.known.reports.get(name),
                 error=self.known.errors.get(name, ""),
-                job=self.mtplx.downloads.job(name),
+                job=self.mtplx.errands.downloads.job(name),
                 is_here=self.known.model_here(name) is not None,
                 is_loaded=loaded is not None and loaded.name == name,
                 machine_bytes=self._machine,
@@ -281,17 +281,15 @@ class ModelsScreen(ModelsActions):
         self._put("#models-hint", Content.styled(hint.replace("·", marks.dot), "dim"))
 
     def _show_strip(self) -> None:
-        jobs = [job for job in self.mtplx.downloads.jobs if job.is_open]
+        jobs = [job for job in self.mtplx.errands.downloads.jobs if job.is_open]
         lines = [job_line(job, self._marks) for job in jobs[:MAX_STRIP]]
         limit = self.mtplx.settings.download_limit
         if len(jobs) > MAX_STRIP:
             lines.append(Content.styled(f"and {len(jobs) - MAX_STRIP} more", "dim"))
         if lines and limit is not None:
             lines[-1] = Content.assemble(lines[-1], (f"  at most {limit} a second", "dim"))
-        if self.mtplx.certifier.is_active:
-            words = (
-                f"{self.mtplx.certifier.words}  ({self.mtplx.keys.sign('models.certify')} stops it)"
-            )
+        if self.mtplx.errands.certifier.is_active:
+            words = f"{self.mtplx.errands.certifier.words}  ({self.mtplx.keys.sign('models.certify')} stops it)"
             lines.append(Content.styled(showable(words), "$text-accent"))
         strip = self.query_one("#models-strip", Static)
         strip.display = bool(lines)

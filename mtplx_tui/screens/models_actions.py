@@ -58,21 +58,21 @@ class ModelsActions(ModelsWork):
             self.notify(f"{name} is here already", markup=False)
             return
         repository, _, revision = name.partition("@")
-        self.mtplx.downloads.start(repository, revision or None)
+        self.mtplx.errands.downloads.start(repository, revision or None)
 
     def action_pause(self) -> None:
         """Pause the download under the cursor, or go on with it."""
         name = self.table.selected
-        open_jobs = [job.name for job in self.mtplx.downloads.jobs if job.is_open]
+        open_jobs = [job.name for job in self.mtplx.errands.downloads.jobs if job.is_open]
         if name not in open_jobs:
             name = open_jobs[0] if len(open_jobs) == 1 else None
-        job = None if name is None else self.mtplx.downloads.job(name)
+        job = None if name is None else self.mtplx.errands.downloads.job(name)
         if job is None:
             self.notify("choose a model that is being downloaded", severity="warning")
         elif job.state in (JobState.RUNNING, JobState.WAITING):
-            self.mtplx.downloads.pause(job.name)
+            self.mtplx.errands.downloads.pause(job.name)
         else:
-            self.mtplx.downloads.start(job.name)
+            self.mtplx.errands.downloads.start(job.name)
 
     def action_limit(self) -> None:
         """Ask how fast downloads may be."""
@@ -86,7 +86,7 @@ class ModelsActions(ModelsWork):
 
         def answered(text: str | None) -> None:
             if text is not None:
-                self.mtplx.limit_downloads(None if text == "none" else text)
+                self.mtplx.errands.limit_downloads(None if text == "none" else text)
                 self.show_all()
 
         now = self.mtplx.settings.download_limit or "none"
@@ -99,8 +99,8 @@ class ModelsActions(ModelsWork):
         name = self.table.selected
         loaded = self.mtplx.view.model
         here = None if name is None else self.known.here.get(name)
-        if name is not None and here is None and self.mtplx.downloads.job(name) is not None:
-            self.mtplx.downloads.forget(name)
+        if name is not None and here is None and self.mtplx.errands.downloads.job(name) is not None:
+            self.mtplx.errands.downloads.forget(name)
             self.show_all()
         elif name is None or here is None:
             self.notify("it is not on this machine", severity="warning")
@@ -117,7 +117,7 @@ class ModelsActions(ModelsWork):
 
         def answered(answer: str | None) -> None:
             if answer is not None:
-                self.mtplx.downloads.forget(removal.name)
+                self.mtplx.errands.downloads.forget(removal.name)
                 self.delete_model(removal)
 
         detail = f"It frees {in_bytes(removal.freed_bytes)}; what other models share stays."
@@ -139,8 +139,8 @@ class ModelsActions(ModelsWork):
         """Ask how long, and certify the model under the cursor; or end what is under way."""
         name = self.table.selected
         here = self.known.model_here(name)
-        if self.mtplx.certifier.is_active:
-            self.mtplx.certifier.stop()
+        if self.mtplx.errands.certifier.is_active:
+            self.mtplx.errands.certifier.stop()
         elif name is None or here is None:
             self.notify("it is not on this machine: download it first", severity="warning")
         else:
@@ -155,13 +155,13 @@ class ModelsActions(ModelsWork):
         if loaded is None or loaded.path != here.path:
             self.mtplx.loads.open(here.path if here.kind == "folder" else name)
         budget_s = BUDGETS[int(choice)][1]
-        why = self.mtplx.certifier.start(name, here.path, budget_s, self.mtplx.view)
+        why = self.mtplx.errands.certifier.start(name, here.path, budget_s, self.mtplx.view)
         if why:
             self.notify(why, severity="warning", markup=False)
 
     def take_certificate(self) -> None:
         """Judge a model anew whose certificate has come."""
-        certifier = self.mtplx.certifier
+        certifier = self.mtplx.errands.certifier
         if certifier.note and not certifier.is_active and certifier.note != self._certified:
             self._certified = certifier.note
             self.known.forget(certifier.model)

@@ -63,7 +63,7 @@ def _take_offer(app: MtplxApp, offer: Offer | None) -> None:
         told = f"{offer.name} is opened from now on"
         app.notify(f"{told}: last_model in {app.places.config_file}", markup=False)
         return
-    app.downloads.start(offer.name)
+    app.errands.downloads.start(offer.name)
     app.notify(
         f"{offer.name} is downloaded; talk with the demo meanwhile. F4 shows how far it is",
         markup=False,
@@ -72,14 +72,14 @@ def _take_offer(app: MtplxApp, offer: Offer | None) -> None:
 
 def _ask_of_download(app: MtplxApp) -> None:
     name = app.guide.progress.model
-    job = app.downloads.job(name)
+    job = app.errands.downloads.job(name)
     state = "not begun" if job is None else str(job.state)
 
     def take(answer: str | None) -> None:
         if answer == "0":
-            app.downloads.start(name)
+            app.errands.downloads.start(name)
         elif answer == "1":
-            app.downloads.pause(name)
+            app.errands.downloads.pause(name)
             app.guide.drop_download()
             app.loads.remember(DEMO)
 

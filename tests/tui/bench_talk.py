@@ -38,8 +38,8 @@ class BenchTalk(Talk):
 
     def stop_time(self) -> None:
         """Have it always be noon, and let no time pass for the bench."""
-        self.app.bench._now = lambda: NOON
-        self.app.bench._clock = lambda: 0.0
+        self.app.errands.bench._now = lambda: NOON
+        self.app.errands.bench._clock = lambda: 0.0
 
     async def runs(self, cycles: int) -> None:
         """Say so many cycles of each answer at hand."""

@@ -104,8 +104,8 @@ async def test_it_goes_on_in_another_tab_which_hears_nothing_of_it(talk: BenchTa
         view = talk.app.view
         await talk.measures(2)
         assert talk.app.view is view
-        assert talk.app.bench.sweep is not None
-        assert talk.app.bench.sweep.done == 2
+        assert talk.app.errands.bench.sweep is not None
+        assert talk.app.errands.bench.sweep.done == 2
         await talk.press("f6")
         assert "prompt 3 of 8" in talk.text("#bench-state")
 
@@ -120,8 +120,8 @@ async def test_in_a_batch_of_both_each_takes_its_own(talk: BenchTalk) -> None:
         await talk.settle()
         assert [request.request for request in talk.app.view.requests] == [chat.request]
         assert talk.app.view.requests[0].done is not None
-        assert talk.app.bench.sweep is not None
-        assert len(talk.app.bench.sweep.so_far()) == 6
+        assert talk.app.errands.bench.sweep is not None
+        assert len(talk.app.errands.bench.sweep.so_far()) == 6
 
 
 async def test_a_depth_chosen_meanwhile_changes_no_measurement(talk: BenchTalk) -> None:
@@ -221,7 +221,7 @@ async def test_leaving_the_app_keeps_what_was_measured(talk: BenchTalk) -> None:
     async with talk.at(*SIZE):
         await talk.press("f6", "enter")
         await talk.measures(1)
-    assert talk.app.bench.stage is Stage.STOPPED
+    assert talk.app.errands.bench.stage is Stage.STOPPED
     assert len(results.kept(talk.app.places.bench)) == 1
 
 

@@ -23,7 +23,7 @@ async def empty(talk: BenchTalk) -> None:
 async def running(talk: BenchTalk) -> None:
     """Two prompts are through, the third is at hand."""
     await talk.press("f6", "enter")
-    talk.app.bench._clock = lambda: 40.0
+    talk.app.errands.bench._clock = lambda: 40.0
     await talk.measures(2)
     await talk.runs(9)
 

@@ -129,7 +129,7 @@ async def test_a_download_moves_on_is_paused_and_goes_on(hub: FakeHub, talk: Mod
         await talk.until(lambda: "paused" in talk.text("#models-strip"))
         go.set()
         await talk.press("p")
-        await talk.until(lambda: talk.app.downloads.jobs[0].state is JobState.DONE)
+        await talk.until(lambda: talk.app.errands.downloads.jobs[0].state is JobState.DONE)
         await talk.until(lambda: f"{PLAIN} is downloaded" in talk.notices())
         await talk.until(lambda: talk.table._shown[PLAIN].is_here)
         await talk.press("enter")
@@ -143,7 +143,7 @@ async def test_a_download_that_fails_says_what_to_do(hub: FakeHub, talk: ModelsT
         await talk.until(lambda: any("hf auth login" in notice for notice in talk.notices()))
         assert "hf auth login" in talk.text("#models-strip")
         await talk.press("x")
-        assert talk.app.downloads.jobs == ()
+        assert talk.app.errands.downloads.jobs == ()
         assert talk.text("#models-strip") == ""
 
 
@@ -278,12 +278,12 @@ async def test_downloads_can_be_kept_to_a_speed(hub: FakeHub, talk: ModelsTalk) 
         assert "such as 20MB" in talk.text(".dialog--error")
         field.value = "5MB"
         await talk.press("enter")
-        assert talk.app.downloads.limiter.bytes_per_s == 5e6
+        assert talk.app.errands.downloads.limiter.bytes_per_s == 5e6
         assert talk.app.settings.download_limit == "5MB"
         await talk.press("b")
         talk.app.screen.query_one(Input).value = "none"
         await talk.press("enter")
-        assert talk.app.downloads.limiter.bytes_per_s is None
+        assert talk.app.errands.downloads.limiter.bytes_per_s is None
 
 
 async def test_a_model_is_certified_and_then_verified(hub: FakeHub, talk: ModelsTalk) -> None:

@@ -53,7 +53,7 @@ async def downloads(talk: ModelsTalk) -> None:
             "vendor/gated-model is gated: its owner asks for an agreement first; accept it",
         ),
     }
-    talk.app.downloads._jobs |= jobs
+    talk.app.errands.downloads._jobs |= jobs
     await talk.choose(WITH_HEAD)
     for job in jobs.values():
         talk.screen._show_job(job)

@@ -106,7 +106,7 @@ class TestSettings:
             assert talk.app.serving.address == "http://127.0.0.1:9000"
             await go_to(talk, "download_limit")
             await enter(talk, "3MB")
-            assert talk.app.downloads.limiter.bytes_per_s == 3e6
+            assert talk.app.errands.downloads.limiter.bytes_per_s == 3e6
             await go_to(talk, "notify")
             await talk.press("enter")
             assert not talk.app.settings.notify
