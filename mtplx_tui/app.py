@@ -10,7 +10,6 @@ import asyncio
 import functools
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -72,8 +71,9 @@ from mtplx_tui.pace import Pace
 from mtplx_tui.preferences import Preferences
 from mtplx_tui.serving import Serving
 from mtplx_tui.setup.guide import Guide
+from mtplx_tui.tabs import TABS
 from mtplx_tui.telling import NOTE_S, Telling
-from mtplx_tui.term import notice, private_terminal
+from mtplx_tui.term import notice
 from mtplx_tui.theming import (
     choose_theme,
     has_few_colors,
@@ -89,48 +89,12 @@ from mtplx_tui.wording import duration
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
 
-__all__ = ["MtplxApp", "run"]
+__all__ = ["MtplxApp"]
 
 TICK_S = 0.5
 LONG_ANSWER_S = 10.0
 """From here on a person may have gone elsewhere meanwhile."""
 Process = subprocess.Popen[bytes]
-
-
-def _chat() -> Screen[None]:
-    from mtplx_tui.screens.chat import ChatScreen
-
-    return ChatScreen()
-
-
-def _speculation() -> Screen[None]:
-    from mtplx_tui.screens.speculation import SpeculationScreen
-
-    return SpeculationScreen()
-
-
-def _models() -> Screen[None]:
-    from mtplx_tui.screens.models import ModelsScreen
-
-    return ModelsScreen()
-
-
-def _thermals() -> Screen[None]:
-    from mtplx_tui.screens.thermals import ThermalsScreen
-
-    return ThermalsScreen()
-
-
-def _server() -> Screen[None]:
-    from mtplx_tui.screens.server import ServerScreen
-
-    return ServerScreen()
-
-
-def _bench() -> Screen[None]:
-    from mtplx_tui.screens.bench import BenchScreen
-
-    return BenchScreen()
 
 
 class MtplxApp(App[int]):
@@ -149,14 +113,7 @@ class MtplxApp(App[int]):
     """
 
     TITLE = "mtplx-tui"
-    MODES = {  # noqa: RUF012 - Textual's own type
-        "chat": _chat,
-        "speculation": _speculation,
-        "models": _models,
-        "thermals": _thermals,
-        "bench": _bench,
-        "server": _server,
-    }
+    MODES = TABS
     DEFAULT_MODE = "chat"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
@@ -796,48 +753,3 @@ class MtplxApp(App[int]):
 
         if not isinstance(self.screen, KeyHelp):
             self.push_screen(KeyHelp(self.screen.active_bindings))
-
-
-def run(  # noqa: PLR0913 - all that opening found out
-    *,
-    process: Process | None,
-    start: Callable[[], Process],
-    model: str | None,
-    places: Places,
-    settings: Settings,
-    terminal: Terminal,
-    problems: tuple[str, ...],
-    trace: Path | None,
-) -> int:
-    """Run the app until it is left.
-
-    Args:
-        process: an engine that is starting already.
-        start: starts another one.
-        model: what to open; None for the last one, or the demo.
-        places: where files are kept.
-        settings: as they were loaded.
-        terminal: what it can show.
-        problems: to be told at the start.
-        trace: to be opened in place of a model.
-
-    Returns:
-        The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
-    """
-    log = places.logs / "app.log"
-    with private_terminal(log, is_utf8=terminal.is_utf8):
-        app = MtplxApp(
-            places=places,
-            settings=settings,
-            terminal=terminal,
-            start_engine=start,
-            process=process,
-            model=model,
-            problems=problems,
-            trace=trace,
-        )
-        code = app.run()
-    if code is None and app.return_code not in (None, 0):
-        sys.stderr.write(f"mtplx-tui: something went wrong in the app; {log} tells more\n")
-        return 1
-    return code or 0

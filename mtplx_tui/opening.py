@@ -6,12 +6,17 @@ The engine process starts before Textual is imported, so both come up at the sam
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
-from mtplx_tui.term import TerminalRefused, check_terminal
+from mtplx_tui.term import TerminalRefused, check_terminal, private_terminal
+
+if TYPE_CHECKING:
+    from mtplx_tui.app import MtplxApp
 
 __all__ = ["open_app", "open_trace"]
 
@@ -59,15 +64,32 @@ def _open(model: str | None, trace: Path | None) -> int:
             process = start()
         except OSError:
             process = None  # the app tries again, and tells
-    from mtplx_tui.app import run
+    from mtplx_tui.app import MtplxApp
 
-    return run(
-        process=process,
-        start=start,
-        model=model,
+    make = functools.partial(
+        MtplxApp,
         places=places,
         settings=settings,
         terminal=terminal,
+        start_engine=start,
+        process=process,
+        model=model,
         problems=problems,
         trace=trace,
     )
+    return _run(make, places.logs / "app.log", is_utf8=terminal.is_utf8)
+
+
+def _run(make: Callable[[], MtplxApp], log: Path, *, is_utf8: bool) -> int:
+    """Run an app on a terminal of its own.
+
+    Returns:
+        The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
+    """
+    with private_terminal(log, is_utf8=is_utf8):
+        app = make()
+        code = app.run()
+    if code is None and app.return_code not in (None, 0):
+        tell(f"something went wrong in the app; {log} tells more")
+        return 1
+    return code or 0
