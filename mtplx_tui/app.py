@@ -26,7 +26,6 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from engine.protocol import (
-    MAX_DEPTH,
     Command,
     EngineStarted,
     ErrorInfo,
@@ -37,14 +36,13 @@ from engine.protocol import (
     ModelLoaded,
     RequestDone,
     RequestStarted,
-    SetDepth,
-    SetDetail,
 )
 from mtplx_tui import config, keys_file, requests, view
 from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
+from mtplx_tui.drafting import Drafting
 from mtplx_tui.driver import Driver
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
@@ -186,13 +184,14 @@ class MtplxApp(App[int]):
         )
         self.trace = trace
         """To be opened by the speculation tab, which takes it."""
-        self.has_xray = False
-        """Whether answers are asked to tell what their windows were judged by."""
         self.telling = Telling(
             Pace(settings.feed_hz, is_ssh=terminal.is_ssh),
             self._tell,
             self._show_status,
             self.set_timer,
+        )
+        self.drafting = Drafting(
+            self.desk, self.preferences, lambda: self.view, self.send, self.telling.take
         )
         self.named_model = model
         """On the command line."""
@@ -333,8 +332,7 @@ class MtplxApp(App[int]):
                 self.loads.loaded(model.name)
                 self.telling.show_note(model.kernel_note)
             case RequestStarted(request=name):
-                if self.has_xray:
-                    self.send(SetDetail(name, is_on=True))
+                self.drafting.begin(name)
             case LoadFailed(error=error):
                 self.loads.ended()
                 self._tell_error(error)
@@ -480,32 +478,6 @@ class MtplxApp(App[int]):
             self.notify(self.errands.certifier.note, timeout=NOTE_S, markup=False)
         self.telling.take()
 
-    # Depth
-
-    def set_depth(self, depth: int | None) -> None:
-        """Draft to this depth from the next cycle on, in the running answer and the next ones.
-
-        Args:
-            depth: brought within 0 and the deepest there is; None: automatic.
-        """
-        depth = None if depth is None else min(max(depth, 0), MAX_DEPTH)
-        if depth != self.desk.chat.options.depth:
-            self.desk.set_options(replace(self.desk.chat.options, depth=depth))
-        for request in self.view.requests:
-            if request.is_running:
-                self.send(SetDepth(request.request, depth))
-        if depth != self.settings.depth:
-            self.preferences.keep(depth=depth)
-        self.telling.take()
-
-    def toggle_xray(self) -> None:
-        """Ask running answers and those to come to tell what windows are judged by, or no more."""
-        self.has_xray = not self.has_xray
-        for request in self.view.requests:
-            if request.is_running:
-                self.send(SetDetail(request.request, self.has_xray))
-        self.telling.take()
-
     # Settings
 
     @property
@@ -549,7 +521,7 @@ class MtplxApp(App[int]):
             case "feed_hz":
                 self.telling.pace = Pace(self.settings.feed_hz, is_ssh=self.terminal.is_ssh)
             case "depth":
-                self.set_depth(self.settings.depth)
+                self.drafting.set_depth(self.settings.depth)
             case "download_limit":
                 self.errands.limit_downloads(self.settings.download_limit)
             case "prefix_memory" | "prefix_disk":
@@ -702,14 +674,11 @@ class MtplxApp(App[int]):
         model = self.view.model
         if model is not None and model.head is None:
             self.notify("this model has no head: it decodes plainly", severity="warning")
-        depth, newest = self.desk.chat.options.depth, self.view.newest
-        if depth is None:
-            depth = newest.depth_now if newest is not None else 0
-        self.set_depth(depth + by)
+        self.drafting.change_depth(by)
 
     def action_auto_depth(self) -> None:
         """Let the engine choose the depth."""
-        self.set_depth(None)
+        self.drafting.set_depth(None)
 
     def action_fans(self, policy: str) -> None:
         """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""

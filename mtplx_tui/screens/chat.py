@@ -373,7 +373,7 @@ class ChatScreen(ChatAsking):
         was, now = desk.chat.options, message.options
         desk.set_options(now)
         if now.depth != was.depth:
-            self.mtplx.set_depth(now.depth)
+            self.mtplx.drafting.set_depth(now.depth)
 
     @on(ChatList.Searched)
     def _search(self) -> None:

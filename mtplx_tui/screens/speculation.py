@@ -207,7 +207,7 @@ class SpeculationScreen(TraceKeeping):
             return Content.assemble(
                 (state, "$text-accent"), "  ", stands if self._walk.is_paused else ""
             )
-        if self.mtplx.has_xray:
+        if self.mtplx.drafting.has_xray:
             return Content.assemble(("recording", "$text-accent"), "  ", stands)
         return stands
 
@@ -341,8 +341,9 @@ class SpeculationScreen(TraceKeeping):
 
     def action_toggle_xray(self) -> None:
         """Record what drafts are judged by, or no more."""
-        self.mtplx.toggle_xray()
-        told = "the cycles to come are recorded" if self.mtplx.has_xray else "no more is recorded"
+        drafting = self.mtplx.drafting
+        drafting.toggle_xray()
+        told = "the cycles to come are recorded" if drafting.has_xray else "no more is recorded"
         self.notify(f"x-ray: {told}")
         self.show_now()
 
