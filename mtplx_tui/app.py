@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from engine.protocol import (
     RequestDone,
     RequestStarted,
 )
-from mtplx_tui import config, keys_file, requests, view
+from mtplx_tui import config, keys_file, requests
 from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
@@ -49,7 +48,7 @@ from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.keys_file import Keys
 from mtplx_tui.library.disk import DEMO
-from mtplx_tui.link import EngineGone, EngineLink
+from mtplx_tui.link import EngineGone
 from mtplx_tui.loads import Loads
 from mtplx_tui.machine import station
 from mtplx_tui.machine.guarding import find_setup
@@ -67,6 +66,7 @@ from mtplx_tui.messages import (
 )
 from mtplx_tui.pace import Pace
 from mtplx_tui.preferences import Preferences
+from mtplx_tui.running_engine import Process, RunningEngine
 from mtplx_tui.serving import Serving
 from mtplx_tui.setup.guide import Guide
 from mtplx_tui.tabs import TABS
@@ -92,7 +92,6 @@ __all__ = ["MtplxApp"]
 TICK_S = 0.5
 LONG_ANSWER_S = 10.0
 """From here on a person may have gone elsewhere meanwhile."""
-Process = subprocess.Popen[bytes]
 
 
 class MtplxApp(App[int]):
@@ -134,7 +133,7 @@ class MtplxApp(App[int]):
         palettes, theme_problems = load_palettes(None, places.themes)
         self._themes = tuple(palette.theme for palette in palettes)
         super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)
-        self.view = EngineView()
+        self.engine = RunningEngine(start_engine, process, self.feed, self.lose_engine)
         self.places, self.terminal = places, terminal
         self.preferences = Preferences(
             settings, places.config_file, self._warn_unsaved, self._tell_saved
@@ -148,7 +147,7 @@ class MtplxApp(App[int]):
             self._listen_to_guard,
         )
         self.serving = Serving(
-            self.give,
+            self.engine.give,
             lambda: self.view,
             places.state / "server-key",
             self._tell_serving,
@@ -162,10 +161,6 @@ class MtplxApp(App[int]):
             and (settings.last_model is None or self.guide.has_begun)
         )
         self._guard_descriptor: int | None = None
-        self._link = (
-            None if start_engine is None else EngineLink(self.feed, self.lose_engine, start_engine)
-        )
-        self._process = process
         self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
         if self.bookmark.now.chat and not self.desk.reopen(self.bookmark.now.chat):
             self.bookmark.now = replace(self.bookmark.now, chat="")
@@ -233,7 +228,7 @@ class MtplxApp(App[int]):
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
         self.call_after_refresh(self._go_on_with_set_up)
-        if self._link is None:
+        if not self.engine.can_run:
             return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -241,9 +236,9 @@ class MtplxApp(App[int]):
         self.station.start()
         self.set_interval(station.TICK_S, self._tick_station)
         if self.trace is None:
-            self._open_engine()
+            self.engine.open()
             return
-        self.view = view.engine_died(self.view, ErrorInfo("none was started", ""))
+        self.engine.died(ErrorInfo("none was started", ""))
         self.switch_mode("speculation")
 
     def _missing_theme(self) -> Iterator[str]:
@@ -275,15 +270,6 @@ class MtplxApp(App[int]):
         self.telling.status.now()
         self._cover(self.size)
 
-    def _open_engine(self) -> None:
-        if self._link is None:
-            return
-        process, self._process = self._process, None
-        try:
-            self._link.open(process)
-        except OSError as error:
-            self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
-
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
@@ -292,10 +278,14 @@ class MtplxApp(App[int]):
         await self.errands.close()
         await self.preferences.finish()
         await self.serving.stop()
-        if self._link is not None:
-            await self._link.close()
+        await self.engine.close()
 
     # The engine
+
+    @property
+    def view(self) -> EngineView:
+        """What is known of the engine now."""
+        return self.engine.view
 
     def feed(self, events: list[Event]) -> None:
         """Take a batch of events: apply it to view and desk, and tell the tab that is shown.
@@ -308,7 +298,7 @@ class MtplxApp(App[int]):
             return
         events = self.guide.take(events)
         for event in events:
-            self.view = view.apply(self.view, event)
+            self.engine.apply(event)
             if isinstance(event, RequestDone) and self.desk.is_writing(event.request):
                 self._tell_answered(event)
             self.desk.apply(event)
@@ -326,7 +316,7 @@ class MtplxApp(App[int]):
                 self.telling.show_note(note)
                 if self.preferences.prefix_limits != LimitPrefixes():
                     self.send(self.preferences.prefix_limits)
-                if self._link is not None:
+                if self.engine.can_run:
                     self.loads.open_wanted()
             case ModelLoaded(model=model):
                 self.loads.loaded(model.name)
@@ -355,7 +345,7 @@ class MtplxApp(App[int]):
 
     def lose_engine(self, error: ErrorInfo) -> None:
         """Take it that the engine process ended: what was running is cut."""
-        self.view = view.engine_died(self.view, error)
+        self.engine.died(error)
         self.desk.engine_died()
         self.serving.engine_died(error)
         self._tell_workers(error)
@@ -371,7 +361,7 @@ class MtplxApp(App[int]):
     def send(self, command: Command) -> bool:
         """Give the engine a command; False, and a notice, where there is none to take it."""
         try:
-            self.give(command)
+            self.engine.give(command)
         except EngineGone as error:
             self.notify(
                 self.keys.fill(f"{error}; {{app.restart}} starts it again"),
@@ -381,32 +371,20 @@ class MtplxApp(App[int]):
             return False
         return True
 
-    def give(self, command: Command) -> None:
-        """Give the engine a command. Raises EngineGone where there is none to take it."""
-        if self._link is None:
-            raise EngineGone("there is no engine")
-        self._link.send(command)
-
     def restart_engine(self) -> None:
         """Start an engine in place of the one there is; it loads the model again."""
-        if self._link is None:
+        if not self.engine.can_run:
             return
-        if any(request.is_running for request in self.view.requests):
+        if self.engine.is_answering:
             error = ErrorInfo("the engine is started again", "")
-            self.view = view.engine_died(self.view, error)
+            self.engine.died(error)
             self.desk.engine_died()
             self.serving.engine_died(error)
         self._tell_workers(ErrorInfo("the engine was started again", ""))
         self.loads.ended()
-        self.view = view.engine_starting(self.view)
+        self.engine.starting()
         self.telling.take()
-        self.run_worker(self._restart(self._link), exclusive=True, group="engine")
-
-    async def _restart(self, link: EngineLink) -> None:
-        try:
-            await link.restart()
-        except OSError as error:
-            self.lose_engine(ErrorInfo(f"the engine can't be started: {error}", ""))
+        self.run_worker(self.engine.restart(), exclusive=True, group="engine")
 
     def _tell(self, events: tuple[Event, ...]) -> None:
         self._post(EngineChanged(self.view, events))
@@ -434,7 +412,7 @@ class MtplxApp(App[int]):
     # Heat and fans
 
     def _tick_station(self) -> None:
-        self.station.tick(is_generating=any(r.is_running for r in self.view.requests))
+        self.station.tick(is_generating=self.engine.is_answering)
 
     def _tell_thermals(self) -> None:
         self._post(ThermalsChanged())
