@@ -43,6 +43,7 @@ from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.drafting import Drafting
 from mtplx_tui.driver import Driver
+from mtplx_tui.effects import take_effect
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
@@ -202,7 +203,7 @@ class MtplxApp(App[int]):
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")
-        self.theme = choose_theme(settings.theme, terminal, set(self.available_themes))
+        self.wear_theme()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return the depth colours for themes that have none."""
@@ -491,35 +492,12 @@ class MtplxApp(App[int]):
             value: one that its row allows; its default takes it out of the file.
         """
         self.preferences.change(name, value)
-        match name:
-            case "theme":
-                self.theme = choose_theme(
-                    self.settings.theme, self.terminal, set(self.available_themes)
-                )
-            case "feed_hz":
-                self.telling.pace = Pace(self.settings.feed_hz, is_ssh=self.terminal.is_ssh)
-            case "depth":
-                self.drafting.set_depth(self.settings.depth)
-            case "download_limit":
-                self.errands.limit_downloads(self.settings.download_limit)
-            case "prefix_memory" | "prefix_disk":
-                if self.view.state not in (EngineState.STARTING, EngineState.DEAD):
-                    self.send(self.preferences.prefix_limits)
-            case "server_host" | "server_port":
-                if not self.serving.is_running:
-                    self.serving.host = self.settings.server_host
-                    self.serving.port = self.settings.server_port
-            case "mode":
-                self.desk.set_options(replace(self.desk.chat.options, mode=self.settings.mode))
-        self._renew_chat()
+        take_effect(self, name)
 
-    def _renew_chat(self) -> None:
-        """Have new chats begin as the settings say; one without a question is new."""
-        was, self.desk.defaults = self.desk.defaults, requests.chosen(self.settings)
-        chat = self.desk.chat
-        if was != self.desk.defaults and not chat.turns:
-            own = replace(self.desk.defaults, depth=chat.options.depth, mode=chat.options.mode)
-            self.desk.set_options(replace(own, system=chat.options.system, seed=chat.options.seed))
+    def wear_theme(self) -> None:
+        """Show the theme that is set, or what stands for it here."""
+        themes = set(self.available_themes)
+        self.theme = choose_theme(self.settings.theme, self.terminal, themes)
 
     def change_keys(self, changes: Mapping[str, str | None]) -> None:
         """Give actions other keys from now on; None stands for an action's own. Kept at once.
@@ -660,25 +638,9 @@ class MtplxApp(App[int]):
 
     def action_fans(self, policy: str) -> None:
         """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
-        keeper = self.station.keeper
-        if policy == Policy.AUTOMATIC or keeper.has_guard or not keeper.setup.needs_root:
-            self.station.choose(Policy(policy))
-            return
-        from mtplx_tui.screens.dialogs import Confirm
+        from mtplx_tui.screens.fans_asking import ask_for_fans
 
-        detail = f"Setting fans needs root. This is what sudo will run:\n\n{keeper.setup.shown_command()}"
-        answered = functools.partial(self._fans_confirmed, Policy(policy))
-        self.push_screen(Confirm("Hold the fans?", detail), answered)
-
-    def _fans_confirmed(self, policy: Policy, answer: str | None) -> None:
-        if answer is None:
-            return
-        with self.suspend():
-            problem = self.station.open_as_root()
-        if problem:
-            self.notify(problem, severity="error", timeout=NOTE_S, markup=False)
-        else:
-            self.station.choose(policy)
+        ask_for_fans(self, Policy(policy))
 
     def action_settings(self) -> None:
         """Show the settings."""
