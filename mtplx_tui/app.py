@@ -65,6 +65,7 @@ from mtplx_tui.messages import (
     TakesKeys,
     ThermalsChanged,
 )
+from mtplx_tui.notices import Notices
 from mtplx_tui.pace import Pace
 from mtplx_tui.preferences import Preferences
 from mtplx_tui.running_engine import Process, RunningEngine
@@ -83,7 +84,6 @@ from mtplx_tui.theming import (
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.wording import duration
 
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
@@ -91,8 +91,6 @@ if TYPE_CHECKING:
 __all__ = ["MtplxApp"]
 
 TICK_S = 0.5
-LONG_ANSWER_S = 10.0
-"""From here on a person may have gone elsewhere meanwhile."""
 
 
 class MtplxApp(App[int]):
@@ -136,8 +134,9 @@ class MtplxApp(App[int]):
         super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)
         self.engine = RunningEngine(start_engine, process, self.feed, self.lose_engine)
         self.places, self.terminal = places, terminal
+        self.notices = Notices(self.notify, self._ring, lambda: self.settings.notify)
         self.preferences = Preferences(
-            settings, places.config_file, self._warn_unsaved, self._tell_saved
+            settings, places.config_file, self.notices.warn, self._tell_saved
         )
         self.desk = Desk(store or Store(places.chats), options=requests.chosen(settings))
         sysfs = config.find_sysfs()
@@ -154,7 +153,7 @@ class MtplxApp(App[int]):
             self._tell_serving,
             (settings.server_host, settings.server_port),
         )
-        self.guide = Guide(places, self.send, self._say)
+        self.guide = Guide(places, self.send, self.notices.say)
         self._wants_set_up = (
             model is None
             and trace is None
@@ -175,7 +174,7 @@ class MtplxApp(App[int]):
             send=self.send,
             restart=self.restart_engine,
             engine_state=lambda: self.view.state,
-            tell_error=self._tell_error,
+            tell_error=self.notices.error,
             set_timer=self.set_timer,
         )
         self.trace = trace
@@ -224,7 +223,7 @@ class MtplxApp(App[int]):
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
         for problem in (*self._problems, *self._missing_theme()):
-            self.notify(problem, severity="warning", timeout=NOTE_S, markup=False)
+            self.notices.warn(problem, NOTE_S)
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
@@ -250,7 +249,7 @@ class MtplxApp(App[int]):
     def _go_on_with_set_up(self) -> None:
         """Show the set-up at the first run; go on with what an earlier one left to be downloaded."""
         if self.guide.problem:
-            self._say(self.guide.problem)
+            self.notices.say(self.guide.problem)
         if self._wants_set_up:
             self.guide.begin()
             self.action_set_up()
@@ -301,7 +300,7 @@ class MtplxApp(App[int]):
         for event in events:
             self.engine.apply(event)
             if isinstance(event, RequestDone) and self.desk.is_writing(event.request):
-                self._tell_answered(event)
+                self.notices.answered(event, is_seen=self.current_mode == "chat")
             self.desk.apply(event)
             self._follow(event)
         self.station.follow(events)
@@ -326,23 +325,9 @@ class MtplxApp(App[int]):
                 self.drafting.begin(name)
             case LoadFailed(error=error):
                 self.loads.ended()
-                self._tell_error(error)
+                self.notices.error(error)
             case LoadCancelled():
                 self.loads.ended()
-
-    def _tell_answered(self, done: RequestDone) -> None:
-        """Tell of an answer that took long to a person who is looking elsewhere."""
-        if done.total_s < LONG_ANSWER_S or not self.settings.notify:
-            return
-        text = f"answered: {done.completion_tokens:,} tokens in {duration(done.total_s)}"
-        self._call_person(text)
-        if self.current_mode != "chat":
-            self.notify(text, timeout=NOTE_S)
-
-    def _call_person(self, text: str) -> None:
-        """Have the terminal call, if another program has the person's eyes."""
-        if self.settings.notify and not self.app_focus and self._driver is not None:
-            self._driver.write(notice(text, self.terminal))
 
     def lose_engine(self, error: ErrorInfo) -> None:
         """Take it that the engine process ended: what was running is cut."""
@@ -351,7 +336,7 @@ class MtplxApp(App[int]):
         self.serving.engine_died(error)
         self._tell_workers(error)
         self.loads.ended()
-        self._tell_error(error)
+        self.notices.error(error)
         self.telling.take()
 
     def _tell_workers(self, error: ErrorInfo) -> None:
@@ -400,13 +385,6 @@ class MtplxApp(App[int]):
         writer = getattr(self._driver, "_writer_thread", None)
         return 0 if writer is None else writer._queue.qsize()
 
-    def _tell_error(self, error: ErrorInfo) -> None:
-        text = f"{error.message}; {error.remedy}" if error.remedy else error.message
-        self.notify(text, severity="error", timeout=NOTE_S, markup=False)
-
-    def _say(self, text: str) -> None:
-        self.notify(text, timeout=NOTE_S, markup=False)
-
     def _tell_serving(self) -> None:
         self._post(ServingChanged())
 
@@ -437,15 +415,15 @@ class MtplxApp(App[int]):
         from mtplx_tui.library.queue import JobState
 
         if event.job.state is JobState.FAILED:
-            self.notify(event.job.error, severity="error", timeout=NOTE_S, markup=False)
-            self._call_person(event.job.error)
+            self.notices.fail(event.job.error)
+            self.notices.call(event.job.error)
         elif event.job.state is JobState.DONE:
             text = f"{event.job.name} is downloaded"
             if self.guide.take_job(event.job):
                 self.loads.remember(event.job.name)
                 text += "; alt+s opens it"
-            self._say(text)
-            self._call_person(text)
+            self.notices.say(text)
+            self.notices.call(text)
         self._post(DownloadChanged(event.job))
 
     def _tell_bench(self) -> None:
@@ -454,18 +432,15 @@ class MtplxApp(App[int]):
 
     def _tell_certified(self) -> None:
         if not self.errands.certifier.is_active:
-            self.notify(self.errands.certifier.note, timeout=NOTE_S, markup=False)
+            self.notices.say(self.errands.certifier.note)
         self.telling.take()
 
-    # Settings
+    # Settings and notices
 
     @property
     def settings(self) -> Settings:
         """As they are now."""
         return self.preferences.now
-
-    def _warn_unsaved(self, text: str) -> None:
-        self.notify(text, severity="warning", markup=False)
 
     def _tell_saved(self) -> None:
         if self.screen_stack:
@@ -483,6 +458,11 @@ class MtplxApp(App[int]):
         """Show a notice; an action's id in braces becomes its key."""
         text = self.keys.fill(message)
         super().notify(text, title=title, severity=severity, timeout=timeout, markup=markup)
+
+    def _ring(self, text: str) -> None:
+        """Have the terminal call, if another program has the person's eyes."""
+        if not self.app_focus and self._driver is not None:
+            self._driver.write(notice(text, self.terminal))
 
     def change_setting(self, name: str, value: object) -> None:
         """Change a setting, keep it, and let it count as far as it does at once.
