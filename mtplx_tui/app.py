@@ -1,7 +1,10 @@
-"""The app: owns the view of the engine and the desk of chats, and tells the tab that is shown.
+"""The app: joins those who own its state, and the screens.
 
-Everything the engine says comes through `feed`, everything it is told goes through `send`. Tabs
-are imported when they are first opened. Knows no widget's inside.
+Everything the engine says comes through `feed`, everything it is told goes through `send`. What is
+kept has an owner each: the engine and its view (`engine`), the chats (`desk`), the settings
+(`preferences`), the wanted model (`loads`), depth (`drafting`), work beside the answers (`errands`),
+what is not told yet (`telling`), the fans (`station`), the server (`serving`), the set-up (`guide`).
+Knows no widget's inside.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.css.query import NoMatches
 from textual.events import Resize
-from textual.geometry import Size
 from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -47,7 +49,6 @@ from mtplx_tui.effects import take_effect
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
-from mtplx_tui.keys_file import Keys
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
 from mtplx_tui.loads import Loads
@@ -266,9 +267,11 @@ class MtplxApp(App[int]):
             await asyncio.to_thread(self.bookmark.write)
 
     def _show_mode(self, mode: str) -> None:
+        from mtplx_tui.screens.too_small import cover
+
         self.bookmark.now = replace(self.bookmark.now, tab=mode)
         self.telling.status.now()
-        self._cover(self.size)
+        cover(self, self.size)
 
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
@@ -331,13 +334,16 @@ class MtplxApp(App[int]):
 
     def lose_engine(self, error: ErrorInfo) -> None:
         """Take it that the engine process ended: what was running is cut."""
-        self.engine.died(error)
-        self.desk.engine_died()
-        self.serving.engine_died(error)
+        self._cut_answers(error)
         self._tell_workers(error)
         self.loads.ended()
         self.notices.error(error)
         self.telling.take()
+
+    def _cut_answers(self, error: ErrorInfo) -> None:
+        self.engine.died(error)
+        self.desk.engine_died()
+        self.serving.engine_died(error)
 
     def _tell_workers(self, error: ErrorInfo) -> None:
         self.guide.stop_tuning(error.message)
@@ -362,10 +368,7 @@ class MtplxApp(App[int]):
         if not self.engine.can_run:
             return
         if self.engine.is_answering:
-            error = ErrorInfo("the engine is started again", "")
-            self.engine.died(error)
-            self.desk.engine_died()
-            self.serving.engine_died(error)
+            self._cut_answers(ErrorInfo("the engine is started again", ""))
         self._tell_workers(ErrorInfo("the engine was started again", ""))
         self.loads.ended()
         self.engine.starting()
@@ -486,8 +489,7 @@ class MtplxApp(App[int]):
             OSError: they can't be written down; nothing changed.
         """
         keys_file.write(self.places.keymap_file, changes)
-        changed = {**self.keys.changed, **changes}
-        self.keys = Keys({name: keys for name, keys in changed.items() if keys is not None})
+        self.keys = self.keys.with_changes(changes)
         self.set_keymap(self.keys.changed)
         for screen in self.screen_stack:
             for bar in screen.query(TabBar):
@@ -517,19 +519,13 @@ class MtplxApp(App[int]):
 
     def on_resize(self, event: Resize) -> None:
         """Cover a screen that can't be read, and tell where one is tight."""
-        from mtplx_tui.screens.too_small import why_tight
+        from mtplx_tui.screens.too_small import cover, why_tight
 
         self.telling.show_note(why_tight(event.size))
-        self._cover(event.size)
+        cover(self, event.size)
         # A terminal that shrank and grew again has lost what it showed, though the size it has at
         # last is no news to Textual, which would draw nothing.
         self.call_later(self.refresh)
-
-    def _cover(self, size: Size) -> None:
-        from mtplx_tui.screens.too_small import TooSmall, is_too_small
-
-        if is_too_small(size) and not any(isinstance(s, TooSmall) for s in self.screen_stack):
-            self.push_screen(TooSmall())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Let keys through to others while their action would do nothing, or all are wanted."""
@@ -555,16 +551,9 @@ class MtplxApp(App[int]):
 
     def action_change_theme(self) -> None:
         """Let the person look at the themes, and keep the one that is accepted."""
-        from mtplx_tui.screens.theme_picker import ThemePicker
+        from mtplx_tui.screens.theme_picker import ask_for_theme
 
-        if has_few_colors(self.terminal):
-            self.notify("this terminal has few colours, so its own are used", markup=False)
-        elif not isinstance(self.screen, ThemePicker):
-            self.push_screen(ThemePicker(self._themes, self.theme), self._keep_theme)
-
-    def _keep_theme(self, name: str | None) -> None:
-        if name is not None and name != self.settings.theme:
-            self.preferences.keep(theme=name)
+        ask_for_theme(self, self._themes)
 
     def action_show_tab(self, tab: str) -> None:
         """Open a tab."""

@@ -127,6 +127,11 @@ class Keys:
             lambda m: self.sign(m[1], int(m[2] or 0)) if m[1] in KEYS else m[0], text
         )
 
+    def with_changes(self, changes: Mapping[str, str | None]) -> Keys:
+        """Return the keys that count after changes; None stands for an action's own."""
+        changed = {**self.changed, **changes}
+        return Keys({name: keys for name, keys in changed.items() if keys is not None})
+
     def clashes(self, key_id: str) -> tuple[str, ...]:
         """Return the other actions that want a key of this one at the same time."""
         wanted = set(self.of(key_id))

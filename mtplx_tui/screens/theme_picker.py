@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,7 +13,26 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mtplx_tui.screens.dialogs import Dialog
+from mtplx_tui.theming import has_few_colors
 from mtplx_tui.wording import showable
+
+if TYPE_CHECKING:
+    from mtplx_tui.app import MtplxApp
+
+__all__ = ["ThemePicker", "ask_for_theme"]
+
+
+def ask_for_theme(app: MtplxApp, themes: Sequence[Theme]) -> None:
+    """Let the person look at the themes, and keep the one that is accepted."""
+
+    def keep(name: str | None) -> None:
+        if name is not None and name != app.settings.theme:
+            app.preferences.keep(theme=name)
+
+    if has_few_colors(app.terminal):
+        app.notify("this terminal has few colours, so its own are used", markup=False)
+    elif not isinstance(app.screen, ThemePicker):
+        app.push_screen(ThemePicker(themes, app.theme), keep)
 
 
 class ThemePicker(Dialog):

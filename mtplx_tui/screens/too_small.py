@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from textual import on
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.content import Content
 from textual.events import Resize, ScreenResume
 from textual.geometry import Size
@@ -26,6 +26,12 @@ def why_tight(size: Size) -> str:
     if size.width >= GOOD_COLUMNS and size.height >= GOOD_ROWS:
         return ""
     return f"{size.width} × {size.height} is tight; {GOOD_COLUMNS} × {GOOD_ROWS} is comfortable"
+
+
+def cover(app: App[int], size: Size) -> None:
+    """Cover the screen, once, where a terminal has this size and nothing can be read."""
+    if is_too_small(size) and not any(isinstance(s, TooSmall) for s in app.screen_stack):
+        app.push_screen(TooSmall())
 
 
 class TooSmall(ModalScreen[None]):
