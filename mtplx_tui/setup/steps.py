@@ -144,7 +144,9 @@ class Steps:
         try:
             config.save_settings(self._places, last_model=name)
         except (OSError, ValueError) as error:
-            self._page.warn(f"the choice is not written down: {error}")
+            strerror = error.strerror if isinstance(error, OSError) else ""
+            reason = f"{path}: {strerror}" if bool(strerror) else str(error)
+            self._page.warn(f"the choice is not written down: {reason}")
         else:
             self._page.tell(f'written to {path}: last_model = "{showable(name)}"')
 

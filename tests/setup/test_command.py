@@ -177,7 +177,8 @@ def test_a_home_that_cannot_be_written_is_told_and_an_answer_seen(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["answer"]["tokens"] > 0
     assert "how far the set-up is can't be kept" in done.stderr
-    assert "the choice is not written down" in done.stderr
+    assert f"the choice is not written down: {place}/config.toml: " in done.stderr
+    assert "[Errno" not in done.stderr
     assert person.is_dir()
 
 
