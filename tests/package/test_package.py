@@ -98,7 +98,7 @@ def test_it_runs_in_an_empty_environment(
     assert len(answer["token_ids"]) == 8
     terminal = Terminal([programs / "mtplx-tui", checkpoint], own)
     try:
-        terminal.shows("Speculation", "is ready")
+        terminal.shows("Speculation", "● ready")
         terminal.press(CTRL_Q)
         assert terminal.end() == 0
     finally:
