@@ -198,13 +198,22 @@ class App {
     this.show();
     this.store.put(this.chat);
     let drawnAt = 0, savedAt = Date.now();
-    const keep = (later, isOver = false) => {
+    const keep = (later) => {
       turn = later;
       this.chat = withChanged(this.chat, turn);
       const now = Date.now();
-      if (now - drawnAt > DRAW_MS || isOver) { drawnAt = now; this.turns.update(turn); }
+      if (now - drawnAt > DRAW_MS) { drawnAt = now; this.turns.update(turn); }
       else this.pending ??= setTimeout(() => { this.pending = null; this.turns.update(this.chat.turns[turn.id] ?? turn); }, DRAW_MS);
-      if (now - savedAt > SAVE_MS || isOver) { savedAt = now; this.store.put(this.chat); }
+      if (now - savedAt > SAVE_MS) { savedAt = now; this.store.put(this.chat); }
+    };
+    // What is shown as over is kept: the page may be left at once.
+    const end = async (later) => {
+      clearTimeout(this.pending);
+      this.pending = null;
+      turn = later;
+      this.chat = withChanged(this.chat, turn);
+      await this.store.put(this.chat);
+      this.turns.update(turn);
     };
     try {
       for await (const chunk of answer(requestFor(this.chat, questionId, this.model?.id ?? ""), running.stopping.signal)) {
@@ -215,9 +224,9 @@ class App {
           this.live.follow(`${running.request}.0`);
         }
       }
-      keep({ ...turn, status: "done", progress: "" }, true);
+      await end({ ...turn, status: "done", progress: "" });
     } catch (error) {
-      keep(broken(turn, error), true);
+      await end(broken(turn, error));
       if (error.status === 401) this.begin();
     }
     this.running = null;
