@@ -6,15 +6,12 @@ reason; or `failure`, one line, where MLX has no working backend. Loads no model
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import json
-import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from engine.blas import BlasInUse, prepare
+from engine.blas import BlasInUse
+from engine.one_answer import answer_once
 
 __all__: list[str] = []
 
@@ -24,20 +21,14 @@ _REASON = 300
 
 def main() -> int:
     """Run the process; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -P -m engine.examining", description=__doc__)
-    parser.add_argument("--blas", choices=("auto", "stock"), default="auto")
-    parser.add_argument("--cache", type=Path, required=True)
-    options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    blas = prepare(options.blas, options.cache)
+    return answer_once("engine.examining", __doc__, _found_or_failure)
+
+
+def _found_or_failure(blas: BlasInUse) -> dict[str, object]:
     try:
-        answer = _found(blas)
+        return _found(blas)
     except (ImportError, RuntimeError, ValueError, OSError) as error:
-        answer = {"failure": " ".join(str(error).split())[:_REASON]}
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-    return 0
+        return {"failure": " ".join(str(error).split())[:_REASON]}
 
 
 def _found(blas: BlasInUse) -> dict[str, object]:

@@ -9,18 +9,15 @@ while something else keeps the machine busy.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import json
 import math
-import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from engine.blas import prepare
+from engine.blas import BlasInUse
+from engine.one_answer import answer_once
 
 __all__ = ["ROWS"]
 
@@ -39,26 +36,21 @@ _LIMIT_S = 0.2
 
 def main() -> int:
     """Run the process; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -P -m engine.measuring", description=__doc__)
-    parser.add_argument("--blas", choices=("auto", "stock"), default="auto")
-    parser.add_argument("--cache", type=Path, required=True)
-    options = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    blas = prepare(options.blas, options.cache)
+    return answer_once("engine.measuring", __doc__, _measured)
+
+
+def _measured(blas: BlasInUse) -> dict[str, object]:
+    """Return what the process prints."""
     import mlx.core as mx
 
     kinds, is_steady = _kinds()
-    answer = {
+    return {
         "device": "cpu" if mx.default_device() == mx.cpu else "gpu",
         "blas": blas.name,
         "mlx": importlib.metadata.version("mlx"),
         "is_steady": is_steady,
         "kinds": kinds,
     }
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-    return 0
 
 
 def _kinds() -> tuple[dict[str, dict[str, list[float]]], bool]:
