@@ -355,11 +355,8 @@ class MtplxApp(App[int]):
         try:
             self.engine.give(command)
         except EngineGone as error:
-            self.notify(
-                self.keys.fill(f"{error}; {{app.restart}} starts it again"),
-                severity="error",
-                markup=False,
-            )
+            text = f"{error}; {{app.restart}} starts it again"
+            self.notify(text, severity="error", markup=False)
             return False
         return True
 
@@ -424,7 +421,7 @@ class MtplxApp(App[int]):
             text = f"{event.job.name} is downloaded"
             if self.guide.take_job(event.job):
                 self.loads.remember(event.job.name)
-                text += "; alt+s opens it"
+                text += "; {app.set_up} opens it"
             self.notices.say(text)
             self.notices.call(text)
         self._post(DownloadChanged(event.job))
@@ -465,7 +462,7 @@ class MtplxApp(App[int]):
     def _ring(self, text: str) -> None:
         """Have the terminal call, if another program has the person's eyes."""
         if not self.app_focus and self._driver is not None:
-            self._driver.write(notice(text, self.terminal))
+            self._driver.write(notice(self.keys.fill(text), self.terminal))
 
     def change_setting(self, name: str, value: object) -> None:
         """Change a setting, keep it, and let it count as far as it does at once.

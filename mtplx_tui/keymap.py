@@ -228,6 +228,7 @@ SCOPES = (
     Scope("Server", SERVER),
     Scope("Settings", SETTINGS),
     Scope("Keys", KEYS_PAGE),
+    Scope("Doctor", DOCTOR),
 )
 
 

@@ -34,6 +34,7 @@ from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
 from mtplx_tui.widgets.bench_table import BenchTable, change_page
 from mtplx_tui.widgets.heading import Ends, Heading
+from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 from mtplx_tui.wording import duration, showable
@@ -263,17 +264,11 @@ class BenchScreen(Screen[None]):
         )
 
     def _hint(self) -> Content:
-        hints = []
-        for key, what in HINT_ACTIVE if self._runner.is_active else HINT_IDLE:
-            key = self.mtplx.keys.fill(key)
-            if not self.mtplx.terminal.is_utf8:
-                key = key.replace("←→", "<- ->")
-            hints.append(Content.assemble((key, "bold"), f" {what}"))
+        hints = HINT_ACTIVE if self._runner.is_active else HINT_IDLE
         if not self._runner.is_active and (self._opened or self._before):
-            hints.append(
-                Content.assemble((self.mtplx.keys.sign("bench.back"), "bold"), " closes it")
-            )
-        return Content("   ").join(hints)
+            hints = (*hints, ("{bench.back}", "closes it"))
+        is_utf8 = self.mtplx.terminal.is_utf8
+        return in_a_row(hint_parts(hints, self.mtplx.keys, is_utf8=is_utf8))
 
     def _put(self, selector: str, content: Content) -> None:
         part = self.query_one(selector, Static)

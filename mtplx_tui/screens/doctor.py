@@ -29,12 +29,17 @@ from mtplx_tui.doctor.surroundings import Surroundings, find_surroundings
 from mtplx_tui.keymap import DOCTOR, bindings
 from mtplx_tui.theming import marks_for
 from mtplx_tui.widgets.check_list import STYLES, CheckDetail, CheckList
+from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
 
-HINTS = (("r", "looks again"), ("s", "saves a report without names and secrets"), ("esc", "closes"))
+HINTS = (
+    ("{doctor.again}", "looks again"),
+    ("{doctor.save}", "saves a report without names and secrets"),
+    ("{doctor.close}", "closes"),
+)
 _NOTE_S = 20.0
 
 
@@ -93,10 +98,8 @@ class DoctorScreen(Screen[None]):
             yield CheckList(marks, id="doctor-checks")
             with VerticalScroll(id="doctor-detail", can_focus=False):
                 yield CheckDetail(marks, id="doctor-check")
-        hints = Content("   ").join(
-            Content.assemble((key, "bold"), f" {what}") for key, what in HINTS
-        )
-        yield Static(hints, id="doctor-hint", markup=False)
+        hints = hint_parts(HINTS, self.mtplx.keys)
+        yield Static(in_a_row(hints), id="doctor-hint", markup=False)
 
     def on_mount(self) -> None:
         """Begin to look."""

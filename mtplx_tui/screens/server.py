@@ -25,6 +25,7 @@ from mtplx_tui.screens.dialogs import AskText
 from mtplx_tui.screens.prompt_page import PromptPage
 from mtplx_tui.serving import Serving, read_address
 from mtplx_tui.theming import Marks, marks_for
+from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.request_table import RequestTable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
@@ -44,6 +45,7 @@ HINT_RUNNING = (
     ("{server.copy_address}", "copy address"),
     ("{server.show_key}", "key"),
 )
+OTHER_CLIENTS = ("{server.previous}{server.next}", "other clients")
 HINT_LIVE = (
     ("{server.switch}", "stops"),
     ("{server.cancel}", "cancels"),
@@ -174,11 +176,8 @@ class ServerScreen(Screen[None]):
         hints = HINT_STOPPED
         if self._serving.is_running:
             hints = HINT_LIVE if self._serving.live else HINT_RUNNING
-        keys = "←→" if self.mtplx.terminal.is_utf8 else "<- ->"
-        parts = [
-            Content.assemble((self.mtplx.keys.fill(key), "bold"), f" {what}") for key, what in hints
-        ]
-        return Content("   ").join([*parts, Content.assemble((keys, "bold"), " other clients")])
+        is_utf8 = self.mtplx.terminal.is_utf8
+        return in_a_row(hint_parts((*hints, OTHER_CLIENTS), self.mtplx.keys, is_utf8=is_utf8))
 
     def _put(self, selector: str, content: Content) -> None:
         part = self.query_one(selector, Static)

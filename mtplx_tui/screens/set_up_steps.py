@@ -90,7 +90,7 @@ def _ask_of_download(app: MtplxApp) -> None:
 def _ask_of_tuning(app: MtplxApp) -> None:
     name, model = app.guide.progress.model, app.view.model
     if app.view.state is not EngineState.READY or model is None:
-        app.notify("the engine is at work: alt+s again when it is ready")
+        app.notify("the engine is at work: {app.set_up} again when it is ready")
         return
     if app.loads.wanted != name and model.name != name:
         app.push_screen(
@@ -108,6 +108,6 @@ def _ask_of_tuning(app: MtplxApp) -> None:
 def _take_tuning(app: MtplxApp, model: ModelInfo, answer: str | None) -> None:
     if answer is None:
         app.guide.skip_tuning()
-        app.notify("the set-up is done; alt+s sets up again")
+        app.notify("the set-up is done; {app.set_up} sets up again")
     else:
         app.guide.tune(model)

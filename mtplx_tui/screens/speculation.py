@@ -33,6 +33,7 @@ from mtplx_tui.widgets.depth_legend import DepthLegend
 from mtplx_tui.widgets.draft_xray import DraftXray, Place
 from mtplx_tui.widgets.find_bar import FindBar
 from mtplx_tui.widgets.heading import Ends, Heading
+from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
@@ -258,12 +259,8 @@ class SpeculationScreen(TraceKeeping):
         if self.replay is not None:
             wanted = HINT_REPLAY
         line = Content("")
-        for key, what in wanted:
-            key = self.mtplx.keys.fill(key)
-            if not self.mtplx.terminal.is_utf8:
-                key = key.replace("←→", "<- ->")
-            gap = "   " if line else ""
-            longer = Content.assemble(line, gap, (key, "bold"), f" {what}")
+        for part in hint_parts(wanted, self.mtplx.keys, is_utf8=self.mtplx.terminal.is_utf8):
+            longer = in_a_row((line, part)) if line else part
             if longer.cell_length > self.size.width - 2:
                 break
             line = longer

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from engine.protocol import Event
+from mtplx_tui.files import reason
 from mtplx_tui.replay import INSTANT, Replay
 from mtplx_tui.screens.dialogs import AskText, Choose
 from mtplx_tui.traces import Trace, TraceError, read_trace, write_trace
@@ -82,8 +83,7 @@ class TraceKeeping(Screen[None]):
             heat = self.mtplx.station.heat_of(request.request)
             write_trace(path, [*self._before(request), *request.events], heat)
         except OSError as error:
-            reason = error.strerror or str(error)
-            self.notify(f"trace not saved: {reason}", severity="error", markup=False)
+            self.notify(f"trace not saved: {reason(error)}", severity="error", markup=False)
         else:
             self.notify(f"saved as {path}", markup=False)
 

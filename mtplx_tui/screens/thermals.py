@@ -24,6 +24,7 @@ from mtplx_tui.machine.station import Station
 from mtplx_tui.messages import ThermalsChanged
 from mtplx_tui.theming import UNICODE, Marks, marks_for
 from mtplx_tui.widgets.fan_gauge import FanGauge, FanPage
+from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.sensor_list import PRESSURES, SensorList
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
@@ -147,9 +148,7 @@ def note(station: Station) -> Content:
 
 def hint(keys: Keys = STANDARD) -> Content:
     """Return the keys."""
-    return Content("   ").join(
-        Content.assemble((keys.fill(key), "bold"), f" {what}") for key, what in HINTS
-    )
+    return in_a_row(hint_parts(HINTS, keys))
 
 
 def _put(part: Static, content: Content) -> None:

@@ -20,7 +20,7 @@ from engine.protocol import (
     RequestFailed,
 )
 from mtplx_tui.files import Places
-from mtplx_tui.library.disk import DEMO, ModelNotFound, resolve
+from mtplx_tui.library.disk import DEMO, is_here
 from mtplx_tui.setup import flow, kept
 from mtplx_tui.setup.flow import Offered, Place, Progress, Step
 
@@ -52,7 +52,7 @@ class Guide:
         self._send, self._tell = send, tell
         found = kept.read(places.setup)
         self.problem = found.problem
-        self.progress = flow.reconcile(found.progress, is_found=_is_found(found.progress.model))
+        self.progress = flow.reconcile(found.progress, is_found=is_here(found.progress.model))
         self._drafted = 0
         self._tuning: Tuning | None = None
         self._has_warned = False
@@ -65,7 +65,7 @@ class Guide:
     @property
     def step(self) -> Step:
         """What comes next."""
-        return flow.next_step(self.progress, has_demo=_is_found(DEMO))
+        return flow.next_step(self.progress, has_demo=is_here(DEMO))
 
     @property
     def wanted_download(self) -> str:
@@ -134,7 +134,7 @@ class Guide:
                 "drafted and accepted by the exact rule"
             )
             is_toured = self.progress.tour is not Offered.OPEN
-            self._tell(told if is_toured else f"{told}; alt+s shows how, in a minute")
+            self._tell(told if is_toured else f"{told}; {{app.set_up}} shows how, in a minute")
 
     # Tuning
 
@@ -195,11 +195,3 @@ class Guide:
         if problem and not self._has_warned:
             self._has_warned = True
             self._tell(problem)
-
-
-def _is_found(name: str) -> bool:
-    try:
-        resolve(name)
-    except ModelNotFound:
-        return False
-    return True
