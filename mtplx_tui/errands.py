@@ -98,7 +98,8 @@ class Errands:
     def limit_downloads(self, limit: str | None) -> None:
         """Keep all downloads together to a speed such as 20MB; None for none. Raises ValueError."""
         self.downloads.limiter.bytes_per_s = None if limit is None else read_bytes(limit)
-        self._preferences.keep(download_limit=limit)
+        if limit != self._preferences.now.download_limit:
+            self._preferences.keep(download_limit=limit)
 
     def sift(self, events: list[Event]) -> list[Event]:
         """Return the events that are not of the bench's own answers."""

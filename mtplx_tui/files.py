@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Places", "open_log", "write_atomically"]
+__all__ = ["Places", "open_log", "reason", "write_atomically"]
 
 LOG_BYTES = 1_000_000
 """A longer log is put aside as `.1` before a new one begins."""
@@ -100,6 +100,11 @@ def open_log(path: Path) -> int:
         return os.open(path, flags, 0o600)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def reason(error: Exception) -> str:
+    """Return what went wrong, of an OSError without the path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def write_atomically(path: Path, text: str) -> None:

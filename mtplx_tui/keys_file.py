@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mtplx_tui.files import write_atomically
+from mtplx_tui.files import reason, write_atomically
 from mtplx_tui.keymap import SCOPES, Key, Scope, key_name
 from mtplx_tui.toml_edit import line_of, read_text, read_toml, with_value
 
@@ -189,8 +189,7 @@ def read(path: Path) -> tuple[Keys, tuple[str, ...]]:
         text = read_text(path)
         content = read_toml(text)
     except (OSError, ValueError) as error:
-        reason = error.strerror or error if isinstance(error, OSError) else error
-        return STANDARD, (f"{path}: {reason}; the app's own keys are used",)
+        return STANDARD, (f"{path}: {reason(error)}; the app's own keys are used",)
     wanted: dict[str, str] = {}
     lines: dict[str, int | None] = {}
     problems: list[tuple[int, str]] = []

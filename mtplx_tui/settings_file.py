@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 
-from mtplx_tui.files import write_atomically
+from mtplx_tui.files import reason, write_atomically
 from mtplx_tui.settings_schema import SCHEMA, Settings
 from mtplx_tui.toml_edit import line_of, read_text, read_toml, with_value
 
@@ -78,7 +78,7 @@ def read(path: Path) -> FileSettings:
         text = read_text(path)
         content = read_toml(text)
     except (OSError, ValueError) as error:
-        return FileSettings(problems=(f"{path}: {_reason(error)}; the defaults are used",))
+        return FileSettings(problems=(f"{path}: {reason(error)}; the defaults are used",))
     values: dict[str, object] = {}
     sources: dict[str, Source] = {}
     for name in content.keys() & SCHEMA.keys():
@@ -176,7 +176,3 @@ def _suggestions(key: str) -> Iterator[str]:
     """Yield a problem where an unknown key looks like a slip of the pen."""
     for near in get_close_matches(key.lower(), SCHEMA, n=1, cutoff=0.75):
         yield f"{key} is no setting; {near} is"
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

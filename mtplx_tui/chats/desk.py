@@ -18,7 +18,8 @@ from mtplx_tui.chats import lines
 from mtplx_tui.chats.lines import BrokenChat
 from mtplx_tui.chats.model import Chat, Summary, Turn, TurnStatus
 from mtplx_tui.chats.record import Record, Stream
-from mtplx_tui.chats.store import ChatBusy, Store, reason, searchable
+from mtplx_tui.chats.store import ChatBusy, Store, searchable
+from mtplx_tui.files import reason
 from mtplx_tui.requests import Options
 from mtplx_tui.view import EngineView, RequestView
 

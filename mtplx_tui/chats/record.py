@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from engine.protocol import ErrorInfo, Finish
 from mtplx_tui.chats import lines
 from mtplx_tui.chats.model import AnswerFacts, Chat, TurnStatus
-from mtplx_tui.chats.store import Journal, Store, reason
+from mtplx_tui.chats.store import Journal, Store
+from mtplx_tui.files import reason
 from mtplx_tui.forecast import saving
 from mtplx_tui.view import RequestView
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from mtplx_tui.chats import lines
 from mtplx_tui.chats.lines import BrokenChat
 from mtplx_tui.chats.model import Chat, Summary
+from mtplx_tui.files import reason
 
-__all__ = ["BrokenChat", "ChatBusy", "Journal", "Opener", "Store", "reason", "searchable"]
+__all__ = ["BrokenChat", "ChatBusy", "Journal", "Opener", "Store", "searchable"]
 
 SUFFIX = ".jsonl"
 SEARCHED_CHARACTERS = 64 * 2**20
@@ -282,8 +283,3 @@ def _no_such_chat(chat_id: str) -> FileNotFoundError:
 def searchable(chat: Chat) -> str:
     """Return what a search looks at, in folded case."""
     return "\0".join([chat.title, *(turn.text for turn in chat.turns.values())]).casefold()
-
-
-def reason(error: OSError | BrokenChat) -> str:
-    """Return what went wrong, without the path."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

@@ -12,6 +12,7 @@ from pathlib import Path
 from mtplx_tui.config import NoHome, find_home
 from mtplx_tui.doctor.check import Check, NotLookedAt, Severity
 from mtplx_tui.doctor.surroundings import Surroundings
+from mtplx_tui.files import reason
 from mtplx_tui.wording import in_bytes
 
 __all__ = ["check_cache_size", "check_folders", "check_home", "check_room"]
@@ -112,7 +113,7 @@ def _trouble(folder: Path) -> str:
             return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} can't be written"
         _write_something(folder)
     except OSError as error:
-        return error.strerror or str(error)
+        return reason(error)
     return ""
 
 

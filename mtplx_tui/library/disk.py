@@ -49,6 +49,15 @@ class ModelNotFound(Exception):
         self.remedy = remedy
 
 
+def is_here(name: str) -> bool:
+    """Whether `resolve` finds a model."""
+    try:
+        resolve(name)
+    except ModelNotFound:
+        return False
+    return True
+
+
 def resolve(name: str) -> Location:
     """Return where a model is.
 

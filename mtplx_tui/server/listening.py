@@ -12,6 +12,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mtplx_tui.files import reason
+
 __all__ = ["Listener", "PortTaken", "ServerTrouble", "listen"]
 
 HEADER_S = 10.0
@@ -53,9 +55,10 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:  # a name that no resolver takes; no port
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             raise PortTaken(port, _next_free(host, port)) from error
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         remedy = "give an address of this machine and a port it may use"
-        raise ServerTrouble(f"{host}:{port} can't be listened at: {reason}", remedy) from error
+        raise ServerTrouble(
+            f"{host}:{port} can't be listened at: {reason(error)}", remedy
+        ) from error
 
 
 def _bound(host: str, port: int) -> socket.socket:

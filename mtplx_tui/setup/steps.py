@@ -18,7 +18,7 @@ from mtplx_tui.chats.store import Store
 from mtplx_tui.config import Settings
 from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.files import Places
-from mtplx_tui.library.disk import DEMO, ModelNotFound, resolve
+from mtplx_tui.library.disk import DEMO, ModelNotFound, is_here, resolve
 from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.speed import Speed
 from mtplx_tui.requests import Options
@@ -75,7 +75,7 @@ class Steps:
     @property
     def step(self) -> Step:
         """What comes next."""
-        return flow.next_step(self.progress, has_demo=_is_found(DEMO))
+        return flow.next_step(self.progress, has_demo=is_here(DEMO))
 
     async def run(self) -> None:
         """Go through what is left.
@@ -122,7 +122,7 @@ class Steps:
             self._page.warn(problem)
 
     def _reconciled(self, progress: Progress) -> Progress:
-        found = flow.reconcile(progress, is_found=_is_found(progress.model))
+        found = flow.reconcile(progress, is_found=is_here(progress.model))
         if progress.model and not found.model:
             self._page.warn(
                 f"{showable(progress.model)} is no longer on this machine; choose again"
@@ -186,7 +186,7 @@ class Steps:
         try:
             return await self.converse_with(wanted)
         except SetupFailed as error:
-            if wanted == DEMO or not _is_found(DEMO):
+            if wanted == DEMO or not is_here(DEMO):
                 raise
             self._page.warn(f"{error}; the demo is taken in its place")
             self._put(flow.drop(self.progress, DEMO))
@@ -231,7 +231,7 @@ class Steps:
 
     async def _wait_for_model(self) -> None:
         fetch = self._fetch or self._start_download(self.progress.model)
-        if self._manner.is_asking and not fetch.is_over and _is_found(DEMO):
+        if self._manner.is_asking and not fetch.is_over and is_here(DEMO):
             name = showable(fetch.name)
             choices = (
                 f"wait for {name} ({fetch.words})",
@@ -262,7 +262,7 @@ class Steps:
         if not self._manner.is_asking:
             raise SetupFailed(f"{why}; the same command goes on from here")
         self._page.warn(why)
-        choices = ["try again", *(["stay with the demo"] if _is_found(DEMO) else [])]
+        choices = ["try again", *(["stay with the demo"] if is_here(DEMO) else [])]
         if await pick(self._asker, self._page.tell, "What now?", choices):
             self._leave_download(fetch, is_dropped=True)
         else:
@@ -308,14 +308,6 @@ class Steps:
             picked = await pick(self._asker, self._page.tell, "Where do you want to talk?", choices)
             where = (Place.APP, Place.TERMINAL)[picked]
         self._put(flow.place(self.progress, where))
-
-
-def _is_found(name: str) -> bool:
-    try:
-        resolve(name)
-    except ModelNotFound:
-        return False
-    return True
 
 
 def _tour_lines(request: RequestView, *, is_utf8: bool) -> list[str]:
