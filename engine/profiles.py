@@ -10,15 +10,19 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 from pathlib import Path
 
 from engine.protocol import MAX_DEPTH, ModelInfo, Sampling
+from engine.speculation.costs import CycleCosts
 from engine.speculation.depth import DepthProfile
 
 __all__ = ["Profiles", "kind_of"]
 
 _log = logging.getLogger(__name__)
+_LEAST_DOUBT = 0.01
+"""Plain decoding's ratio to itself has none, and no weight is without end."""
 _SLOWNESS = 100
 """Cycles of a request that count as much as all that was known of acceptance."""
 
@@ -43,7 +47,7 @@ class Profiles:
         named = f"{model.path}|{model.weights_bytes}|{model.head}|{machine}"
         digest = hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
         self.path = cache_folder / "depth" / f"{digest}.json"
-        self._ratios, self._accepted = self._read()
+        self._ratios, self._doubts, self._accepted = self._read()
 
     @property
     def is_measured(self) -> bool:
@@ -53,16 +57,21 @@ class Profiles:
     def of(self, kind: str) -> DepthProfile:
         """Return what is known for requests of a kind; other kinds' acceptance is better than none."""
         accepted = self._accepted.get(kind) or next(iter(self._accepted.values()), ())
-        return DepthProfile(self._ratios, accepted)
+        return DepthProfile(self._ratios, accepted, self._doubts)
 
     def measured(self, ratios: tuple[float, ...]) -> None:
         """Take in what depths cost, and write the file: the next start need not measure."""
-        self._ratios = ratios
+        costs = CycleCosts(ratios)
+        self._ratios, self._doubts = costs.ratios(), tuple(costs.doubts())
         self._write()
 
     def keep(self, kind: str, learnt: DepthProfile, cycles: int) -> None:
-        """Take in what a request of a kind learnt in some cycles, and write the file."""
-        self._ratios = learnt.ratios
+        """Take in what a request of a kind learnt in some cycles, and write the file.
+
+        Of two ratios of a depth the one less in doubt counts for more, so a request that never
+        tried a depth hardly moves what others learnt of it meanwhile.
+        """
+        self._join(learnt)
         before = self._accepted.get(kind, learnt.accepted)
         share = cycles / (cycles + _SLOWNESS)
         self._accepted[kind] = tuple(
@@ -70,9 +79,23 @@ class Profiles:
         )
         self._write()
 
+    def _join(self, learnt: DepthProfile) -> None:
+        """Join ratios, each weighed by what its doubt leaves of it."""
+        if not self._ratios:
+            self._ratios, self._doubts = learnt.ratios, learnt.doubts
+            return
+        pairs = zip(
+            zip(self._ratios, self._doubts, strict=True),
+            zip(learnt.ratios, learnt.doubts, strict=True),
+            strict=True,
+        )
+        joined = [_joined(*pair) for pair in pairs]
+        self._ratios = tuple(ratio for ratio, _ in joined)
+        self._doubts = tuple(doubt for _, doubt in joined)
+
     def _write(self) -> None:
         """Write the file; where it can't be, the log says so and the next start knows less."""
-        content = {"ratios": self._ratios, "accepted": self._accepted}
+        content = {"ratios": self._ratios, "doubts": self._doubts, "accepted": self._accepted}
         fresh = self.path.with_suffix(f".{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,20 +107,31 @@ class Profiles:
             with contextlib.suppress(OSError):
                 fresh.unlink(missing_ok=True)
 
-    def _read(self) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
+    def _read(self) -> tuple[tuple[float, ...], tuple[float, ...], dict[str, tuple[float, ...]]]:
         try:
             content = json.loads(self.path.read_text("utf-8"))
             ratios = _numbers(content["ratios"], MAX_DEPTH + 1)
+            doubts = _numbers(content["doubts"], MAX_DEPTH + 1)
             accepted = {
                 str(kind): _numbers(shares, MAX_DEPTH)
                 for kind, shares in content["accepted"].items()
             }
         except FileNotFoundError:
-            return (), {}
+            return (), (), {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             _log.warning("%s is no depth profile (%s); it will be made anew", self.path, error)
-            return (), {}
-        return ratios, accepted
+            return (), (), {}
+        return ratios, doubts, accepted
+
+
+def _joined(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return ratio and doubt of what two of them say; a ratio of 0 says nothing."""
+    if one[0] <= 0 or other[0] <= 0:
+        return max(one, other)
+    weights = [1 / max(_LEAST_DOUBT, doubt) ** 2 for _, doubt in (one, other)]
+    share = weights[1] / sum(weights)
+    log = (1 - share) * math.log(one[0]) + share * math.log(other[0])
+    return math.exp(log), min(one[1], other[1])
 
 
 def _numbers(values: object, count: int) -> tuple[float, ...]:

@@ -1,8 +1,9 @@
 """What a cycle costs at each depth, learnt while cycles run. Pure: knows numbers only.
 
-Seconds are split into a level, which drifts with the machine's load, its heat and the length of
-the context, and a ratio for each depth, which hardly does. So a measurement of one depth brings
-all others up to date, and ratios are learnt where they show: when the depth changes.
+The logarithms of all depths' seconds are one Gaussian state, of which each cycle shows one number
+(a Kalman filter). Load, heat and the length of the context move all depths together, and each a
+little by itself: so a cycle brings all depths up to date, a spike changes no ranking, and one look
+at another depth counts for more than what was believed before.
 """
 
 from __future__ import annotations
@@ -10,19 +11,46 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from engine.protocol import MAX_DEPTH
 
 __all__ = ["CycleCosts"]
 
-_LEVEL_GAIN = 0.2
-_RATIO_GAIN = 0.1
-_LARGEST_LEVEL_STEP = 0.25
-_LARGEST_RATIO_STEP = 0.5
-"""Of logarithms: what goes beyond is taken for a hiccup of the machine."""
+_LOAD_DOUBT = 0.25
+"""Of a ratio measured while the model was loaded. All doubts are standard deviations of logarithms,
+so this one is about a quarter: the machine may have been busy."""
+_LEAST_DOUBT = 0.07
+"""Of a ratio learnt before, however often: contexts differ."""
+_NOISE = 0.08
+"""Of a cycle."""
+_DRIFT = 0.05
+"""A cycle, of all depths together."""
+_OWN_DRIFT = 0.006
+"""A cycle, of each depth by itself."""
+_ANY_LEVEL = 10.0
+"""Doubt of the level where no cycle was seen."""
+_HICCUP = 5.0
+"""Standard deviations: what goes beyond is believed when the depth's next cycle shows it again."""
+_UNUSUAL = 2.5
+"""Standard deviations: what goes beyond is believed so far."""
+_LARGEST_SURPRISE = 0.5
+"""That one cycle can be, whatever the doubt."""
 _GUESSED_ROW = 0.1
 """Of a plain cycle: what a drafted token may cost, before anything was measured."""
-_PROFILE_WEIGHT = 4
-"""Cycles that a profile counts for: it may be from a day when the machine was busy."""
+_SHAPE_DOUBT = 0.4
+"""Of the guess, shared by neighbours."""
+_SHAPE_REACH = 4.0
+"""Depths."""
+_STEP_DOUBT = 0.25
+"""Of the guess, by each depth itself: a GPU may take another kernel from some row on."""
+_DEPTHS = np.arange(MAX_DEPTH + 1)
+_PRIOR = (
+    _ANY_LEVEL**2
+    + _SHAPE_DOUBT**2 * np.exp(-abs(_DEPTHS[:, None] - _DEPTHS) / _SHAPE_REACH)
+    + _STEP_DOUBT**2 * np.eye(len(_DEPTHS))
+)
+_DRIFTS = _DRIFT**2 + _OWN_DRIFT**2 * np.eye(len(_DEPTHS))
 
 
 class CycleCosts:
@@ -31,71 +59,76 @@ class CycleCosts:
     Args:
         ratios: of each depth's seconds to those at depth 0, by depth, as learnt before; 0 where
             nothing was.
+        doubts: of each ratio, where answers taught them; none for ratios that were measured while
+            the model was loaded, which are only half believed where they differ from a guess.
     """
 
-    def __init__(self, ratios: Sequence[float] = ()) -> None:
-        self._level: float | None = None
-        self._guesses = [math.log1p(_GUESSED_ROW * depth) for depth in range(MAX_DEPTH + 1)]
-        self._ratios = list(self._guesses)
-        self._weights = [0] * (MAX_DEPTH + 1)
-        self._last: int | None = None
+    def __init__(self, ratios: Sequence[float] = (), doubts: Sequence[float] = ()) -> None:
+        self._logs = np.log1p(_GUESSED_ROW * _DEPTHS)
+        self._spread = _PRIOR.copy()
+        self._measured = [False] * len(_DEPTHS)
+        self._was_hiccup = [False] * len(_DEPTHS)
+        self._is_running = False
+        if doubts and all(ratios):
+            self._logs = np.log(ratios)
+            self._spread = _ANY_LEVEL**2 + np.diag(np.maximum(doubts, _LEAST_DOUBT) ** 2)
+            self._measured = [True] * len(_DEPTHS)
+            return
         for depth, ratio in enumerate(ratios):
             if ratio > 0:
-                self._ratios[depth] = math.log(ratio)
-                self._weights[depth] = _PROFILE_WEIGHT
+                self._observe(depth, math.log(ratio), _LOAD_DOUBT)
 
     def learn(self, depth: int, seconds: float) -> None:
         """Take in a cycle. Seconds of 0 or less teach nothing."""
         if seconds <= 0:
             return
         seen = math.log(seconds)
-        if self._level is None:
-            self._level = seen - self._ratio(depth)
-            self._weights[depth] += 1
-        elif depth == self._last:
-            self._level += _LEVEL_GAIN * _clipped(
-                seen - self._level - self._ratio(depth), _LARGEST_LEVEL_STEP
-            )
+        if not self._is_running:
+            self._spread += _ANY_LEVEL**2
+            self._is_running = True
         else:
-            self._learn_ratio(depth, seen - self._level)
-        self._last = depth
+            self._spread += _DRIFTS
+            believed = float(self._logs[depth])
+            usual = math.sqrt(self._spread[depth, depth] + _NOISE**2)
+            is_confirmed = self._was_hiccup[depth]
+            self._was_hiccup[depth] = abs(seen - believed) > _HICCUP * usual
+            if self._was_hiccup[depth] and not is_confirmed:
+                return
+            most = min(_LARGEST_SURPRISE, _UNUSUAL * usual)
+            seen = max(believed - most, min(believed + most, seen))
+        self._observe(depth, seen, _NOISE)
 
     def at(self, depth: int) -> float:
         """Return the seconds a cycle takes now; before any was seen only ratios mean anything."""
-        return math.exp((self._level or 0.0) + self._ratio(depth))
+        return math.exp(self._logs[depth])
+
+    def all(self) -> list[float]:
+        """Return `at` of every depth."""
+        return np.exp(self._logs).tolist()
+
+    def doubts(self, depth: int = 0) -> list[float]:
+        """Return how unsure the ratio of each depth's seconds to those of one depth is."""
+        own = self._spread.diagonal()
+        variances = own + own[depth] - 2 * self._spread[depth]
+        return np.sqrt(variances.clip(0)).tolist()
 
     def is_measured(self, depth: int) -> bool:
         """Whether a cycle of this depth was ever seen."""
-        return self._weights[depth] > 0
+        return self._measured[depth]
 
     def ratios(self) -> tuple[float, ...]:
         """Return each depth's seconds against those at depth 0; 0 where nothing is known."""
-        if not self._weights[0]:
-            return (0.0,) * (MAX_DEPTH + 1)
+        if not self._measured[0]:
+            return (0.0,) * len(_DEPTHS)
         return tuple(
-            math.exp(ratio - self._ratios[0]) if weight else 0.0
-            for ratio, weight in zip(self._ratios, self._weights, strict=True)
+            math.exp(log - self._logs[0]) if is_measured else 0.0
+            for log, is_measured in zip(self._logs, self._measured, strict=True)
         )
 
-    def _learn_ratio(self, depth: int, seen: float) -> None:
-        weight = self._weights[depth]
-        if weight:
-            gain = max(_RATIO_GAIN, 1 / (weight + 1))
-            self._ratios[depth] += gain * _clipped(seen - self._ratios[depth], _LARGEST_RATIO_STEP)
-        else:
-            self._ratios[depth] = seen
-        self._weights[depth] = weight + 1
-
-    def _ratio(self, depth: int) -> float:
-        """Return a depth's ratio; one never seen is as far off its guess as its neighbour."""
-        if self._weights[depth]:
-            return self._ratios[depth]
-        known = [at for at, weight in enumerate(self._weights) if weight]
-        if not known:
-            return self._guesses[depth]
-        nearest = min(known, key=lambda at: (abs(at - depth), at))
-        return self._guesses[depth] + self._ratios[nearest] - self._guesses[nearest]
-
-
-def _clipped(step: float, largest: float) -> float:
-    return max(-largest, min(largest, step))
+    def _observe(self, depth: int, seen: float, doubt: float) -> None:
+        """Take in the logarithm of a depth's seconds."""
+        shared = self._spread[depth].copy()
+        gains = shared / (shared[depth] + doubt**2)
+        self._logs += gains * (seen - self._logs[depth])
+        self._spread -= np.outer(gains, shared)
+        self._measured[depth] = True

@@ -10,6 +10,7 @@ Nothing here sees a draft of the cycle it decides on, so every choice keeps the 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,19 +21,23 @@ __all__ = ["AcceptanceOdds", "DepthPolicy", "DepthProfile", "next_depth"]
 
 PROBE_SHARE = 0.0115
 """Of all time, spent on depths that are not the best known."""
-_FIRST_CYCLES = 8
+_FIRST_CYCLES = 4
 """At depth 1, before anything is known."""
 _FADING = 0.5 ** (1 / 100)
 _FADING_UNSEEN = 0.5 ** (1 / 400)
-_PRIOR_WEIGHT = 6.0
+_PRIOR_WEIGHT = 4.0
 _GUESSED_ODDS = 0.6
-_LEAST_GAIN = 1.01
+_LEAST_GAIN = 1.02
 """Over the present depth, before it is left for another that drafts."""
 _LEAST_GAIN_TO_DRAFT = 1.03
-_PATIENCE = 4
+_PATIENCE = 3
 """Cycles for which plain decoding must look faster before drafting ends."""
 _FULLEST_PURSE = 4
 """Cycles' worth of time that can be saved up."""
+_FIRST_PURSE = 1.0
+"""Plain cycles' worth of time, where costs are hardly known."""
+_DOUBTFUL = 0.15
+"""Of a ratio of costs: it is looked at as soon as the purse allows."""
 _PROBE_REST = 12
 """Cycles before the same depth is tried again."""
 _PROBE_CYCLES = 2
@@ -52,6 +57,8 @@ class DepthProfile:
     """Seconds of a cycle against plain decoding, by depth from 0; 0 where not measured."""
     accepted: tuple[float, ...] = ()
     """Share accepted at depth 1, 2, ... of those that were reached."""
+    doubts: tuple[float, ...] = ()
+    """Standard deviation of each ratio's logarithm; none where no answer has shown them yet."""
 
 
 def next_depth(chosen: int, tokens_left: int, positions_left: int) -> int:
@@ -123,7 +130,7 @@ class DepthPolicy:
 
     def __init__(self, profile: DepthProfile | None = None, most: int = MAX_DEPTH) -> None:
         known = profile or DepthProfile()
-        self._costs = CycleCosts(known.ratios)
+        self._costs = CycleCosts(known.ratios, known.doubts)
         self._odds = AcceptanceOdds(known.accepted)
         self._most = most
         self._depths = range(most + 1)
@@ -137,9 +144,9 @@ class DepthPolicy:
         self._seconds = 0.0
         self._plain_seconds = 0.0
         self._resting_until = 0
-        self._expected = self._odds.all_emitted()
-        is_known = self._costs.is_measured(0)
-        self._settled = max(self._depths, key=self._rate) if is_known else min(1, most)
+        self._estimate()
+        is_known = self._costs.is_measured(0) and bool(known.accepted)
+        self._settled = max(self._depths, key=self._rates.__getitem__) if is_known else min(1, most)
         self._learning = 0 if is_known else _FIRST_CYCLES
 
     @property
@@ -170,8 +177,10 @@ class DepthPolicy:
         if caught_up == 0:
             self._costs.learn(depth, seconds)
         self._odds.learn(depth, accepted)
-        self._expected = self._odds.all_emitted()
-        typical = seconds if caught_up else self._costs.at(depth)
+        self._estimate()
+        if self._cycle == 1 and self._doubtful():
+            self._purse = _FIRST_PURSE * self._seconds_of[0]
+        typical = seconds if caught_up else self._seconds_of[depth]
         self._pay(depth, emitted, typical)
         self._keep_books(emitted, typical)
         self._settle()
@@ -179,21 +188,26 @@ class DepthPolicy:
 
     def profile(self) -> DepthProfile:
         """Return what is known now."""
-        return DepthProfile(self._costs.ratios(), self._odds.shares())
+        return DepthProfile(self._costs.ratios(), self._odds.shares(), tuple(self._costs.doubts()))
 
-    def _rate(self, depth: int) -> float:
-        """Return the expected tokens a second."""
-        return self._expected[depth] / self._costs.at(depth)
+    def _estimate(self) -> None:
+        """Say anew what a cycle of each depth takes and gives."""
+        self._seconds_of = self._costs.all()
+        self._expected = self._odds.all_emitted()
+        self._rates = [
+            tokens / seconds
+            for tokens, seconds in zip(self._expected, self._seconds_of, strict=True)
+        ]
 
     def _expected_loss(self, depth: int) -> float:
         """Return the seconds a cycle of this depth loses against the settled one's pace."""
-        return self._costs.at(depth) - self._expected[depth] / self._rate(self._settled)
+        return self._seconds_of[depth] - self._expected[depth] / self._rates[self._settled]
 
     def _pay(self, depth: int, emitted: int, seconds: float) -> None:
         self._purse += PROBE_SHARE * seconds
         if depth != self._settled:
-            self._purse -= seconds - emitted / self._rate(self._settled)
-        self._purse = min(self._purse, _FULLEST_PURSE * self._costs.at(self._settled))
+            self._purse -= seconds - emitted / self._rates[self._settled]
+        self._purse = min(self._purse, _FULLEST_PURSE * self._seconds_of[self._settled])
 
     @property
     def _is_resting(self) -> bool:
@@ -206,7 +220,7 @@ class DepthPolicy:
             return
         self._tokens += emitted
         self._seconds += seconds
-        self._plain_seconds += emitted * self._costs.at(0)
+        self._plain_seconds += emitted * self._seconds_of[0]
         is_slow = self._plain_seconds < _GUARD_RATIO * self._seconds
         if self._tokens < _GUARD_TOKENS or not self._costs.is_measured(0):
             return
@@ -219,18 +233,18 @@ class DepthPolicy:
     def _settle(self) -> None:
         """Decide which depth is best."""
         self._learning = max(0, self._learning - 1)
-        if self._learning or self._is_resting or self._most == 0:
+        if self._is_resting or self._most == 0:
             return
-        leader = max(self._depths[1:], key=self._rate)
-        plain = self._rate(0)
+        leader = max(self._depths[1:], key=self._rates.__getitem__)
+        plain = self._rates[0]
         if self._settled == 0:
             if self._surely(leader) > _LEAST_GAIN_TO_DRAFT * plain:
                 self._settled = leader
             return
-        self._behind = self._behind + 1 if self._rate(leader) < plain else 0
+        self._behind = self._behind + 1 if self._rates[leader] < plain else 0
         if self._behind >= _PATIENCE:
             self._settled, self._behind = 0, 0
-        elif self._rate(leader) > _LEAST_GAIN * self._rate(self._settled):
+        elif not self._learning and self._rates[leader] > _LEAST_GAIN * self._rates[self._settled]:
             self._settled = leader
 
     def _surely(self, depth: int) -> float:
@@ -238,7 +252,7 @@ class DepthPolicy:
         share, weight = self._odds.shares()[0], self._odds.weight(1)
         doubt = 1.28 * (share * (1 - share) / weight) ** 0.5
         drafted = (self._expected[depth] - 1) * max(0.0, 1 - doubt / share)
-        return (1 + drafted) / self._costs.at(depth)
+        return (1 + drafted) / self._seconds_of[depth]
 
     def _choose_probe(self, depth: int) -> None:
         """Go on with a probe, end it, or begin one that the purse can pay for."""
@@ -249,7 +263,7 @@ class DepthPolicy:
         if self._is_resting:
             return
         cycles = 1 if self._settled else _PROBE_CYCLES
-        fullest = _FULLEST_PURSE * self._costs.at(self._settled)
+        fullest = _FULLEST_PURSE * self._seconds_of[self._settled]
         for at in self._candidates():
             cost = cycles * max(0.0, self._expected_loss(at))
             if cost <= self._purse or not self._costs.is_measured(0):
@@ -260,10 +274,26 @@ class DepthPolicy:
     def _candidates(self) -> list[int]:
         """Return depths worth a try, the one not tried for longest first; it is saved up for."""
         if self._settled == 0:
-            near = [max(self._depths[1:], key=self._rate)] if self._most else []
+            near = [max(self._depths[1:], key=self._rates.__getitem__)] if self._most else []
         else:
             near = [0, self._settled - 1, self._settled + 1]
         rested = self._cycle - _PROBE_REST
         allowed = {at for at in near if 0 <= at <= self._most and self._tried[at] <= rested}
         order = sorted(allowed, key=lambda at: (self._costs.is_measured(at), self._tried[at]))
-        return [at for at in order if at != self._settled]
+        doubtful = self._doubtful()
+        return [*doubtful, *(at for at in order if at != self._settled and at not in doubtful)]
+
+    def _doubtful(self) -> list[int]:
+        """Return depths that may be better than the settled one, their cost hardly known.
+
+        Plain decoding comes first: all others are held against it.
+        """
+        doubts = self._costs.doubts(self._settled)
+        if max(doubts) < _DOUBTFUL:
+            return []
+        hopes: dict[int, float] = {}
+        for at in self._depths:
+            hope = self._rates[at] * math.exp(doubts[at])
+            if doubts[at] > _DOUBTFUL and (at == 0 or hope > self._rates[self._settled]):
+                hopes[at] = hope
+        return sorted(hopes, key=lambda at: (at > 0, -hopes[at]))

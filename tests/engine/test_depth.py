@@ -29,7 +29,14 @@ ACCEPTED = {
     "nearly none": [0.02] * 8,
     "high": [0.95] * 8,
 }
+SURE = (0.07,) * (MAX_DEPTH + 1)
+"""Doubts of ratios that many answers have taught."""
 Level = Callable[[int], float]
+
+
+def known(costs: Sequence[float], accepted: Sequence[float] = ()) -> DepthProfile:
+    """Return what answers have taught."""
+    return DepthProfile(tuple(costs), tuple(accepted), SURE)
 
 
 @dataclass
@@ -88,10 +95,7 @@ def rates(costs: Sequence[float], accepted: Sequence[float]) -> list[float]:
 def test_it_stays_within_3_percent_of_the_best_depth(costs: str, accepted: str) -> None:
     curve, shares = COSTS[costs], ACCEPTED[accepted]
     best = max(rates(curve, shares))
-    runs = [
-        ran(DepthPolicy(DepthProfile(tuple(curve))), curve, shares, 4000, seed=seed)
-        for seed in range(5)
-    ]
+    runs = [ran(DepthPolicy(known(curve)), curve, shares, 4000, seed=seed) for seed in range(5)]
     assert 1 - sum(run.rate for run in runs) / len(runs) / best < 0.03
     for run in runs:
         assert run.rate > 0.98 * rates(curve, shares)[0]
@@ -141,7 +145,7 @@ def test_a_text_that_turns_hard_ends_drafting() -> None:
 
 def test_a_machine_that_slows_down_changes_no_choice() -> None:
     curve, shares = COSTS["a CPU"], ACCEPTED["falling"]
-    policy = DepthPolicy(DepthProfile(tuple(curve), tuple(shares)))
+    policy = DepthPolicy(known(curve, shares))
     run = ran(policy, curve, shares, 3000, level=lambda cycle: 1 + 2 * (cycle // 200 % 2))
     assert run.switches <= 8
     assert set(run.settled) <= {2, 3, 4, 5}
@@ -149,9 +153,9 @@ def test_a_machine_that_slows_down_changes_no_choice() -> None:
 
 def test_single_hiccups_change_no_choice() -> None:
     curve, shares = COSTS["steps"], ACCEPTED["falling"]
-    policy = DepthPolicy(DepthProfile(tuple(curve), tuple(shares)))
+    policy = DepthPolicy(known(curve, shares))
     run = ran(policy, curve, shares, 3000, level=lambda cycle: 10 if cycle % 37 == 0 else 1)
-    assert set(run.settled) == {3}
+    assert run.settled.count(3) > 0.95 * len(run.settled)
 
 
 @pytest.mark.parametrize("accepted", ["border", "middling"])
@@ -186,7 +190,8 @@ def test_a_catching_up_cycle_teaches_no_cost() -> None:
 
 
 def test_a_profile_starts_at_its_best_depth() -> None:
-    assert DepthPolicy(DepthProfile(tuple(COSTS["steps"]))).depth == 3
+    assert DepthPolicy(known(COSTS["steps"], (0.6,) * 8)).depth == 3
+    assert DepthPolicy(known(COSTS["steps"])).depth == 1
     assert DepthPolicy(DepthProfile(tuple(COSTS["many experts"]), (0.2,) * 8)).depth == 0
     assert DepthPolicy(most=0).depth == 0
 
@@ -218,10 +223,12 @@ def test_tokens_expected_of_a_cycle_are_one_and_the_runs() -> None:
 
 
 def test_a_depth_never_seen_is_as_dear_as_its_neighbour() -> None:
-    costs = CycleCosts((1.0, 1.5))
-    costs.learn(0, 2.0)
-    assert costs.at(1) == pytest.approx(3.0)
-    assert costs.at(2) > costs.at(1)
+    cheap, dear = CycleCosts((1.0, 1.1)), CycleCosts((1.0, 1.5))
+    for costs in (cheap, dear):
+        costs.learn(0, 2.0)
+        assert costs.at(2) > costs.at(1)
+    assert dear.at(2) > 1.1 * cheap.at(2)
+    costs = dear
     assert [costs.is_measured(depth) for depth in (0, 1, 2)] == [True, True, False]
 
 

@@ -11,7 +11,8 @@ from engine.protocol import HeadInfo, ModelInfo, Sampling
 from engine.speculation.depth import DepthProfile
 
 RATIOS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)
-LEARNT = DepthProfile(RATIOS, (0.7,) * 8)
+SURE = (0.0, *(0.07,) * 8)
+LEARNT = DepthProfile(RATIOS, (0.7,) * 8, SURE)
 MODEL = ModelInfo(
     *("demo", "/models/demo", "llama", 1, 1, "none", 64, 512),
     *(HeadInfo("demo", 1, 1), "", Sampling(), True, 0.1),
@@ -31,7 +32,28 @@ def test_measured_costs_are_there_before_any_request(tmp_path: Path) -> None:
     Profiles(tmp_path, MODEL, "cpu").measured(RATIOS)
     again = Profiles(tmp_path, MODEL, "cpu")
     assert again.is_measured
-    assert again.of("warm") == DepthProfile(RATIOS, ())
+    known = again.of("warm")
+    assert known.ratios == pytest.approx(RATIOS, rel=0.02)
+    assert known.doubts[0] == 0
+    assert min(known.doubts[1:]) > 0.15
+
+
+def test_an_answer_outweighs_what_was_measured_while_the_model_was_loaded(tmp_path: Path) -> None:
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    profiles.measured((1.0, *(2.0,) * 8))
+    profiles.keep("warm", LEARNT, 50)
+    assert profiles.of("warm").ratios == pytest.approx(RATIOS, rel=0.06)
+    assert profiles.of("warm").doubts == SURE
+
+
+def test_an_answer_of_one_depth_undoes_nothing_that_another_learnt(tmp_path: Path) -> None:
+    """Both began from what the load measured; the one that tried no other depth ends last."""
+    profiles = Profiles(tmp_path, MODEL, "cpu")
+    wrong = (1.0, *(2.0,) * 8)
+    profiles.measured(wrong)
+    profiles.keep("warm", LEARNT, 50)
+    profiles.keep("warm", DepthProfile(wrong, (0.7,) * 8, (0.0, *(0.25,) * 8)), 200)
+    assert profiles.of("warm").ratios == pytest.approx(RATIOS, rel=0.12)
 
 
 def test_a_full_disk_costs_the_profile_and_no_more(tmp_path: Path) -> None:
@@ -52,14 +74,14 @@ def test_another_machine_knows_nothing(tmp_path: Path) -> None:
 def test_one_request_moves_acceptance_by_its_length(tmp_path: Path) -> None:
     profiles = Profiles(tmp_path, MODEL, "cpu")
     profiles.keep("warm", LEARNT, 50)
-    profiles.keep("warm", DepthProfile(RATIOS, (0.1,) * 8), 100)
+    profiles.keep("warm", DepthProfile(RATIOS, (0.1,) * 8, SURE), 100)
     assert profiles.of("warm").accepted[0] == pytest.approx(0.4)
 
 
 def test_kinds_are_kept_apart(tmp_path: Path) -> None:
     profiles = Profiles(tmp_path, MODEL, "cpu")
     profiles.keep(kind_of(Sampling(0)), LEARNT, 50)
-    profiles.keep(kind_of(Sampling(0.6)), DepthProfile(RATIOS, (0.2,) * 8), 50)
+    profiles.keep(kind_of(Sampling(0.6)), DepthProfile(RATIOS, (0.2,) * 8, SURE), 50)
     assert profiles.of("greedy").accepted[0] == 0.7
     assert profiles.of("warm").accepted[0] == 0.2
     assert kind_of(Sampling(0.5)) == "cool"
@@ -72,10 +94,11 @@ def test_kinds_are_kept_apart(tmp_path: Path) -> None:
         b"{",
         b"[]",
         b"\xff",
-        b'{"ratios": [1], "accepted": {}}',
-        b'{"ratios": [1,1,1,1,1,1,1,1,NaN], "accepted": {}}',
-        b'{"ratios": [1,1,1,1,1,1,1,1,"x"], "accepted": {}}',
-        b'{"ratios": [1,1,1,1,1,1,1,1,1], "accepted": {"warm": 1}}',
+        b'{"ratios": [1], "doubts": [0], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,1], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,NaN], "doubts": [0,0,0,0,0,0,0,0,0], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,1], "doubts": [0,0,0,0,0,0,0,0,"x"], "accepted": {}}',
+        b'{"ratios": [1,1,1,1,1,1,1,1,1], "doubts": [0,0,0,0,0,0,0,0,0], "accepted": {"warm": 1}}',
     ],
 )
 def test_a_broken_file_counts_as_nothing_known_and_is_written_anew(
