@@ -3,18 +3,23 @@
     uv run python -m benchmarks.decode [--rounds 3] [--tokens 64]
 
 One process a matrix library; within each, the ways take turns, so the machine's drift hits all
-alike. Prints one JSON document with milliseconds a token (medians over rounds) and the ratios.
+alike. Beside them memory is read, as much of it as a plain step reads weights: on all cores, by
+libc's search for a byte that is not there, which is the least a step can take here. Prints one JSON
+document with milliseconds a token (medians over rounds) and the ratios.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from engine.model.load import LoadedModel
 
 CACHE = Path.home() / ".cache" / "mtplx-tui-benchmarks"
+FLOOR_READS = 16
 PROMPT = "Explain in a few paragraphs how a bicycle stays upright."
 
 
@@ -44,6 +50,7 @@ def main() -> None:
         **machine(),
         "ms_per_token": results,
         "ratios": {
+            "memory floor against engine depth 0": auto["memory floor"] / auto["depth 0"],
             "engine depth 0 against bare loop": auto["bare"] / auto["depth 0"],
             "engine depth 0 against stock bare loop": stock["bare"] / auto["depth 0"],
             "engine depth 1 against stock bare loop": stock["bare"] / auto["depth 1"],
@@ -77,6 +84,7 @@ def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
         "depth 0": lambda seed: engine_loop(model, tokens, 0, seed),
         "depth 1": lambda seed: engine_loop(model, tokens, 1, seed),
         "depth 3": lambda seed: engine_loop(model, tokens, 3, seed),
+        "memory floor": lambda _: (FLOOR_READS, read_memory(step_bytes(model), FLOOR_READS)),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(rounds + 1):
@@ -85,6 +93,36 @@ def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
             if index:
                 times[name].append(1e3 * seconds / count)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def step_bytes(model: LoadedModel) -> int:
+    """Return the bytes of weights that a plain step reads: all but an embedding of its own."""
+    from mlx.utils import tree_flatten
+
+    arrays = dict(tree_flatten(model.trunk.model.parameters()))
+    has_lm_head = any("lm_head" in name for name in arrays)
+    return sum(
+        array.nbytes
+        for name, array in arrays.items()
+        if not (has_lm_head and "embed_tokens" in name)
+    )
+
+
+def read_memory(size: int, times: int) -> float:
+    """Return the seconds that reading so many bytes takes, so many times, on all cores."""
+    cores = os.cpu_count() or 1
+    search = ctypes.CDLL(None).memchr
+    search.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t)
+    search.restype = ctypes.c_void_p
+    part = size // cores
+    buffers = [ctypes.create_string_buffer(part) for _ in range(cores)]
+    for buffer in buffers:
+        ctypes.memset(buffer, 1, part)
+    with ThreadPoolExecutor(cores) as pool:
+        begin = time.perf_counter()
+        for _ in range(times):
+            list(pool.map(lambda buffer: search(buffer, 2, part), buffers))
+        return time.perf_counter() - begin
 
 
 def bare_loop(model: LoadedModel, tokens: int) -> tuple[int, float]:

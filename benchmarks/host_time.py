@@ -4,7 +4,8 @@
 
 Times are processor time of the engine's own thread, so other work on the machine hardly touches
 them, and neither does MLX's, which computes in a thread of its own. Prints one JSON document,
-milliseconds a cycle: building the graphs of trunk and head (mlx-lm's Python), and the rest.
+milliseconds a cycle: building the graphs of trunk and head (mlx-lm's Python), and all else by
+what it is for; "the rest" is what none of the others names.
 """
 
 from __future__ import annotations
@@ -107,12 +108,19 @@ def install(meter: Meter, request: Any, outbox: object) -> None:
     meter.wrap(draft, "target_distribution", "graph: sampling")
     meter.wrap(draft, "draw", "graph: sampling")
     meter.wrap(cycle, "token_rule", "graph: acceptance")
+    draft_head = request._model.head.draft_head
+    for name in ("tokens_at", "widened"):
+        meter.wrap(draft_head, name, "graph: head")
+    for name in ("concatenate", "stack"):
+        meter.wrap(cycle.mx, name, "graph: joins")
+    meter.wrap(cycle, "draft", "draft control")
+    meter.wrap(request._stream, "commit", "commit")
     meter.wrap(cycle.mx, "eval", "waits")
     meter.wrap(cycle.mx, "async_eval", "waits")
     meter.wrap(cycle, "integers", "waits")
     for name in ("draft", "accept", "following"):
         meter.wrap(noise.CycleNoise, name, "noise")
-    meter.wrap(request, "_told", "events")
+    meter.wrap(request, "_cycle_done", "events")
     meter.wrap(request, "_take", "text")
     meter.wrap(request._policy, "learn", "depth policy")
     meter.wrap(outbox, "put", "wire")
