@@ -25,18 +25,16 @@ class WireError(ValueError):
 
 
 T = typing.TypeVar("T")
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_AS_THEY_ARE = frozenset({int, float, str, bool, type(None)})
+"""Types that JSON holds; most values of an event, so they are looked for first."""
 _MESSAGES = {kind.__name__: kind for kind in (*protocol.COMMANDS, *protocol.EVENTS)}
 
 
 def encode(messages: Iterable[protocol.Command | protocol.Event]) -> bytes:
     """Return one line, newline included, for a batch of messages."""
     batch = [to_plain(message) for message in messages]
-    return (
-        json.dumps(batch, ensure_ascii=False, separators=(",", ":")).encode(
-            "utf-8", "surrogatepass"
-        )
-        + b"\n"
-    )
+    return _TO_JSON.encode(batch).encode("utf-8", "surrogatepass") + b"\n"
 
 
 def decode(line: bytes) -> list[typing.Any]:
@@ -90,6 +88,8 @@ def _field_names(kind: typing.Any) -> tuple[str, ...]:
 
 
 def _plain_value(value: object) -> object:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, tuple):
         return [_plain_value(item) for item in value]
     if isinstance(value, enum.Enum):

@@ -11,8 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from engine.protocol import MAX_DEPTH
 
 __all__ = ["CycleCosts"]
@@ -44,13 +42,7 @@ _SHAPE_REACH = 4.0
 """Depths."""
 _STEP_DOUBT = 0.25
 """Of the guess, by each depth itself: a GPU may take another kernel from some row on."""
-_DEPTHS = np.arange(MAX_DEPTH + 1)
-_PRIOR = (
-    _ANY_LEVEL**2
-    + _SHAPE_DOUBT**2 * np.exp(-abs(_DEPTHS[:, None] - _DEPTHS) / _SHAPE_REACH)
-    + _STEP_DOUBT**2 * np.eye(len(_DEPTHS))
-)
-_DRIFTS = _DRIFT**2 + _OWN_DRIFT**2 * np.eye(len(_DEPTHS))
+_DEPTHS = range(MAX_DEPTH + 1)
 
 
 class CycleCosts:
@@ -64,14 +56,19 @@ class CycleCosts:
     """
 
     def __init__(self, ratios: Sequence[float] = (), doubts: Sequence[float] = ()) -> None:
-        self._logs = np.log1p(_GUESSED_ROW * _DEPTHS)
-        self._spread = _PRIOR.copy()
+        self._logs = [math.log1p(_GUESSED_ROW * depth) for depth in _DEPTHS]
+        self._spread = [[_guessed_spread(one, other) for other in _DEPTHS] for one in _DEPTHS]
+        self._drifted = _ANY_LEVEL**2
+        """Variance of the level that `_spread` does not have yet."""
         self._measured = [False] * len(_DEPTHS)
         self._was_hiccup = [False] * len(_DEPTHS)
         self._is_running = False
         if doubts and all(ratios):
-            self._logs = np.log(ratios)
-            self._spread = _ANY_LEVEL**2 + np.diag(np.maximum(doubts, _LEAST_DOUBT) ** 2)
+            self._logs = [math.log(ratio) for ratio in ratios]
+            self._spread = [
+                [max(_LEAST_DOUBT, doubts[one]) ** 2 * (one == other) for other in _DEPTHS]
+                for one in _DEPTHS
+            ]
             self._measured = [True] * len(_DEPTHS)
             return
         for depth, ratio in enumerate(ratios):
@@ -84,12 +81,12 @@ class CycleCosts:
             return
         seen = math.log(seconds)
         if not self._is_running:
-            self._spread += _ANY_LEVEL**2
+            self._drifted += _ANY_LEVEL**2
             self._is_running = True
         else:
-            self._spread += _DRIFTS
-            believed = float(self._logs[depth])
-            usual = math.sqrt(self._spread[depth, depth] + _NOISE**2)
+            self._drift()
+            believed = self._logs[depth]
+            usual = math.sqrt(self._spread[depth][depth] + self._drifted + _NOISE**2)
             is_confirmed = self._was_hiccup[depth]
             self._was_hiccup[depth] = abs(seen - believed) > _HICCUP * usual
             if self._was_hiccup[depth] and not is_confirmed:
@@ -104,13 +101,15 @@ class CycleCosts:
 
     def all(self) -> list[float]:
         """Return `at` of every depth."""
-        return np.exp(self._logs).tolist()
+        return [math.exp(log) for log in self._logs]
 
     def doubts(self, depth: int = 0) -> list[float]:
         """Return how unsure the ratio of each depth's seconds to those of one depth is."""
-        own = self._spread.diagonal()
-        variances = own + own[depth] - 2 * self._spread[depth]
-        return np.sqrt(variances.clip(0)).tolist()
+        shared = self._spread[depth]
+        return [
+            math.sqrt(max(0.0, row[at] + shared[depth] - 2 * shared[at]))
+            for at, row in enumerate(self._spread)
+        ]
 
     def is_measured(self, depth: int) -> bool:
         """Whether a cycle of this depth was ever seen."""
@@ -125,10 +124,28 @@ class CycleCosts:
             for log, is_measured in zip(self._logs, self._measured, strict=True)
         )
 
+    def _drift(self) -> None:
+        """Let doubts grow by what a cycle may change."""
+        self._drifted += _DRIFT**2
+        for depth, row in enumerate(self._spread):
+            row[depth] += _OWN_DRIFT**2
+
     def _observe(self, depth: int, seen: float, doubt: float) -> None:
         """Take in the logarithm of a depth's seconds."""
-        shared = self._spread[depth].copy()
-        gains = shared / (shared[depth] + doubt**2)
-        self._logs += gains * (seen - self._logs[depth])
-        self._spread -= np.outer(gains, shared)
+        drifted, self._drifted = self._drifted, 0.0
+        shared = [value + drifted for value in self._spread[depth]]
+        variance = shared[depth] + doubt**2
+        surprise = seen - self._logs[depth]
+        for at, row in enumerate(self._spread):
+            gain = shared[at] / variance
+            self._logs[at] += gain * surprise
+            row[:] = [
+                value + drifted - gain * other for value, other in zip(row, shared, strict=True)
+            ]
         self._measured[depth] = True
+
+
+def _guessed_spread(one: int, other: int) -> float:
+    """Return how two depths' guesses vary together."""
+    shape = _SHAPE_DOUBT**2 * math.exp(-abs(one - other) / _SHAPE_REACH)
+    return shape + _STEP_DOUBT**2 * (one == other)
