@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +15,29 @@ from tests.fakes import tiny
 from tests.fakes.driver import EngineProcess
 
 
-def pytest_configure() -> None:
-    """Let engines share two cores, and let what the tests start be interrupted.
+def pytest_configure(config: pytest.Config) -> None:
+    """Let engines share two cores, keep bytecode, and let what the tests start be interrupted.
 
     Two test processes whose engines spin on both cores each slow one another down many times. And
     a shell starts what is in its background deaf to interrupts.
     """
+    _keep_bytecode(config)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
+    """Keep bytecode in pytest's cache folder where Python is told to write none beside the sources.
+
+    Containers often tell it that. Then each of the hundreds of processes that the tests start
+    compiles all it imports, which is half of what the start of an engine costs.
+    """
+    if sys.dont_write_bytecode and config.pluginmanager.hasplugin("cacheprovider"):
+        folder = str(config.cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder
+        sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
