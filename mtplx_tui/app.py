@@ -52,11 +52,6 @@ from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
 from mtplx_tui.loads import Loads
-from mtplx_tui.machine import station
-from mtplx_tui.machine.guarding import find_setup
-from mtplx_tui.machine.policy import Policy
-from mtplx_tui.machine.sensors import Sensors, find_sources
-from mtplx_tui.machine.station import Station
 from mtplx_tui.messages import (
     BenchChanged,
     DownloadChanged,
@@ -88,10 +83,15 @@ from mtplx_tui.widgets.tab_bar import TabBar
 
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
+    from mtplx_tui.machine.station import Station
 
 __all__ = ["MtplxApp"]
 
 TICK_S = 0.5
+
+
+def _nothing() -> None:
+    """Stand for a callback that nobody gave."""
 
 
 class MtplxApp(App[int]):
@@ -107,12 +107,17 @@ class MtplxApp(App[int]):
         store: of chats; None for the one in `places`.
         problems: to be told at the start.
         trace: to be opened; the engine then waits to be asked for.
+        on_seen: called once the first frame is there.
     """
 
     TITLE = "mtplx-tui"
     MODES = TABS
     DEFAULT_MODE = "chat"
-    CSS_PATH = Path(__file__).with_name("app.tcss")
+    CSS_PATH: ClassVar = [
+        Path(__file__).with_name("app.tcss"),
+        # Read here, the first screen's styles are not parsed a second time before the first frame.
+        Path(__file__).with_name("screens") / "chat.tcss",
+    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(EVERYWHERE)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 - Textual's own type
     PAUSE_GC_ON_SCROLL = True
@@ -129,6 +134,7 @@ class MtplxApp(App[int]):
         store: Store | None = None,
         problems: tuple[str, ...] = (),
         trace: Path | None = None,
+        on_seen: Callable[[], None] = _nothing,
     ) -> None:
         palettes, theme_problems = load_palettes(None, places.themes)
         self._themes = tuple(palette.theme for palette in palettes)
@@ -140,13 +146,6 @@ class MtplxApp(App[int]):
             settings, places.config_file, self.notices.warn, self._tell_saved
         )
         self.desk = Desk(store or Store(places.chats), options=requests.chosen(settings))
-        sysfs = config.find_sysfs()
-        self.station = Station(
-            Sensors(find_sources(sysfs)),
-            find_setup(sysfs, places.state / "fans"),
-            self._tell_thermals,
-            self._listen_to_guard,
-        )
         self.serving = Serving(
             self.engine.give,
             lambda: self.view,
@@ -162,6 +161,10 @@ class MtplxApp(App[int]):
             and (settings.last_model is None or self.guide.has_begun)
         )
         self._guard_descriptor: int | None = None
+        self._on_seen = on_seen
+        self._is_styled = False
+        """Whether a widget may have its styles already."""
+        self._first_theme = ""
         self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
         if self.bookmark.now.chat and not self.desk.reopen(self.bookmark.now.chat):
             self.bookmark.now = replace(self.bookmark.now, chat="")
@@ -194,7 +197,7 @@ class MtplxApp(App[int]):
         self.errands = Errands(
             places,
             self.preferences,
-            self.station,
+            station=lambda: self.station,
             send=self.send,
             job_changed=self._take_job,
             bench_changed=self._tell_bench,
@@ -209,6 +212,17 @@ class MtplxApp(App[int]):
         """Return the depth colours for themes that have none."""
         return variables_for(self.current_theme, self._themes)
 
+    def refresh_css(self, animate: bool = True) -> None:  # noqa: FBT001, FBT002 - Textual's
+        """Style everything anew; before anything is styled, only let the theme's colours be known.
+
+        Textual asks twice before the first frame, and parses all styles each time.
+        """
+        if self._is_styled:
+            super().refresh_css(animate)
+        elif self._first_theme != self.theme:
+            self._first_theme = self.theme
+            self.stylesheet.set_variables(self.get_css_variables())
+
     # Beginning and end
 
     def on_load(self) -> None:
@@ -221,6 +235,7 @@ class MtplxApp(App[int]):
 
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
+        self._is_styled = True
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
         for problem in (*self._problems, *self._missing_theme()):
@@ -228,14 +243,14 @@ class MtplxApp(App[int]):
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
+        self.call_after_refresh(self._on_seen)
         self.call_after_refresh(self._go_on_with_set_up)
         if not self.engine.can_run:
             return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, self.exit, 128 + number)
-        self.station.start()
-        self.set_interval(station.TICK_S, self._tick_station)
+        self.call_after_refresh(self._begin_station)
         if self.trace is None:
             self.engine.open()
             return
@@ -389,6 +404,27 @@ class MtplxApp(App[int]):
         self._post(ServingChanged())
 
     # Heat and fans
+
+    @functools.cached_property
+    def station(self) -> Station:
+        """Heat and fans; made when first asked for, which is after the first frame."""
+        from mtplx_tui.machine.guarding import find_setup
+        from mtplx_tui.machine.sensors import Sensors, find_sources
+        from mtplx_tui.machine.station import Station
+
+        sysfs = config.find_sysfs()
+        return Station(
+            Sensors(find_sources(sysfs)),
+            find_setup(sysfs, self.places.state / "fans"),
+            self._tell_thermals,
+            self._listen_to_guard,
+        )
+
+    def _begin_station(self) -> None:
+        from mtplx_tui.machine.station import TICK_S
+
+        self.station.start()
+        self.set_interval(TICK_S, self._tick_station)
 
     def _tick_station(self) -> None:
         self.station.tick(is_generating=self.engine.is_answering)
@@ -604,6 +640,7 @@ class MtplxApp(App[int]):
 
     def action_fans(self, policy: str) -> None:
         """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
+        from mtplx_tui.machine.policy import Policy
         from mtplx_tui.screens.fans_asking import ask_for_fans
 
         ask_for_fans(self, Policy(policy))

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from engine.protocol import Command, ErrorInfo, Event
 from mtplx_tui import config
 from mtplx_tui.files import Places
-from mtplx_tui.machine.station import Station
 from mtplx_tui.preferences import Preferences
 from mtplx_tui.view import EngineView
 from mtplx_tui.wording import read_bytes
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from mtplx_tui.bench.runner import Runner
     from mtplx_tui.library.certifier import Certifier
     from mtplx_tui.library.queue import Downloads, Job
+    from mtplx_tui.machine.station import Station
 
 __all__ = ["Errands"]
 
@@ -31,7 +31,7 @@ class Errands:
     Args:
         places: where their files are kept.
         preferences: keep how fast downloads may be.
-        station: tells the heat while a bench runs.
+        station: returns what tells the heat while a bench runs.
         send: gives the engine a command; False where there is none.
         job_changed: called from a download's thread.
         bench_changed: called when the bench moved on.
@@ -42,14 +42,14 @@ class Errands:
         self,
         places: Places,
         preferences: Preferences,
-        station: Station,
         *,
+        station: Callable[[], Station],
         send: Callable[[Command], bool],
         job_changed: Callable[[Job], None],
         bench_changed: Callable[[], None],
         certifier_changed: Callable[[], None],
     ) -> None:
-        self._places, self._preferences, self._station = places, preferences, station
+        self._places, self._preferences, self._find_station = places, preferences, station
         self._send, self._job_changed = send, job_changed
         self._bench_changed, self._certifier_changed = bench_changed, certifier_changed
         self._downloads: Downloads | None = None
@@ -75,8 +75,8 @@ class Errands:
         if self._bench is None:
             from mtplx_tui.bench.runner import Runner
 
-            folder = self._places.bench
-            self._bench = Runner(self._send, folder, self._bench_changed, station=self._station)
+            folder, station = self._places.bench, self._find_station()
+            self._bench = Runner(self._send, folder, self._bench_changed, station=station)
         return self._bench
 
     @property

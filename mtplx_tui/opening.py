@@ -1,11 +1,13 @@
 """Opens the app: checks the terminal and the model's name, starts the engine, then the screen.
 
-The engine process starts before Textual is imported, so both come up at the same time.
+The engine process starts before Textual is imported, so both come up at the same time. What is made
+until the first frame stays, so garbage is looked for from then on only, and not among that.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +66,7 @@ def _open(model: str | None, trace: Path | None) -> int:
             process = start()
         except OSError:
             process = None  # the app tries again, and tells
+    gc.disable()
     from mtplx_tui.app import MtplxApp
 
     make = functools.partial(
@@ -76,8 +79,15 @@ def _open(model: str | None, trace: Path | None) -> int:
         model=model,
         problems=problems,
         trace=trace,
+        on_seen=_collect_from_now_on,
     )
     return _run(make, places.logs / "app.log", is_utf8=terminal.is_utf8)
+
+
+def _collect_from_now_on() -> None:
+    """Let garbage be looked for, except among what the app began with."""
+    gc.freeze()
+    gc.enable()
 
 
 def _run(make: Callable[[], MtplxApp], log: Path, *, is_utf8: bool) -> int:

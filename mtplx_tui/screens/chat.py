@@ -58,6 +58,7 @@ class ChatScreen(ChatAsking):
     """Talks with the loaded model."""
 
     CSS_PATH = "chat.tcss"
+    AUTO_FOCUS = "#prompt"
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
         (0, "-narrow"),
         (LIST_FITS, "-wide"),
@@ -76,7 +77,13 @@ class ChatScreen(ChatAsking):
         return ChatSearch(self.conversation)
 
     def compose(self) -> ComposeResult:
-        """Lay out list, conversation and panel side by side."""
+        """Lay out list, conversation and panel side by side.
+
+        The class that the width asks for is set before: set later, as Textual does it by itself,
+        it has everything styled twice before the first frame.
+        """
+        is_wide = self.app.size.width >= LIST_FITS
+        self.update_classes({"-wide": is_wide, "-narrow": not is_wide}, update=False)
         yield TabBar()
         with Horizontal(id="chat-columns"):
             yield ChatList(id="chat-list")
@@ -92,9 +99,7 @@ class ChatScreen(ChatAsking):
 
     def on_mount(self) -> None:
         """Begin in the prompt, with the panels as the width allows."""
-        self.query_one("#sampling").display = False
         self.query_one("#chat-list").display = self.app.size.width >= LIST_FITS
-        self.set_focus(self.prompt)
         self.take_up(self.mtplx.bookmark.now)
         self.watch(self.conversation, "scroll_y", self.note_place, init=False)
 
@@ -352,10 +357,11 @@ class ChatScreen(ChatAsking):
             self._show_list()
             chats.focus_list()
 
-    def action_toggle_sampling(self) -> None:
+    async def action_toggle_sampling(self) -> None:
         """Go to system prompt and sampling; from there, hide them."""
         panel = self.query_one(SamplingPanel)
         if self._toggle(panel, self.query_one(ChatList)):
+            await panel.lay_out()
             panel.focus_first()
 
     def _toggle(self, panel: Widget, other: Widget) -> bool:

@@ -15,7 +15,7 @@ __all__ = ["FindBar"]
 
 
 class FindBar(Horizontal):
-    """Hidden until it is opened."""
+    """Hidden until it is opened; until then nothing in it takes the focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,down", "step(1)", "next", priority=True),
@@ -52,14 +52,13 @@ class FindBar(Horizontal):
     class Closed(Message):
         """The search is over."""
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, disabled=True)
+
     @property
     def is_open(self) -> bool:
         """Whether something is looked for."""
         return bool(self.display)
-
-    def on_mount(self) -> None:
-        """Take no focus until it is opened."""
-        self.disabled = True
 
     def compose(self) -> ComposeResult:
         """Lay out the field and the count."""

@@ -108,7 +108,11 @@ def read(options: Options, name: str, text: str) -> Options:
 
 
 class SamplingPanel(VerticalScroll, can_focus=False):
-    """Shows the options of a chat and says when a valid change was made."""
+    """Shows the options of a chat and says when a valid change was made.
+
+    Its fields are made when it is first opened: they are half of all the widgets of the chat, and a
+    person waits for those at the start.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "next field", show=False, priority=True),
@@ -126,9 +130,20 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         self._options = Options()
         self._is_filled = False
         self._own: Sampling | None = None
+        self._wanted: tuple[Options, Sampling | None] | None = Options(), None
+        """What to show once there are fields; None when there are."""
+
+    async def lay_out(self) -> None:
+        """Make the fields, where they are not made yet, and fill them."""
+        if self._wanted is not None:
+            wanted, self._wanted = self._wanted, None
+            await self.recompose()
+            self.show(*wanted)
 
     def compose(self) -> ComposeResult:
         """Lay out one row a field, with room for its error under it."""
+        if self._wanted is not None:
+            return
         yield Label("System prompt", classes="panel--title")
         yield TextArea(id="system", compact=True, highlight_cursor_line=False)
         yield Label("Sampling", classes="panel--title")
@@ -151,6 +166,9 @@ class SamplingPanel(VerticalScroll, can_focus=False):
 
     def show(self, options: Options, own: Sampling | None) -> None:
         """Show a chat's options; `own` is what an empty sampling field stands for."""
+        if self._wanted is not None:
+            self._wanted = options, own
+            return
         if own != self._own:
             self._own = own
             for name in ("temperature", "top_p", "top_k", "min_p"):

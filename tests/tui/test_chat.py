@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
-from mtplx_tui.widgets.sampling_panel import SamplingPanel
+from mtplx_tui.widgets.sampling_panel import FIELDS, SamplingPanel
 from mtplx_tui.widgets.turn import TurnBlock
 from tests.tui.chat_talk import MODEL, Talk
 
@@ -332,6 +333,16 @@ class TestOptions:
             assert talk.app.screen.query_one("#temperature", Input).value == "0."
             await talk.press("5")
             assert talk.chat.options.temperature == 0.5
+
+    async def test_fields_are_made_when_they_are_first_wanted(self, talk: Talk) -> None:
+        talk.app.desk.set_options(replace(talk.chat.options, depth=2, seed=11))
+        async with talk.at(120, 40):
+            panel = talk.app.screen.query_one(SamplingPanel)
+            assert not panel.children
+            await talk.press("ctrl+b", "escape", "ctrl+b", "ctrl+b")
+            assert len(panel.query(Input)) == len(FIELDS)
+            assert panel.query_one("#depth", Input).value == "2"
+            assert panel.query_one("#seed", Input).value == "11"
 
     async def test_another_chat_shows_its_own_options(self, talk: Talk) -> None:
         async with talk.at(120, 40):

@@ -95,6 +95,16 @@ def test_a_draft_outlives_a_kill(start: Start, home: Path, tiny_folder: Path) ->
     start(tiny_folder).shows("half a question")
 
 
+def test_what_is_typed_before_the_first_frame_is_in_the_prompt(
+    start: Start, tiny_folder: Path
+) -> None:
+    terminal = start(tiny_folder)
+    terminal.press("half a question")  # the terminal itself echoes it
+    terminal.shows("F2 Chat", within_s=120)
+    terminal.press(" and the rest")
+    terminal.shows("half a question and the rest")
+
+
 def test_a_terminal_that_shrank_and_grew_at_once_is_drawn_anew(
     start: Start, tiny_folder: Path
 ) -> None:
