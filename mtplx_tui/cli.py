@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -164,6 +165,10 @@ def _main(words: list[str]) -> int:
         sys.stdout.write(f"mtplx-tui {version('mtplx-tui')}\n")
         sys.stdout.flush()
         return 0
-    from mtplx_tui.opening import open_app
+    gc.disable()  # until the first frame, or the end: what is made until then stays
+    try:
+        from mtplx_tui.opening import open_app
 
-    return open_app(options.model)
+        return open_app(options.model)
+    finally:
+        gc.enable()

@@ -1,7 +1,7 @@
 """Opens the app: checks the terminal and the model's name, starts the engine, then the screen.
 
 The engine process starts before Textual is imported, so both come up at the same time. What is made
-until the first frame stays, so garbage is looked for from then on only, and not among that.
+until the first frame stays: garbage is never looked for among that.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ def _open(model: str | None, trace: Path | None) -> int:
             process = start()
         except OSError:
             process = None  # the app tries again, and tells
-    gc.disable()
     from mtplx_tui.app import MtplxApp
 
     make = functools.partial(
@@ -85,7 +84,7 @@ def _open(model: str | None, trace: Path | None) -> int:
 
 
 def _collect_from_now_on() -> None:
-    """Let garbage be looked for, except among what the app began with."""
+    """Let garbage be looked for, except among what there is now."""
     gc.freeze()
     gc.enable()
 

@@ -269,10 +269,10 @@ class ChatScreen(ChatAsking):
 
     # Searching
 
-    def action_find(self) -> None:
+    async def action_find(self) -> None:
         """Look for a text in this chat."""
         if self.conversation.display:
-            self.query_one(FindBar).open()
+            await self.query_one(FindBar).open()
 
     @on(FindBar.Changed)
     def _look(self, message: FindBar.Changed) -> None:

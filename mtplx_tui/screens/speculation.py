@@ -272,10 +272,10 @@ class SpeculationScreen(TraceKeeping):
 
     # Searching
 
-    def action_find(self) -> None:
+    async def action_find(self) -> None:
         """Look for a text in this answer."""
         if self.ribbon.display:
-            self.query_one(FindBar).open()
+            await self.query_one(FindBar).open()
 
     @on(FindBar.Changed)
     def _search(self, message: FindBar.Changed) -> None:

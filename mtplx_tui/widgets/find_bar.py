@@ -15,7 +15,7 @@ __all__ = ["FindBar"]
 
 
 class FindBar(Horizontal):
-    """Hidden until it is opened; until then nothing in it takes the focus."""
+    """Hidden until it is opened, and empty until it was once."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,down", "step(1)", "next", priority=True),
@@ -54,6 +54,7 @@ class FindBar(Horizontal):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, disabled=True)
+        self._was_opened = False
 
     @property
     def is_open(self) -> bool:
@@ -62,12 +63,17 @@ class FindBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         """Lay out the field and the count."""
+        if not self._was_opened:
+            return
         yield Static("find")
         yield Input(compact=True)
         yield Static(id="find-count", markup=False)
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Take the focus; what was looked for last is there and marked."""
+        if not self._was_opened:
+            self._was_opened = True
+            await self.recompose()
         self.display, self.disabled = True, False
         field = self.query_one(Input)
         field.focus()
