@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from engine.blas import BlasInUse
-from engine.one_answer import answer_once
+from engine.one_answer import Asked, answer_once
 
 __all__: list[str] = []
 
@@ -24,9 +24,9 @@ def main() -> int:
     return answer_once("engine.examining", __doc__, _found_or_failure)
 
 
-def _found_or_failure(blas: BlasInUse) -> dict[str, object]:
+def _found_or_failure(asked: Asked) -> dict[str, object]:
     try:
-        return _found(blas)
+        return _found(asked.blas)
     except (ImportError, RuntimeError, ValueError, OSError) as error:
         return {"failure": " ".join(str(error).split())[:_REASON]}
 

@@ -16,8 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from engine.blas import BlasInUse
-from engine.one_answer import answer_once
+from engine.one_answer import Asked, answer_once
 
 __all__ = ["ROWS"]
 
@@ -39,14 +38,14 @@ def main() -> int:
     return answer_once("engine.measuring", __doc__, _measured)
 
 
-def _measured(blas: BlasInUse) -> dict[str, object]:
+def _measured(asked: Asked) -> dict[str, object]:
     """Return what the process prints."""
     import mlx.core as mx
 
     kinds, is_steady = _kinds()
     return {
         "device": "cpu" if mx.default_device() == mx.cpu else "gpu",
-        "blas": blas.name,
+        "blas": asked.blas.name,
         "mlx": importlib.metadata.version("mlx"),
         "is_steady": is_steady,
         "kinds": kinds,

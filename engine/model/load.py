@@ -35,7 +35,16 @@ from engine.verdict.family_table import DEMO
 from kernels import gated_delta
 from kernels.dispatch import Backend, backend_for
 
-__all__ = ["LoadedModel", "Progress", "build_trunk", "load", "memory_bytes"]
+__all__ = [
+    "Assembled",
+    "LoadedModel",
+    "Progress",
+    "assemble",
+    "build_trunk",
+    "load",
+    "memory_bytes",
+    "weights_bytes",
+]
 
 Progress = Callable[[str, int, int], None]
 
@@ -74,76 +83,97 @@ def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> Loade
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
-    model: nn.Module
+class Assembled:
+    """A model in memory that runs by the fast ways there are."""
+
     trunk: Trunk
     head: Head | None
+    head_note: str
+    """Why there is no head; empty where there is one."""
+    kernel_note: str
+    """Why a fast way is left out; empty where none is."""
+
+
+def assemble(
+    model: nn.Module,
+    head_of: Callable[[Trunk], tuple[Head | None, str]],
+    cache_folder: Path,
+    progress: Progress,
+) -> Assembled:
+    """Make a trunk of a model, give it its head, and let both run by the fast ways there are.
+
+    Args:
+        model: mlx-lm's; its weights are in memory. Changed in place.
+        head_of: returns the trunk's head, its weights in memory, or why there is none; taps the
+            trunk where it needs to.
+        cache_folder: for what was measured of kernels.
+        progress: told the stage; may raise to end it.
+    """
+    kernels = _speed_up(model, cache_folder, progress)
+    trunk = Trunk(model)
+    head, head_note = head_of(trunk)
+    if isinstance(head, nn.Module):
+        _speed_up(head, cache_folder, progress)
+    _compile_steps(trunk, progress)
+    return Assembled(trunk, head, head_note, kernels or trunk.steps_note)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    model: nn.Module
+    assembled: Assembled
     family: str
     """Of the head; empty where there is none."""
-    head_note: str
     tokenizer: Tokenizer
     config: dict[str, object]
     sampling: Sampling
-    kernel_note: str
 
 
 def _finished(parts: _Parts, name: str, path: Path, seconds: float) -> LoadedModel:
-    config = parts.config
+    config, made = parts.config, parts.assembled
     info = ModelInfo(
         name=name,
         path=str(path),
         model_type=str(config.get("model_type", "")),
         parameters=get_total_parameters(parts.model),
-        weights_bytes=_bytes(parts.model),
+        weights_bytes=weights_bytes(parts.model),
         quantization=_quantization(config),
         vocabulary=_number(config, "vocab_size", 0),
         context=_number(config, "max_position_embeddings", 4096),
-        head=_head_info(parts.head, parts.family),
-        head_note=parts.head_note,
+        head=_head_info(made.head, parts.family),
+        head_note=made.head_note,
         sampling=parts.sampling,
         has_chat_template=bool(parts.tokenizer.chat_template),
         load_s=seconds,
         chat_template=parts.tokenizer.chat_template,
-        kernel_note=parts.kernel_note,
+        kernel_note=made.kernel_note,
     )
-    return LoadedModel(parts.trunk, parts.head, parts.tokenizer, info)
+    return LoadedModel(made.trunk, made.head, parts.tokenizer, info)
 
 
 def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     gguf = load_gguf(path, cache_folder, progress)
-    kernels = _speed_up(gguf.model, cache_folder, progress)
-    trunk = Trunk(gguf.model)
-    progress("reading the head", 0, 0)
-    head: Head | None = None
-    note = ""
-    try:
-        with as_file(files("engine") / "data" / "demo") as data:
-            words = (data / "frequent_tokens.txt").read_text("utf-8").split()
-            tokens = [int(word) for word in words]
-            demo_head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, tokens)
-        _speed_up(demo_head, cache_folder, progress)
-        head = demo_head
-        trunk.tap(DEMO.hidden)
-    except HeadError as error:
-        note = error.message
-    _compile_steps(trunk, progress)
+
+    def head_of(trunk: Trunk) -> tuple[Head | None, str]:
+        progress("reading the head", 0, 0)
+        try:
+            with as_file(files("engine") / "data" / "demo") as data:
+                words = (data / "frequent_tokens.txt").read_text("utf-8").split()
+                tokens = [int(word) for word in words]
+                head = load_demo_head(data / "mtp.safetensors", gguf.args, trunk, tokens)
+            trunk.tap(DEMO.hidden)
+        except HeadError as error:
+            return None, error.message
+        return head, ""
+
+    made = assemble(gguf.model, head_of, cache_folder, progress)
     config: dict[str, object] = {
         "model_type": "llama",
         "vocab_size": gguf.args.vocab_size,
         "max_position_embeddings": gguf.args.max_position_embeddings,
         "quantization": None if gguf.is_unpacked else {"bits": 4, "group_size": 32},
     }
-    return _Parts(
-        gguf.model,
-        trunk,
-        head,
-        DEMO.name,
-        note,
-        gguf.tokenizer,
-        config,
-        Sampling(),
-        kernels or trunk.steps_note,
-    )
+    return _Parts(gguf.model, made, DEMO.name, gguf.tokenizer, config, Sampling())
 
 
 def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
@@ -153,19 +183,16 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     progress("building the model", 0, 0)
     model = build_trunk(path, facts)
     _read_weights(model, facts.weights_bytes, progress)
-    kernels = _speed_up(model, cache_folder, progress)
-    trunk = Trunk(model)
-    settle = functools.partial(settled_contract, facts, trunk, tokenizer, cache_folder)
-    head, note = _head(facts, trunk, settle, progress)
-    if isinstance(head, nn.Module):
-        _speed_up(head, cache_folder, progress)
-    _compile_steps(trunk, progress)
+
+    def head_of(trunk: Trunk) -> tuple[Head | None, str]:
+        settle = functools.partial(settled_contract, facts, trunk, tokenizer, cache_folder)
+        return _head(facts, trunk, settle, progress)
+
+    made = assemble(model, head_of, cache_folder, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
-    return _Parts(
-        model, trunk, head, family, note, tokenizer, config, sampling, kernels or trunk.steps_note
-    )
+    return _Parts(model, made, family, tokenizer, config, sampling)
 
 
 def _compile_steps(trunk: Trunk, progress: Progress) -> None:
@@ -262,7 +289,8 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _bytes(model: nn.Module) -> int:
+def weights_bytes(model: nn.Module) -> int:
+    """Return what a model's or head's weights take; they need not be in memory."""
     return sum(weight.nbytes for _, weight in _weights(model))
 
 
@@ -274,7 +302,7 @@ def _weights(model: nn.Module) -> list[tuple[str, mx.array]]:
 def _head_info(head: Head | None, family: str) -> HeadInfo | None:
     if not isinstance(head, nn.Module):
         return None
-    return HeadInfo(family, get_total_parameters(head), _bytes(head))
+    return HeadInfo(family, get_total_parameters(head), weights_bytes(head))
 
 
 def _text_config(config: dict[str, object]) -> dict[str, object]:

@@ -119,6 +119,11 @@ class Trunk:
         """Why passes are not compiled though they could be; empty where they are."""
         return "" if self._steps is None else self._steps.note
 
+    @property
+    def compiled_graphs(self) -> int:
+        """How many graphs of passes there are; 0 where none is compiled."""
+        return 0 if self._steps is None else self._steps.traced
+
     def compile_steps(self) -> None:
         """Compile passes over few rows from now on, once one was found equal to the ordinary one.
 

@@ -25,10 +25,12 @@ from engine.speculation.sampling import likeliest, log_probabilities, target_dis
 from engine.speculation.stream import PENDING_LIMIT, Stream
 from engine.speculation.xray import WindowNumbers, WindowXray
 
-__all__ = ["CycleResult", "Keep", "RowLogprobs", "read_prompt", "run_cycle"]
+__all__ = ["CycleResult", "Keep", "RowLogprobs", "Ruling", "read_prompt", "run_cycle"]
 
 Keep = Callable[[tuple[int, ...]], int]
 """Told a cycle's emitted tokens, says how many of them stay, 1 or more: a stop cuts the rest."""
+Ruling = Callable[[Verdict], Verdict]
+"""Told what a window's drafts were judged to be, says what counts: the same, but in a measurement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,18 @@ def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int)
     stream.last = following
 
 
-def run_cycle(
+def _upheld(verdict: Verdict) -> Verdict:
+    return verdict
+
+
+def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by someone else
     trunk: Trunk,
     stream: Stream,
     depth: int,
     sampling: Sampling,
     mode: Mode,
     keep: Keep = len,
+    ruling: Ruling = _upheld,
 ) -> CycleResult:
     """Draft, verify, accept and commit once.
 
@@ -99,6 +106,7 @@ def run_cycle(
         sampling: what plain decoding would draw from.
         mode: how drafts are judged.
         keep: decides where a stop cuts; the caches are rolled back to the last kept token.
+        ruling: what counts of the verdict; a text of a ruling other than its own is not exact.
     """
     begin = time.perf_counter()
     depth = depth if stream.can_draft else 0
@@ -111,7 +119,7 @@ def run_cycle(
     target_probs = target_distribution(output.logits, sampling, rules)
     if stream.witness is not None:
         stream.witness(target_probs, drafted.probs)
-    verdict = _judge(target_probs, drafted, mode, noise)
+    verdict = ruling(_judge(target_probs, drafted, mode, noise))
     outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
     report = _Report(output.logits, drafted, verdict, stream.logprobs)
     xray = None

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from engine.protocol import Mode, ModelInfo, Sampling
-from mtplx_tui.bench import report, suite, tuning
+from mtplx_tui.bench import report, shape, suite, tuning
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble, pass_line
@@ -28,6 +28,7 @@ examples:
   mtplx-tui bench demo
   mtplx-tui bench demo --kinds all --depths 0-4,auto --json --out result.json
   mtplx-tui bench --compare before.json after.json
+  mtplx-tui bench --shape qwen3.6-27b --acceptance .98/.96/.94 --context 1024 65536
 
 All depths answer each prompt side by side, one cycle in turn, so the machine's drift hits all
 alike. Figures are medians over prompts with their 95 % intervals.
@@ -44,6 +45,8 @@ accepted: where an automatic depth starts from on this machine.
 def bench(words: list[str]) -> int:
     """Run `bench` and return its exit code."""
     options = _bench_options(words)
+    if options.shape_plan is not None:
+        return shape.run(options.shape_plan, options)
     try:
         if options.compare:
             old, new = (report.read(path).answers for path in options.compare)
@@ -96,7 +99,9 @@ def _bench_options(words: list[str]) -> argparse.Namespace:
     add("--markdown", action="store_true", help="print a Markdown table")
     add("--out", type=Path, help="write the JSON document to this file too")
     add("--compare", type=Path, nargs=2, metavar="FILE", help="tell what changed between two")
+    shape.add_options(chosen)
     options = _with_model(chosen.parse_args(words))
+    options.shape_plan = shape.plan_of(options)
     try:
         options.plan = suite.Plan(
             kinds=suite.kinds_of(options.kinds),

@@ -1,0 +1,93 @@
+"""Passes over windows of some rows, ours and stock's in turns, and what the host spends on them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from engine.model.cache import Cache
+from engine.shape_bench.contexts import own_cache, stock_cache
+from engine.shape_bench.models import Both, cache_bytes
+from engine.verdict.shape_costs import HostTimes, PassTimes, Traffic
+
+__all__ = ["ALL_ROWS", "FEW_ROWS", "host_times", "pass_times", "window"]
+
+ALL_ROWS = tuple(range(1, 10))
+"""A plain step, and windows of up to eight drafts."""
+FEW_ROWS = (1, 4)
+Way = Callable[[], None]
+
+
+def pass_times(
+    both: Both, context: int, rows: Sequence[int], repeats: int
+) -> tuple[list[PassTimes], Traffic]:
+    """Return the times of passes at a context, and what a step moves of its caches there."""
+    cache, theirs = own_cache(both, context), stock_cache(both, context)
+    kv, state = cache_bytes(cache.layers)
+    ways: dict[tuple[str, int], Way] = {}
+    for count in rows:
+        ways["stock", count] = lambda count=count: _stock_pass(both, theirs, count)
+        ways["own", count] = lambda count=count: _own_pass(both, cache, count)
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in ways}
+    for way in ways.values():
+        way()
+    for _ in range(repeats):
+        for key, way in ways.items():
+            begin = time.perf_counter()
+            way()
+            times[key].append(1e3 * (time.perf_counter() - begin))
+    found = [PassTimes(who, context, count, tuple(ms)) for (who, count), ms in times.items()]
+    return found, Traffic(context, kv * context, 2 * state)
+
+
+def host_times(both: Both, context: int, rows: Sequence[int], repeats: int) -> list[HostTimes]:
+    """Return how long the host builds a pass, hands it over, and waits for it."""
+    cache, theirs = own_cache(both, context), stock_cache(both, context)
+    builds: dict[tuple[str, int], Callable[[], mx.array]] = {}
+    for count in rows:
+        builds["stock", count] = lambda count=count: both.stock(window(count)[None], cache=theirs)
+        builds["own", count] = lambda count=count: (
+            both.own.trunk.forward(window(count), cache).logits
+        )
+    times: dict[tuple[str, int], list[tuple[float, float, float]]] = {key: [] for key in builds}
+    for _ in range(repeats):
+        for key, build in builds.items():
+            times[key].append(_stages(build))
+            if key[0] == "own":
+                cache.commit(1)
+                mx.eval(cache.arrays())
+    return [
+        HostTimes(who, count, *(tuple(stage) for stage in zip(*stages, strict=True)))
+        for (who, count), stages in times.items()
+    ]
+
+
+def _stages(build: Callable[[], mx.array]) -> tuple[float, float, float]:
+    begin = time.perf_counter()
+    logits = build()
+    built = time.perf_counter()
+    mx.async_eval(logits)
+    handed = time.perf_counter()
+    mx.eval(logits)
+    done = time.perf_counter()
+    return 1e3 * (built - begin), 1e3 * (handed - built), 1e3 * (done - handed)
+
+
+def window(rows: int) -> mx.array:
+    """Return the tokens of a window; uint32 [rows]."""
+    return mx.arange(1, rows + 1, dtype=mx.uint32)
+
+
+def _own_pass(both: Both, cache: Cache, rows: int) -> None:
+    mx.eval(both.own.trunk.forward(window(rows), cache).logits)
+    cache.commit(1)
+    mx.eval(cache.arrays())
+
+
+def _stock_pass(both: Both, layers: list[Any], rows: int) -> None:
+    """Run stock's model; it can't undo rows of a recurrent state, so its caches grow by them all."""
+    mx.eval(both.stock(window(rows)[None], cache=layers))
+    mx.eval([layer.state for layer in layers])
