@@ -19,14 +19,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
-from mlx_lm.models import qwen3_5
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
@@ -36,45 +35,21 @@ from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
 from engine.model.arrays import reals
 from engine.model.cache import Cache
 from engine.model.load import LoadedModel, load
+from engine.model.random_weights import unfilled_head, unfilled_model, weights
 from engine.model.recurrent import RecurrentCache
+from engine.model.trunk import Trunk
 from engine.protocol import Mode, Sampling
 from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
 from engine.speculation.stream import Stream
+from engine.verdict.shapes import shape_of
 from kernels.dispatch import backend
 from kernels.gated_delta import kernel_note
 
-TEXT: dict[str, Any] = {
-    "model_type": "qwen3_5_text",
-    "hidden_size": 5120,
-    "intermediate_size": 17408,
-    "num_attention_heads": 24,
-    "num_key_value_heads": 4,
-    "head_dim": 256,
-    "vocab_size": 248320,
-    "max_position_embeddings": 262144,
-    "rms_norm_eps": 1e-6,
-    "linear_num_value_heads": 48,
-    "linear_num_key_heads": 16,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "linear_conv_kernel_dim": 4,
-    "full_attention_interval": 4,
-    "tie_word_embeddings": False,
-    "attention_bias": False,
-    "mtp_num_hidden_layers": 1,
-    "rope_parameters": {
-        "rope_type": "default",
-        "rope_theta": 10000000.0,
-        "partial_rotary_factor": 0.25,
-        "mrope_section": [11, 11, 10],
-    },
-}
-GROUP, BITS = 64, 4
+SHAPE = shape_of("qwen3.6-27b")
 PROMPT = [int(token) for token in np.random.default_rng(7).integers(0, 200_000, 512)]
 ROWS = range(1, 10)
 REPEATS = 20
 GREEDY = Sampling(temperature=0)
-Arrays = dict[str, mx.array]
 
 
 def main() -> None:
@@ -84,8 +59,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=500)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "shape-27b")
     options = parser.parse_args()
-    settings = {**TEXT, "num_hidden_layers": options.layers}
-    write(options.folder, settings)
+    write(options.folder, options.layers)
     document: dict[str, Any] = {"device": device(), "layers": options.layers}
     model, document["load"] = loaded(options.folder)
     document["plain_step"] = plain_steps(model, options.folder)
@@ -113,29 +87,22 @@ def device() -> dict[str, str]:
 # A checkpoint of the shape
 
 
-def write(folder: Path, settings: dict[str, Any]) -> None:
+def write(folder: Path, layers: int) -> None:
     """Write config, tokenizer and random weights, one file a layer; a whole one is kept."""
     if (folder / "config.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    model = qwen3_5.Model(qwen3_5.ModelArgs(model_type="qwen3_5", text_config=settings))
-    nn.quantize(model, group_size=GROUP, bits=BITS)
-    shapes = [(name, a.shape, a.dtype) for name, a in arrays_of(model.parameters())]
-    last = f"language_model.model.layers.{settings['num_hidden_layers'] - 1}."
-    head = [(n.replace(last, "mtp.layers.0."), s, d) for n, s, d in shapes if n.startswith(last)]
-    size = settings["hidden_size"]
-    norms = ("pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm")
-    head += [(f"mtp.{name}.weight", (size,), mx.bfloat16) for name in norms]
-    packed = nn.QuantizedLinear(2 * size, size, bias=False, group_size=GROUP, bits=BITS)
-    head += [(f"mtp.fc.{n}", a.shape, a.dtype) for n, a in arrays_of(packed.parameters())]
-    groups: dict[str, Arrays] = {}
-    for index, (name, shape, dtype) in enumerate([*shapes, *head]):
-        part = name.split(".layers.")[-1].split(".")[0] if ".layers." in name else "rest"
-        group = "mtp" if name.startswith("mtp.") else part
-        groups.setdefault(group, {})[name] = random_array(name, shape, dtype, index)
-    index_map = {}
-    for number, (_, arrays) in enumerate(groups.items(), 1):
-        file = f"model-{number:05}-of-{len(groups):05}.safetensors"
+    config = SHAPE.config(layers)
+    model = unfilled_model(config, mx.bfloat16)
+    head = unfilled_head(config, Trunk(unfilled_model(config, mx.bfloat16)), mx.bfloat16)
+    named = chain(
+        ((part_of(name), name, value) for name, value in weights(model, 0)),
+        (("mtp", in_checkpoint(name), value) for name, value in weights(head, 1)),
+    )
+    index_map: dict[str, str] = {}
+    for part, group in groupby(named, key=lambda each: each[0]):
+        arrays = {name: value for _, name, value in group}
+        file = f"model-{part}.safetensors"
         mx.save_safetensors(str(folder / file), arrays, metadata={"format": "mlx"})
         index_map |= dict.fromkeys(arrays, file)
         arrays.clear()
@@ -144,29 +111,25 @@ def write(folder: Path, settings: dict[str, Any]) -> None:
     place.write_text(json.dumps({"weight_map": index_map}), "utf-8")
     (folder / "mtp_contract.json").write_text(json.dumps({"norm_encoding": "plain"}), "utf-8")
     write_tokenizer(folder)
-    config = {
-        "model_type": "qwen3_5",
-        "text_config": settings,
-        "quantization": {"group_size": GROUP, "bits": BITS},
-    }
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
 
 
-def random_array(name: str, shape: tuple[int, ...], dtype: mx.Dtype, seed: int) -> mx.array:
-    """Return weights that keep activations in range: packed ones uniform, gains near one."""
-    key = mx.random.key(seed)
-    if dtype == mx.uint32:
-        return mx.random.randint(-(2**31), 2**31 - 1, shape, mx.int32, key=key).view(mx.uint32)
-    step = 1 / (4.6 * (shape[-1] * GROUP) ** 0.5)
-    if name.endswith(".scales"):
-        return mx.full(shape, step, mx.bfloat16)
-    if name.endswith(".biases"):
-        return mx.full(shape, -7.5 * step, mx.bfloat16)
-    if "norm" in name:
-        return (1 + 0.05 * mx.random.normal(shape, key=key)).astype(mx.bfloat16)
-    if name.endswith("A_log"):
-        return mx.log(mx.random.uniform(0.5, 8, shape, key=key)).astype(mx.float32)
-    return (0.3 * mx.random.normal(shape, key=key)).astype(mx.bfloat16)
+def part_of(name: str) -> str:
+    """Return which file a trunk's weight goes to: its layer's, or one of its own."""
+    return name.partition(".layers.")[2].partition(".")[0] or name
+
+
+def in_checkpoint(name: str) -> str:
+    """Return the name of a head's weight in a checkpoint of its family."""
+    own = {
+        "embedding_norm.": "pre_fc_norm_embedding.",
+        "hidden_norm.": "pre_fc_norm_hidden.",
+        "projection.": "fc.",
+        "body.norm.norm.": "norm.",
+        "body.": "",
+    }
+    begin = next(begin for begin in own if name.startswith(begin))
+    return f"mtp.{own[begin]}{name.removeprefix(begin)}"
 
 
 def write_tokenizer(folder: Path) -> None:

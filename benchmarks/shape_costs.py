@@ -43,22 +43,30 @@ def main() -> None:
 def drawn(costs: Costs, commit: str) -> str:
     """Return bars: milliseconds of a pass over each number of rows, ours and stock's."""
     rows = figures(costs).passes
-    most = max(max(row.own_ms.median, row.stock_ms.median) for row in rows)
+    kinds = {"#1a9e77": "own_ms", "#d95f02": "stock_ms"}
+    bars = [
+        (row.rows, colour, figure.median)
+        for row in rows
+        for colour, name in kinds.items()
+        if (figure := getattr(row, name)) is not None
+    ]
+    most = max(ms for _, _, ms in bars)
     width, left, bar = 760, 70, 13
-    lines, y = [], 52
-    for row in rows:
-        word = "row" if row.rows == 1 else "rows"
-        lines.append(
-            f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{row.rows} {word}</text>'
-        )
-        for figure, colour in ((row.own_ms, "#1a9e77"), (row.stock_ms, "#d95f02")):
-            long = figure.median / most * (width - left - 90)
+    lines, y, before = [], 42, 0
+    for count, colour, ms in bars:
+        if count != before:
+            y, before = y + 10, count
+            word = "row" if count == 1 else "rows"
             lines.append(
-                f'<rect x="{left}" y="{y}" width="{long:.1f}" height="{bar - 2}" fill="{colour}"/>'
-                f'<text x="{left + long + 5:.1f}" y="{y + 10}">{figure.median:.1f} ms</text>'
+                f'<text x="{left - 8}" y="{y + 10}" text-anchor="end">{count} {word}</text>'
             )
-            y += bar
-        y += 10
+        long = ms / most * (width - left - 90)
+        lines.append(
+            f'<rect x="{left}" y="{y}" width="{long:.1f}" height="{bar - 2}" fill="{colour}"/>'
+            f'<text x="{left + long + 5:.1f}" y="{y + 10}">{ms:.1f} ms</text>'
+        )
+        y += bar
+    y += 10
     title = (
         f"{costs.plan.shape}, {costs.layers} layers, a pass by rows; {costs.device_name}, {commit}"
     )

@@ -23,14 +23,14 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models import qwen3_5
 from mlx_lm.models.cache import make_prompt_cache
 
 from benchmarks.few_rows import commit
-from benchmarks.shape_27b import BITS, GROUP, TEXT, device, in_turns
+from benchmarks.shape_27b import SHAPE, device, in_turns
 from engine.model.attention import use_window_attention
 from engine.model.cache import Cache
 from engine.model.projections import use_few_row_matmuls
+from engine.model.random_weights import fill, unfilled_model
 from engine.model.trunk import Trunk
 
 REPEATS = 25
@@ -81,11 +81,8 @@ def told(line: str) -> None:
 
 def model(layers: int) -> nn.Module:
     """Return mlx-lm's model of the shape with random weights."""
-    settings = {**TEXT, "num_hidden_layers": layers}
-    made = qwen3_5.Model(qwen3_5.ModelArgs(model_type="qwen3_5", text_config=settings))
-    made.set_dtype(mx.bfloat16)
-    nn.quantize(made, group_size=GROUP, bits=BITS)
-    mx.eval(made.parameters())
+    made = unfilled_model(SHAPE.config(layers), mx.bfloat16)
+    fill(made, 0)
     return made
 
 

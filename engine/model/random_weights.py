@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import mlx.core as mx
@@ -23,7 +23,7 @@ from engine.model.heads.shells import build_shell
 from engine.model.trunk import Trunk
 from engine.verdict.family_table import family_of
 
-__all__ = ["fill", "unfilled_head", "unfilled_model"]
+__all__ = ["fill", "unfilled_head", "unfilled_model", "weights"]
 
 Config = Mapping[str, Any]
 _PIECE = 1 << 24
@@ -86,19 +86,24 @@ def fill(module: nn.Module, seed: int) -> None:
         module: its arrays need not be in memory; they say shapes and types. Changed in place.
         seed: the same one gives the same weights.
     """
+    for name, value in weights(module, seed):
+        module.load_weights([(name, value)], strict=False)
+    mx.clear_cache()
+
+
+def weights(module: nn.Module, seed: int) -> Iterator[tuple[str, mx.array]]:
+    """Yield random weights for a model or head by their names, each in memory; see `fill`."""
     parts = dict(module.named_modules())
     leaves = cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters()))
     shapes = [(name, leaf.shape, leaf.dtype) for name, leaf in leaves]
-    del leaves
+    del leaves  # what is replaced is let go of at once
     for index, (name, shape, dtype) in enumerate(shapes):
         key = mx.random.key(seed * len(shapes) + index)
-        part = parts[name.rpartition(".")[0]]
-        value = _packed_values(name, shape, dtype, part, key)
+        value = _packed_values(name, shape, dtype, parts[name.rpartition(".")[0]], key)
         if value is None:
             value = _plain_values(name, shape, dtype, key)
         mx.eval(value)
-        module.load_weights([(name, value)], strict=False)
-    mx.clear_cache()
+        yield name, value
 
 
 def _packed_values(

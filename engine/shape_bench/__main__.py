@@ -6,11 +6,11 @@ line. How far it is goes to standard error, each line after `PROGRESS`.
 
 from __future__ import annotations
 
+import functools
 import gc
 import importlib.metadata
 import json
 import sys
-import time
 
 from engine import wire
 from engine.errors import EngineError
@@ -48,37 +48,35 @@ def _tell(stage: str) -> None:
 def _costs(asked: Asked, plan: Plan) -> Costs:
     import mlx.core as mx
 
-    from engine.shape_bench.cycles import CycleBench
+    from engine.shape_bench.cycles import HOW, CycleBench
     from engine.shape_bench.models import made
-    from engine.shape_bench.passes import ALL_ROWS, FEW_ROWS, host_times, pass_times
+    from engine.shape_bench.pace import Pace
+    from engine.shape_bench.passes import FEW_ROWS, host_times, pass_times
 
+    pace = Pace(plan.repeats, plan.budget_s, _tell)
     both = made(plan, asked.cache, _tell)
+    _tell(f"made in {both.making_s:.1f} s, ready after {both.readying_s:.1f} s more")
     gc.freeze()  # what lives as long as the process is not looked through in the middle of a step
-    begin = time.perf_counter()
-    _tell("warming up")
+    first, *others = plan.contexts
+    rows = {"own": plan.rows, "stock": plan.stock_rows}
+    passes, facts = pass_times(both, first, rows, pace, 0.25)
+    caches = [facts]
     cycles = CycleBench(both, plan)
-    cycles.warm()
+    for depth in range(plan.deepest + 1):
+        pace.warm(f"depth {depth}", functools.partial(cycles.warm, depth))
     mx.clear_cache()
     mx.reset_peak_memory()
-    cycles.warm()
-    peak, caches = mx.get_peak_memory(), cycles.caches_bytes
-    first, *others = plan.contexts
-    pass_times(both, first, ALL_ROWS, 1)
-    warming_s = time.perf_counter() - begin
-    _tell("windows of 1 to 9 rows")
-    passes, traffic = pass_times(both, first, ALL_ROWS, plan.repeats)
-    _tell("the host's part")
-    host = host_times(both, first, FEW_ROWS, plan.repeats)
-    _tell("cycles")
-    times, stock = cycles.run()
+    for depth in range(plan.deepest + 1):
+        cycles.warm(depth)
+    peak, caches_bytes = mx.get_peak_memory(), cycles.caches_bytes
+    times, stock = cycles.run(pace, 0.6)
     del cycles
-    moved = [traffic]
     for context in others:
-        _tell(f"a context of {context}")
         mx.clear_cache()
-        more, traffic = pass_times(both, context, FEW_ROWS, plan.repeats)
+        more, facts = pass_times(both, context, {"own": FEW_ROWS, "stock": FEW_ROWS}, pace, 0.5)
         passes += more
-        moved.append(traffic)
+        caches.append(facts)
+    host = host_times(both, first, pace, 0.5)
     shape, trunk = shape_of(plan.shape), both.own.trunk
     is_cpu = mx.default_device() == mx.cpu
     return Costs(
@@ -93,18 +91,19 @@ def _costs(asked: Asked, plan: Plan) -> Costs:
         graphs=trunk.compiled_graphs,
         layers=plan.layers or shape.layers,
         source=shape.source,
+        sampling=HOW,
         making_s=both.making_s,
         readying_s=both.readying_s,
-        warming_s=warming_s,
+        warming_s=pace.warming_s,
         weights_bytes=both.weights_bytes,
-        caches_bytes=caches,
+        caches_bytes=caches_bytes,
         peak_bytes=peak,
         passes=tuple(passes),
         host=tuple(host),
         cycles=tuple(times),
         stock_step_ms=stock.step_ms,
         stock_loop_ms=stock.loop_ms,
-        traffic=tuple(moved),
+        caches=tuple(caches),
     )
 
 

@@ -19,17 +19,23 @@ from engine.model.head import Head
 from engine.protocol import Mode, Sampling
 from engine.shape_bench.contexts import stock_cache, stream_at
 from engine.shape_bench.models import Both, held_bytes
+from engine.shape_bench.pace import Pace
 from engine.shape_bench.passes import window
 from engine.speculation.acceptance import Verdict
 from engine.speculation.cycle import CycleResult, run_cycle
 from engine.speculation.stream import Stream
 from engine.verdict.shape_costs import CycleTimes, Plan, replayed
 
-__all__ = ["CycleBench", "StockTimes"]
+__all__ = ["HOW", "CycleBench", "StockTimes"]
 
 BLOCK = 8
 """Cycles, steps or tokens that follow one another."""
 _SAMPLING, _MODE = Sampling(), Mode.TOKEN
+HOW = (
+    f"temperature {_SAMPLING.temperature:g}, top_p {_SAMPLING.top_p:g}, top_k {_SAMPLING.top_k}, "
+    f"mode {_MODE}"
+)
+"""What cycles draw and judge by, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +84,27 @@ class CycleBench:
         """What all streams' caches hold."""
         return sum(held_bytes(cache) for stream in self._streams for cache in stream.caches())
 
-    def warm(self) -> None:
-        """Run each depth with all its drafts accepted, none, and one less than all."""
-        for depth, stream in enumerate(self._streams):
-            for accepted in dict.fromkeys((depth, 0, max(0, depth - 1))):
-                self._cycle(stream, depth, accepted)
+    def warm(self, depth: int) -> None:
+        """Run a depth with all its drafts accepted, none, and one less than all."""
+        for accepted in dict.fromkeys((depth, 0, max(0, depth - 1))):
+            self._cycle(self._streams[depth], depth, accepted)
 
-    def run(self) -> tuple[list[CycleTimes], StockTimes]:
+    def run(self, pace: Pace, share: float) -> tuple[list[CycleTimes], StockTimes]:
         """Measure in rounds; each has a block of everything."""
         layers = stock_cache(self._both, self._plan.contexts[0])
         tokens = self._loop()
         steps, loops = [], []
-        for _ in range(self._plan.repeats):
+        for _ in pace.rounds(share):
             steps.append(self._stock_block(layers))
             loops.append(_loop_block(tokens))
             for (table, depth), found in self._found.items():
                 found.blocks.append(self._block(table, depth, found))
         tokens.close()
         times = [_times(table, depth, found) for (table, depth), found in self._found.items()]
+        for each in times:
+            ms = statistics.median(each.ms)
+            pace.tell(f"table {each.table + 1}, depth {each.depth}: {ms:.2f} ms a cycle")
+        pace.tell(f"stock: {statistics.median(steps):.2f} ms, loop {statistics.median(loops):.2f}")
         return times, StockTimes(tuple(steps), tuple(loops))
 
     def _block(self, table: int, depth: int, found: _Found) -> list[CycleResult]:

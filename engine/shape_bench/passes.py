@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
 
 from engine.model.cache import Cache
+from engine.protocol import MAX_DEPTH
 from engine.shape_bench.contexts import own_cache, stock_cache
 from engine.shape_bench.models import Both, cache_bytes
-from engine.verdict.shape_costs import HostTimes, PassTimes, Traffic
+from engine.shape_bench.pace import Pace
+from engine.verdict.shape_costs import CacheFacts, HostTimes, PassTimes
 
-__all__ = ["ALL_ROWS", "FEW_ROWS", "host_times", "pass_times", "window"]
+__all__ = ["FEW_ROWS", "host_times", "pass_times", "window"]
 
-ALL_ROWS = tuple(range(1, 10))
-"""A plain step, and windows of up to eight drafts."""
 FEW_ROWS = (1, 4)
+"""A plain step, and a window of three drafts."""
 Way = Callable[[], None]
 
 
 def pass_times(
-    both: Both, context: int, rows: Sequence[int], repeats: int
-) -> tuple[list[PassTimes], Traffic]:
-    """Return the times of passes at a context, and what a step moves of its caches there."""
-    cache, theirs = own_cache(both, context), stock_cache(both, context)
+    both: Both, context: int, rows: Mapping[str, Sequence[int]], pace: Pace, share: float
+) -> tuple[list[PassTimes], CacheFacts]:
+    """Return the times of passes at a context, and what a step moves of its caches there.
+
+    Args:
+        both: the models.
+        context: positions in the caches.
+        rows: of "own" and of "stock".
+        pace: says how many rounds.
+        share: of the time that is left.
+    """
+    cache = own_cache(both, context)
+    over = _held_over(both, cache)
+    theirs = stock_cache(both, context)
     kv, state = cache_bytes(cache.layers)
     ways: dict[tuple[str, int], Way] = {}
-    for count in rows:
-        ways["stock", count] = lambda count=count: _stock_pass(both, theirs, count)
-        ways["own", count] = lambda count=count: _own_pass(both, cache, count)
+    for count in range(1, MAX_DEPTH + 2):
+        if count in (*FEW_ROWS, *rows["stock"]):
+            ways["stock", count] = lambda count=count: _stock_pass(both, theirs, count)
+        if count in (*FEW_ROWS, *rows["own"]):
+            ways["own", count] = lambda count=count: _own_pass(both, cache, count)
     times: dict[tuple[str, int], list[float]] = {key: [] for key in ways}
-    for way in ways.values():
-        way()
-    for _ in range(repeats):
+    for (who, count), way in ways.items():
+        pace.warm(f"a window of {count}, {who}", way)
+    for _ in pace.rounds(share):
         for key, way in ways.items():
             begin = time.perf_counter()
             way()
             times[key].append(1e3 * (time.perf_counter() - begin))
+    for (who, count), ms in times.items():
+        pace.tell(f"{who}, {count} rows at {context}: {statistics.median(ms):.2f} ms")
     found = [PassTimes(who, context, count, tuple(ms)) for (who, count), ms in times.items()]
-    return found, Traffic(context, kv * context, 2 * state)
+    return found, CacheFacts(context, kv * context, 2 * state, over)
 
 
-def host_times(both: Both, context: int, rows: Sequence[int], repeats: int) -> list[HostTimes]:
-    """Return how long the host builds a pass, hands it over, and waits for it."""
+def _held_over(both: Both, cache: Cache) -> int:
+    """Return the most that passes hold beyond what is still held after them."""
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    for rows in FEW_ROWS:
+        _own_pass(both, cache, rows)
+    return mx.get_peak_memory() - mx.get_active_memory()
+
+
+def host_times(both: Both, context: int, pace: Pace, share: float) -> list[HostTimes]:
+    """Return how long the host builds a pass of few rows, hands it over, and waits for it."""
     cache, theirs = own_cache(both, context), stock_cache(both, context)
     builds: dict[tuple[str, int], Callable[[], mx.array]] = {}
-    for count in rows:
+    for count in FEW_ROWS:
         builds["stock", count] = lambda count=count: both.stock(window(count)[None], cache=theirs)
         builds["own", count] = lambda count=count: (
             both.own.trunk.forward(window(count), cache).logits
         )
     times: dict[tuple[str, int], list[tuple[float, float, float]]] = {key: [] for key in builds}
-    for _ in range(repeats):
+    for _ in pace.rounds(share):
         for key, build in builds.items():
             times[key].append(_stages(build))
             if key[0] == "own":

@@ -14,6 +14,7 @@ from engine.verdict.shapes import shape_of
 
 __all__ = [
     "PROGRESS",
+    "CacheFacts",
     "Costs",
     "CycleTimes",
     "HostTimes",
@@ -27,7 +28,8 @@ __all__ = [
 
 PROGRESS = "shape bench: "
 """Begins the lines in which the measuring process says how far it is."""
-MAX_REPEATS = 1000
+_MAX_REPEATS = 1000
+_LONG_S = 86_400
 _MAX_CONTEXT = 262_144
 _GOLDEN = 0.6180339887498949
 """Its multiples, taken modulo one, are spread evenly however many there are."""
@@ -47,7 +49,13 @@ class Plan:
     contexts: tuple[int, ...] = (1024,)
     """Positions in the caches; all is measured at the first, little at the others."""
     repeats: int = 10
-    """Rounds."""
+    """Rounds, at most."""
+    rows: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Windows that ours is measured at; 1 and 4 are always among them."""
+    stock_rows: tuple[int, ...] = (1, 2, 4)
+    """And stock's: on CUDA MLX compiles its matmuls of 8 rows and more for ten seconds each."""
+    budget_s: float = 0
+    """After which no round is begun but what each figure needs; 0 for no limit."""
 
     def __post_init__(self) -> None:
         shape = shape_of(self.shape)
@@ -57,15 +65,12 @@ class Plan:
             raise ValueError(f"{shape.name} can have {whole} layers, not {self.layers}")
         if not 0 <= self.depth <= MAX_DEPTH:
             raise ValueError(f"the deepest cycle has {MAX_DEPTH} drafts, not {self.depth}")
-        if not self.acceptance:
-            raise ValueError("an acceptance table is needed")
-        for context in self.contexts:
-            if not 1 <= context <= _MAX_CONTEXT:
-                raise ValueError(f"a context is 1 to {_MAX_CONTEXT} positions, not {context}")
-        if not self.contexts:
-            raise ValueError("a context is needed")
-        if not 1 <= self.repeats <= MAX_REPEATS:
-            raise ValueError(f"repeats are 1 to {MAX_REPEATS}, not {self.repeats}")
+        if not (self.acceptance and self.contexts):
+            raise ValueError("a table of acceptance and a context are needed")
+        _check("a context is {} to {} positions", self.contexts, 1, _MAX_CONTEXT)
+        _check("a window has {} to {} rows", (*self.rows, *self.stock_rows), 1, MAX_DEPTH + 1)
+        _check("repeats are {} to {}", (self.repeats,), 1, _MAX_REPEATS)
+        _check("a budget is {} to {} seconds", (self.budget_s,), 0, _LONG_S)
 
     @property
     def deepest(self) -> int:
@@ -114,14 +119,16 @@ class CycleTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
-    """What a step reads of its caches, and writes, at one context."""
+class CacheFacts:
+    """What a step moves of our trunk's caches at one context, and what else it holds."""
 
     context: int
     kv_bytes: int
     """Keys and values, read once."""
     state_bytes: int
     """Recurrent states, read and written once each."""
+    over_bytes: int
+    """The most that passes over one and four rows held beyond weights and caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ class Costs:
     layers: int
     source: str
     """Of the shape's figures."""
+    sampling: str
+    """How cycles drew and judged."""
     making_s: float
     """Random weights, made on the device."""
     readying_s: float
@@ -162,7 +171,13 @@ class Costs:
     """A plain step of stock's model in the cycles' rounds, a mean of a block."""
     stock_loop_ms: tuple[float, ...]
     """A token of stock's own loop there, which builds a step while the one before it runs."""
-    traffic: tuple[Traffic, ...]
+    caches: tuple[CacheFacts, ...]
+
+
+def _check(words: str, numbers: Sequence[float], low: int, high: int) -> None:
+    for number in numbers:
+        if not low <= number <= high:
+            raise ValueError(f"{words.format(low, high)}, not {number:g}")
 
 
 def parse_acceptance(text: str) -> tuple[float, ...]:

@@ -31,7 +31,10 @@ from mtplx_tui.machine.watching import Watch
 
 __all__ = ["add_options", "plan_of", "run"]
 
-_OWN = ("layers", "acceptance", "depth", "context", "repeats", "commit")
+_OWN = (
+    *("layers", "acceptance", "depth", "context", "repeats"),
+    *("rows", "stock_rows", "budget", "commit"),
+)
 """Options that mean something beside --shape alone."""
 
 
@@ -52,7 +55,10 @@ def add_options(chosen: argparse.ArgumentParser) -> None:
     add("--acceptance", nargs="+", metavar="TABLE", help="chances by depth; default .75/.65/.55")
     add("--depth", type=int, metavar="N", help="the deepest cycle; default the table's length")
     add("--context", type=int, nargs="+", metavar="N", help="positions in the caches; default 1024")
-    add("--repeats", type=int, metavar="N", help="rounds; default 10")
+    add("--repeats", type=int, metavar="N", help="rounds, at most; default 10")
+    add("--rows", type=int, nargs="+", metavar="N", help="windows, up to 9; default 1 2 3 4 5")
+    add("--stock-rows", type=int, nargs="+", metavar="N", help="stock's windows; default 1 2 4")
+    add("--budget", type=float, metavar="S", help="seconds after which no more rounds are begun")
     add("--commit", metavar="HASH", help="what is measured, where git can't tell")
 
 
@@ -61,7 +67,7 @@ def plan_of(options: argparse.Namespace) -> Plan | None:
     if options.shape is None:
         given = [name for name in _OWN if getattr(options, name) is not None]
         if given:
-            raise UsageError(f"--{given[0]} goes with --shape")
+            raise UsageError(f"--{given[0].replace('_', '-')} goes with --shape")
         return None
     if options.named is not None or options.model != "demo":
         raise UsageError("--shape stands in place of a model")
@@ -75,6 +81,9 @@ def plan_of(options: argparse.Namespace) -> Plan | None:
             depth=options.depth or plan.depth,
             contexts=tuple(options.context or plan.contexts),
             repeats=plan.repeats if options.repeats is None else options.repeats,
+            rows=tuple(options.rows or plan.rows),
+            stock_rows=tuple(options.stock_rows or plan.stock_rows),
+            budget_s=options.budget or plan.budget_s,
         )
     except ValueError as error:
         raise UsageError(str(error)) from error

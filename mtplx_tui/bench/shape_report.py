@@ -27,11 +27,12 @@ class PassRow:
     """A pass over a window at the first context; ratios are made round by round."""
 
     rows: int
-    own_ms: Figure
-    own_over_plain: Figure
-    stock_ms: Figure
-    stock_over_plain: Figure
-    stock_over_own: Figure
+    own_ms: Figure | None
+    """None where ours was not measured at so many rows, as stock's then."""
+    own_over_plain: Figure | None
+    stock_ms: Figure | None
+    stock_over_plain: Figure | None
+    stock_over_own: Figure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class ContextRow:
     stock_four_ms: Figure
     kv_bytes: int
     state_bytes: int
+    over_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +96,23 @@ def figures(costs: Costs) -> _Figures:
                 figure(times["stock", each.context, 4].ms),
                 each.kv_bytes,
                 each.state_bytes,
+                each.over_bytes,
             )
-            for each in costs.traffic
+            for each in costs.caches
         ),
     )
 
 
 def _pass_row(times: dict[tuple[str, int, int], PassTimes], context: int, rows: int) -> PassRow:
-    own, stock = times["own", context, rows].ms, times["stock", context, rows].ms
+    own = times["own", context, rows].ms if ("own", context, rows) in times else ()
+    stock = times["stock", context, rows].ms if ("stock", context, rows) in times else ()
     return PassRow(
         rows,
-        figure(own),
-        _ratio(own, times["own", context, 1].ms),
-        figure(stock),
-        _ratio(stock, times["stock", context, 1].ms),
-        _ratio(stock, own),
+        figure(own) if own else None,
+        _ratio(own, times["own", context, 1].ms) if own else None,
+        figure(stock) if stock else None,
+        _ratio(stock, times["stock", context, 1].ms) if stock else None,
+        _ratio(stock, own) if own and stock else None,
     )
 
 
@@ -168,7 +172,7 @@ def page(costs: Costs, about: dict[str, object], *, is_markdown: bool) -> str:
         "\n".join(_heading(costs, about)),
         f"A pass over a window, milliseconds, at a context of {costs.plan.contexts[0]}:",
         laid(_PASS_HEADS, [_pass_cells(row) for row in found.passes]),
-        "Cycles, acceptance replayed:",
+        f"Cycles, acceptance replayed ({costs.sampling}):",
         laid(_CYCLE_HEADS, [_cycle_cells(row) for row in found.cycles]),
         f"stock's bare step here {figure(costs.stock_step_ms)} ms, its own loop "
         f"{figure(costs.stock_loop_ms)} ms a token",
@@ -200,17 +204,16 @@ _CYCLE_HEADS = (
 )
 _CONTEXT_HEADS = (
     *("context", "ours, 1 row", "4 rows", "4 over 1", "stock, 1 row", "4 rows"),
-    *("cache read", "state moved"),
+    *("cache read", "state moved", "held beside"),
 )
 _HOST_HEADS = ("whose", "rows", "build", "hand over", "wait")
 
 
 def _pass_cells(row: PassRow) -> tuple[str, ...]:
-    return (
-        str(row.rows),
-        *map(str, (row.own_ms, row.own_over_plain, row.stock_ms)),
-        *map(str, (row.stock_over_plain, row.stock_over_own)),
-    )
+    told = (
+        row.own_ms, row.own_over_plain, row.stock_ms, row.stock_over_plain, row.stock_over_own
+    )  # fmt: skip
+    return (str(row.rows), *("–" if each is None else str(each) for each in told))
 
 
 def _cycle_cells(row: CycleRow) -> tuple[str, ...]:
@@ -235,6 +238,7 @@ def _context_cells(row: ContextRow) -> tuple[str, ...]:
         *map(str, (row.stock_plain_ms, row.stock_four_ms)),
         in_bytes(row.kv_bytes),
         in_bytes(row.state_bytes),
+        in_bytes(row.over_bytes),
     )
 
 
