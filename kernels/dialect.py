@@ -5,10 +5,12 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 `warp` (of the block), `block` of `blocks`, `slot` of `slots`, memory that is SHARED by a block's warps, and
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
-`quad_pick(x, lane, i)` (what the i-th of them has),
 `fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
-FUNCTION, DEVICE and UNROLL before functions, pointers to arrays and loops. Scalars come as
-arrays of one item, since MLX passes those alike to both.
+FUNCTION, DEVICE, GROUP and UNROLL before functions, pointers to arrays, pointers to SHARED memory and loops.
+`copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes into SHARED memory, `close_copies()`
+ends a lane's batch of them, and `await_copies<Left>()` waits until all but the newest `Left` batches
+of the 32 lanes are there, and for the lanes to meet. Scalars come as arrays of one item, since MLX
+passes those alike to both.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ _METAL_HEADER = """
 #define FUNCTION inline
 #define DEVICE device
 #define SHARED threadgroup
+#define GROUP threadgroup
 #define UNROLL _Pragma("clang loop unroll(full)")
 inline float lane_sum(float x) {
   for (ushort mask = 16; mask > 0; mask /= 2) x += metal::simd_shuffle_xor(x, mask);
@@ -42,15 +45,21 @@ inline float quad_sum(float x) {
   x += metal::simd_shuffle_xor(x, ushort(2));
   return x + metal::simd_shuffle_xor(x, ushort(1));
 }
-inline float quad_pick(float x, int lane, int which) {
-  return metal::simd_shuffle(x, ushort(lane / 4 * 4 + which));
-}
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
-template <typename T> inline bool is_at_16(const device T* place) {
-  return reinterpret_cast<ulong>(place) % 16 == 0;
+template <int Bytes, typename T> inline bool is_at(const device T* place) {
+  return reinterpret_cast<ulong>(place) % Bytes == 0;
+}
+// No copy runs by itself here: it is there at once.
+template <int Bytes> inline void copy_ahead(threadgroup void* to, const device void* from) {
+  for (int i = 0; i < Bytes / 4; ++i)
+    static_cast<threadgroup uint*>(to)[i] = static_cast<const device uint*>(from)[i];
+}
+inline void close_copies() {}
+template <int Left> inline void await_copies() {
+  metal::simdgroup_barrier(metal::mem_flags::mem_threadgroup);
 }
 """
 _METAL_POSITION = """
@@ -70,6 +79,7 @@ _CUDA_HEADER = """
 #define FUNCTION __device__ inline
 #define DEVICE
 #define SHARED __shared__
+#define GROUP
 #define UNROLL _Pragma("unroll")
 __device__ inline float lane_sum(float x) {
   for (int mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);
@@ -79,15 +89,24 @@ __device__ inline float quad_sum(float x) {
   x += __shfl_xor_sync(0xffffffffu, x, 2);
   return x + __shfl_xor_sync(0xffffffffu, x, 1);
 }
-__device__ inline float quad_pick(float x, int lane, int which) {
-  return __shfl_sync(0xffffffffu, x, lane / 4 * 4 + which);
-}
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
 __device__ inline void group_barrier() { __syncthreads(); }
-template <typename T> __device__ inline bool is_at_16(const T* place) {
-  return reinterpret_cast<unsigned long long>(place) % 16 == 0;
+template <int Bytes, typename T> __device__ inline bool is_at(const T* place) {
+  return reinterpret_cast<unsigned long long>(place) % Bytes == 0;
+}
+template <int Bytes> __device__ inline void copy_ahead(void* to, const void* from) {
+  const unsigned int place = static_cast<unsigned int>(__cvta_generic_to_shared(to));
+  if constexpr (Bytes == 16)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(place), "l"(from), "n"(Bytes) : "memory");
+}
+__device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int Left> __device__ inline void await_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
+  __syncwarp();
 }
 """
 _CUDA_POSITION = """

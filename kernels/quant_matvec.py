@@ -1,7 +1,7 @@
 """Quantised matmul of a window's few rows, which reads the packed weights once for all of them.
 
 A pass over a window of 1 to 16 rows costs what one row costs as long as reading the weights is
-what takes the time. A row's result has the same bits whatever rows are beside it, so that a
+what takes the time. So that it is, copies of the next weights are on their way while a warp multiplies. A row's result has the same bits whatever rows are beside it, so that a
 window is verified by the very numbers that plain decoding has.
 """
 
@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from kernels import dialect
 from kernels.dispatch import Backend, backend_for
+from kernels.quant_body import BODY
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 
 __all__ = [
@@ -63,12 +64,22 @@ class Choice:
     warps: int
     """Of a block; they share the inputs."""
     depth: int
-    """Groups that a warp reads ahead."""
-    blocks: int
+    """Groups of a stage: 2 or 4."""
+    stages: int
+    """Of a warp's ring: all but one are on their way while one is multiplied. At most: see `_cut`."""
+    tall: int
+    """Sixteens of outputs that a warp multiplies by the same activations."""
+    blocks: int = 1 << 20
     """At most; they share the outputs."""
 
 
-CHOICES = (Choice(8, 2, 396), Choice(8, 2, 264), Choice(16, 2, 132), Choice(8, 1, 660))
+CHOICES = (
+    Choice(8, 2, 2, 2),
+    Choice(8, 4, 2, 1),
+    Choice(16, 2, 2, 1),
+    Choice(4, 2, 2, 4),
+    Choice(4, 4, 2, 1),
+)
 """Those that were the fastest for some shape; the first is taken where nothing was measured."""
 
 
@@ -104,105 +115,6 @@ def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = Non
     )[:, 0]
 
 
-BODY = """
-constexpr int width = Group * Bits / 128;
-const int inputs = x_shape[1];
-const int outputs = weight_shape[Picked];
-const int rows = Picked ? 1 : x_shape[0];
-const int groups = inputs / Group;
-const int chunks = (groups + Warps * Depth - 1) / (Warps * Depth);
-const int packed_row = inputs / 32 * Bits;
-const int quarter = lane % 4;
-
-// This block's outputs; 16 at a time, for which a warp takes every so many-th group of inputs.
-const int span = ((outputs + blocks - 1) / blocks + 7) / 8 * 8;
-const int begin = block * span;
-const int end = begin + span < outputs ? begin + span : outputs;
-if (begin >= end) return;
-
-// x: [rows, inputs]; weight: [experts, outputs, packed_row]; scales, biases: [experts, outputs, groups]
-const DEVICE InT* own_x = x;
-long base = 0;
-if (Picked) {
-  own_x += static_cast<long>(slot / (slots / x_shape[0])) * inputs;
-  base = static_cast<long>(picks[slot]) * outputs;
-}
-DEVICE InT* own_y = y + static_cast<long>(slot) * rows * outputs;
-if (!is_at_16(own_x)) {
-  for (int output = begin + warp * 32 + lane; output < end; output += 32 * Warps)
-    for (int row = 0; row < rows; ++row)
-      own_y[row * outputs + output] = static_cast<InT>(one_by_one<Bits, Group>(
-          own_x + row * inputs, weight + (base + output) * packed_row,
-          scales + (base + output) * groups, biases + (base + output) * groups, groups));
-  return;
-}
-const DEVICE InT* factors = quarter % 2 ? biases : scales;
-
-// What is multiplied now, and what is read meanwhile.
-Item<InT, width> now[Depth], next[Depth];
-const DEVICE unsigned int* low;
-const DEVICE unsigned int* high;
-const DEVICE InT* factor;
-#define AIM(from) { \\
-  const int first = (from) + lane / 4, second = first + 8; \\
-  const long one = base + (first < end ? first : end - 1); \\
-  const long other = base + (second < end ? second : end - 1); \\
-  low = weight + one * packed_row + quarter * width; \\
-  high = weight + other * packed_row + quarter * width; \\
-  factor = factors + (quarter / 2 ? other : one) * groups; }
-#define READ(into, chunk) \\
-  UNROLL for (int d = 0; d < Depth; ++d) { \\
-    const int wanted = warp + ((chunk) * Depth + d) * Warps; \\
-    const int group = wanted < groups ? wanted : groups - 1; \\
-    into[d].low = *reinterpret_cast<const DEVICE Words<width>*>(low + group * 4 * width); \\
-    into[d].high = *reinterpret_cast<const DEVICE Words<width>*>(high + group * 4 * width); \\
-    into[d].factor = factor[group]; \\
-  }
-AIM(begin)
-READ(now, 0)
-Rows<InT, Bits, Group, Blocks> all_x;
-all_x.aim(own_x, inputs, rows, lane);
-Tile<InT, Bits, Group, Blocks> tile;
-// The warps' sums meet, in turns: [2, warps, blocks of rows, lanes, 4]
-constexpr int own = Blocks * 128;
-SHARED float met[2 * Warps * own];
-int side = 0;
-for (int from = begin; from < end; from += 16) {
-  tile.clear();
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    int coming = chunk + 1;
-    if (coming == chunks) {
-      coming = 0;
-      AIM(from + 16)
-    }
-    if (coming != 0 || from + 16 < end) { READ(next, coming) }
-    UNROLL for (int d = 0; d < Depth; ++d) {
-      const int wanted = warp + (chunk * Depth + d) * Warps;
-      const int group = wanted < groups ? wanted : groups - 1;
-      const float mine = wanted < groups ? static_cast<float>(now[d].factor) : 0.0f;
-      const Words<4> four = {{as_bits(quad_pick(mine, lane, 0)), as_bits(quad_pick(mine, lane, 1)),
-                              as_bits(quad_pick(mine, lane, 2)), as_bits(quad_pick(mine, lane, 3))}};
-      tile.add(now[d].low, now[d].high, all_x.at(group), four);
-    }
-    UNROLL for (int d = 0; d < Depth; ++d) now[d] = next[d];
-  }
-  tile.finish(lane);
-  UNROLL for (int n = 0; n < Blocks; ++n) UNROLL for (int i = 0; i < 4; ++i)
-    met[(side * Warps + warp) * own + n * 128 + i * 32 + lane] = tile.owned[n][i];
-  group_barrier();
-  for (int place = warp * 32 + lane; place < own; place += 32 * Warps) {
-    float sum = 0.0f;
-    UNROLL for (int p = 0; p < Warps; ++p) sum += met[(side * Warps + p) * own + place];
-    const int i = place / 32 % 4, n = place / 128;
-    const int output = from + i / 2 * 8 + lane / 4;
-    const int row = 8 * n + quarter * 2 + i % 2;
-    if (output < end && row < rows) own_y[row * outputs + output] = static_cast<InT>(sum);
-  }
-  side = 1 - side;
-}
-"""
-
-
 def _header(where: Backend) -> str:
     """Return what the body needs, in a dialect."""
     return SHARED_PARTS + (CUDA_NUMBERS + TENSOR_TILE if where is Backend.CUDA else VECTOR_TILE)
@@ -230,28 +142,47 @@ def _kernel(where: Backend) -> dialect.Kernel:
     return dialect.build(where, source)
 
 
+_ROOM = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}
+"""Bytes that a block can share."""
+
+
+def _cut(where: Backend, packed: Packed, choice: Choice) -> tuple[int, int]:
+    """Return how many warps and stages of a choice have room in what a block shares."""
+    stage = 16 * choice.tall * choice.depth * (packed.group * packed.bits // 8 + 4)
+    warps = choice.warps
+    while True:
+        left = _ROOM[where] - warps * 128 * 4
+        stages = min(choice.stages, left // (warps * stage))
+        if stages >= 2 or warps == 1:
+            return warps, max(2, stages)
+        warps //= 2
+
+
 def _run(
     where: Backend, x: mx.array, packed: Packed, choice: Choice, picks: mx.array | None = None
 ) -> mx.array:
     """Multiply by the kernel; arguments as for `quant_matvec_plain`."""
     is_picked = picks is not None
     rows = x.shape[0]
+    warps, stages = _cut(where, packed, choice)
     slots = picks.shape[0] if picks is not None else 1
     template: list[tuple[str, mx.Dtype | int]] = [
         ("InT", x.dtype),
         ("Bits", packed.bits),
         ("Group", packed.group),
         ("Blocks", 1 if is_picked or rows <= 8 else 2),
-        ("Warps", choice.warps),
+        ("Warps", warps),
         ("Depth", choice.depth),
+        ("Stages", stages),
+        ("Tall", choice.tall),
         ("Picked", int(is_picked)),
     ]
-    blocks = min(-(-packed.outputs // 8), max(1, choice.blocks // slots))
+    blocks = min(-(-packed.outputs // (16 * choice.tall)), max(1, choice.blocks // slots))
     (y,) = dialect.run_blocks(
         _kernel(where),
         [x, packed.weight, packed.scales, packed.biases, x if picks is None else picks],
         template,
-        (blocks, choice.warps, slots),
+        (blocks, warps, slots),
         [((slots if is_picked else rows, packed.outputs), x.dtype)],
     )
     return y

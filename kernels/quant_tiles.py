@@ -19,12 +19,8 @@ __all__ = ["CUDA_NUMBERS", "SHARED_PARTS", "TENSOR_TILE", "VECTOR_TILE"]
 SHARED_PARTS = """
 // So many words at consecutive places.
 template <int Count> struct alignas(Count < 4 ? 4 * Count : 16) Words { unsigned int at[Count]; };
-// What a lane reads of a group: its words of two outputs, and one of their scales and biases.
-template <typename T, int Count> struct Item {
-  Words<Count> low;
-  Words<Count> high;
-  T factor;
-};
+// Scales, then biases, of one output's groups that are brought together.
+template <typename T, int Depth> struct alignas(4 * Depth) Factors { T scale[Depth], bias[Depth]; };
 // One output of one row, for activations that lie where no vector can be read.
 template <int Bits, int Group, typename T>
 FUNCTION float one_by_one(const DEVICE T* x, const DEVICE unsigned int* words,
@@ -52,6 +48,7 @@ template <typename T, int Bits, int Group, int Blocks> struct Slice {
   int stride;
   int rows;
 };
+template <typename T, int Bits, int Group, int Blocks> using Raw = Slice<T, Bits, Group, Blocks>;
 template <typename T, int Bits, int Group, int Blocks> struct Rows {
   Slice<T, Bits, Group, Blocks> first;
   FUNCTION void aim(const DEVICE T* x, int inputs, int rows, int lane) {
@@ -59,11 +56,12 @@ template <typename T, int Bits, int Group, int Blocks> struct Rows {
     first.stride = inputs;
     first.rows = rows;
   }
-  FUNCTION Slice<T, Bits, Group, Blocks> at(int group) {
-    Slice<T, Bits, Group, Blocks> slice = first;
+  FUNCTION Raw<T, Bits, Group, Blocks> fetch(int group) {
+    Raw<T, Bits, Group, Blocks> slice = first;
     slice.x += group * Group;
     return slice;
   }
+  FUNCTION Slice<T, Bits, Group, Blocks> ready(Raw<T, Bits, Group, Blocks> raw) { return raw; }
 };
 template <typename T, int Bits, int Group, int Blocks> struct Tile {
   float sums[2][8 * Blocks];
@@ -129,8 +127,14 @@ template <> struct Unpacked<8> {
   template <typename T> FUNCTION static float offset() { return Numbers<T>::byte_offset_value; }
   FUNCTION static void order(unsigned int*) {}
 };
+// A lane's quarter of a group of inputs, of all rows: as it is read, and in the order of the words.
+template <typename T, int Bits, int Group, int Blocks> struct Raw {
+  Words<4> four[Blocks][Group / 32];
+};
 template <typename T, int Bits, int Group, int Blocks> struct Slice {
   unsigned int x[Blocks][Group / 8];
+  // Of the group, for the two rows that a lane owns.
+  float sums[Blocks][2];
 };
 // Where rows are fewer than a block has, its last one stands in: what comes of it is not kept.
 template <typename T, int Bits, int Group, int Blocks> struct Rows {
@@ -141,15 +145,27 @@ template <typename T, int Bits, int Group, int Blocks> struct Rows {
       row[block] = x + (wanted < rows ? wanted : rows - 1) * inputs + lane % 4 * (Group / 4);
     }
   }
-  FUNCTION Slice<T, Bits, Group, Blocks> at(int group) {
-    Slice<T, Bits, Group, Blocks> slice;
+  FUNCTION Raw<T, Bits, Group, Blocks> fetch(int group) {
+    Raw<T, Bits, Group, Blocks> raw;
     UNROLL for (int block = 0; block < Blocks; ++block) {
       const Words<4>* from = reinterpret_cast<const Words<4>*>(row[block] + group * Group);
-      UNROLL for (int j = 0; j < Group / 32; ++j) {
-        const Words<4> four = from[j];
-        UNROLL for (int i = 0; i < 4; ++i) slice.x[block][4 * j + i] = four.at[i];
-      }
+      UNROLL for (int j = 0; j < Group / 32; ++j) raw.four[block][j] = from[j];
+    }
+    return raw;
+  }
+  FUNCTION Slice<T, Bits, Group, Blocks> ready(const Raw<T, Bits, Group, Blocks>& raw) {
+    Slice<T, Bits, Group, Blocks> slice;
+    const unsigned int ones[4] = {Numbers<T>::ones, Numbers<T>::ones, Numbers<T>::ones,
+                                  Numbers<T>::ones};
+    UNROLL for (int block = 0; block < Blocks; ++block) {
+      UNROLL for (int j = 0; j < Group / 8; ++j)
+        slice.x[block][j] = raw.four[block][j / 4].at[j % 4];
       UNROLL for (int j = 0; j < Group / 8; j += 4) Unpacked<Bits>::order(&slice.x[block][j]);
+      float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+      UNROLL for (int j = 0; j < Group / 8; j += 2)
+        Numbers<T>::multiply(sum, ones, slice.x[block][j], slice.x[block][j + 1]);
+      slice.sums[block][0] = sum[0];
+      slice.sums[block][1] = sum[1];
     }
     return slice;
   }
@@ -163,11 +179,9 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
   FUNCTION void add(const Words<Group * Bits / 128>& low, const Words<Group * Bits / 128>& high,
                     const Slice<T, Bits, Group, Blocks>& slice, const Words<4>& factors) {
     constexpr int each = 16 / Bits;
-    float sum[Blocks][4], plain[Blocks][4];
+    float sum[Blocks][4];
     UNROLL for (int block = 0; block < Blocks; ++block)
-      UNROLL for (int i = 0; i < 4; ++i) sum[block][i] = plain[block][i] = 0.0f;
-    const unsigned int ones[4] = {Numbers<T>::ones, Numbers<T>::ones, Numbers<T>::ones,
-                                  Numbers<T>::ones};
+      UNROLL for (int i = 0; i < 4; ++i) sum[block][i] = 0.0f;
     UNROLL for (int j = 0; j < Group * Bits / 128; ++j) {
       unsigned int first[each], second[each];
       Unpacked<Bits>::template pairs<T>(low.at[j], first);
@@ -177,7 +191,6 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
         UNROLL for (int block = 0; block < Blocks; ++block) {
           const unsigned int* x = &slice.x[block][j * each + i];
           Numbers<T>::multiply(sum[block], weights, x[0], x[1]);
-          Numbers<T>::multiply(plain[block], ones, x[0], x[1]);
         }
       }
     }
@@ -188,7 +201,7 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
       UNROLL for (int block = 0; block < Blocks; ++block) {
         UNROLL for (int i = 2 * half; i < 2 * half + 2; ++i) {
           owned[block][i] = fused(scale, sum[block][i], owned[block][i]);
-          owned[block][i] = fused(bias, plain[block][i], owned[block][i]);
+          owned[block][i] = fused(bias, slice.sums[block][i % 2], owned[block][i]);
         }
       }
     }

@@ -28,11 +28,13 @@ _SHIM = """
 #define FUNCTION inline
 #define DEVICE
 #define SHARED static
+#define GROUP
 #define UNROLL
 using std::uint32_t;
 
 // Each lane is a thread of its own, run in turns: at a barrier it yields until all have come. A
 // warp runs as far ahead of the others as the block's barriers let it, so that races show.
+struct Copy { void* to; const void* from; int bytes; };
 struct Barrier {
   int size, arrived, turn;
   void wait();
@@ -42,6 +44,7 @@ struct Lane {
   std::unique_ptr<char[]> stack;
   int lane, warp;
   bool is_done, is_at_block;
+  std::vector<std::vector<Copy>> batches;
 };
 struct Work { int first, second, firsts, seconds; void** a; };
 static ucontext_t scheduler;
@@ -75,10 +78,28 @@ static float quad_sum(float x) {
   for (int mask = 2; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
   return x;
 }
-static float quad_pick(float x, int lane, int which) { return other_lane(x, lane / 4 * 4 + which); }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
-template <typename T> static bool is_at_16(const T* place) {
-  return reinterpret_cast<std::uintptr_t>(place) % 16 == 0;
+template <int Bytes, typename T> static bool is_at(const T* place) {
+  return reinterpret_cast<std::uintptr_t>(place) % Bytes == 0;
+}
+// A copy is done when it is waited for, and no sooner, so that what is read too early shows.
+static std::vector<std::vector<Copy>>& batches() { return now->batches; }
+template <int Bytes> static void copy_ahead(void* to, const void* from) {
+  if (reinterpret_cast<std::uintptr_t>(to) % Bytes || reinterpret_cast<std::uintptr_t>(from) % Bytes)
+    std::abort();
+  if (batches().empty()) batches().emplace_back();
+  batches().back().push_back({to, from, Bytes});
+}
+static void close_copies() {
+  if (batches().empty()) batches().emplace_back();
+  batches().emplace_back();
+}
+template <int Left> static void await_copies() {
+  while (batches().size() > Left + 1) {
+    for (const Copy& each : batches().front()) std::memcpy(each.to, each.from, each.bytes);
+    batches().erase(batches().begin());
+  }
+  in_step();
 }
 
 struct bfloat16 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SHAPES = {
     "eight bits, large groups": (12, 40, 384, 128, 8),
 }
 """Rows, outputs, inputs, group, bits."""
-CHOICE = Choice(2, 2, 2)
+CHOICE = Choice(2, 2, 3, 2, 2)
 
 
 def packed(shape: tuple[int, int, int, int, int], dtype: mx.Dtype, experts: int = 0) -> Packed:
@@ -58,6 +59,7 @@ def emulated(
     picks: mx.array | None = None,
 ) -> mx.array:
     count = len(x) if picks is None else len(picks)
+    warps, stages = kernel._cut(where, weights, choice)
     (y,) = emulate_blocks(
         folder,
         (TILES[where], kernel.BODY),
@@ -73,11 +75,13 @@ def emulated(
             "Bits": weights.bits,
             "Group": weights.group,
             "Blocks": 1 if picks is not None or len(x) <= 8 else 2,
-            "Warps": choice.warps,
+            "Warps": warps,
             "Depth": choice.depth,
+            "Stages": stages,
+            "Tall": choice.tall,
             "Picked": int(picks is not None),
         },
-        (choice.blocks, choice.warps, 1 if picks is None else count),
+        (choice.blocks, warps, 1 if picks is None else count),
     )
     return y
 
@@ -145,7 +149,7 @@ def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backe
 def test_every_choice_gives_the_product(built: Path, where: Backend, choice: Choice) -> None:
     shape = (2, 41, 320, 64, 4)
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
-    mine = emulated(built, where, x, weights, Choice(choice.warps, choice.depth, 3))
+    mine = emulated(built, where, x, weights, replace(choice, blocks=3))
     assert apart(mine, in_float64(x, weights)) < ROUNDING[mx.bfloat16]
 
 
@@ -201,7 +205,16 @@ def test_rows_that_lie_off_a_vector_are_multiplied_too(built: Path, where: Backe
         "biases": weights.biases,
         "picks": mx.zeros((1,), mx.uint32),
     }
-    constants = {"Bits": 4, "Group": 32, "Blocks": 1, "Warps": 2, "Depth": 2, "Picked": 0}
+    constants = {
+        "Bits": 4,
+        "Group": 32,
+        "Blocks": 1,
+        "Warps": 2,
+        "Depth": 2,
+        "Stages": 2,
+        "Tall": 1,
+        "Picked": 0,
+    }
     (y,) = emulate_blocks(
         built,
         (TILES[where], body.replace("x_shape", "own_shape")),

@@ -1,0 +1,174 @@
+"""The loop of the small-batch quantised matmul, the same in all dialects; its inner tile is in `quant_tiles`.
+
+A block's warps share the inputs of some outputs, each warp bringing its own share of the weights
+into a ring of stages ahead of multiplying them; in the end the warps' sums meet.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BODY"]
+
+BODY = """
+constexpr int width = Group * Bits / 128;
+constexpr int pieces = Depth * width;
+constexpr int tall = 16 * Tall;
+const int inputs = x_shape[1];
+const int outputs = weight_shape[Picked];
+const int rows = Picked ? 1 : x_shape[0];
+const int groups = inputs / Group;
+constexpr int stride = Warps * Depth;
+const int steps = (groups + stride - 1) / stride;
+const int packed_row = inputs / 32 * Bits;
+const int quarter = lane % 4;
+
+// This block's outputs, `tall` at a time; of each the block's warps share the groups of inputs.
+const int span = ((outputs + blocks - 1) / blocks + tall - 1) / tall * tall;
+const int begin = block * span;
+const int end = begin + span < outputs ? begin + span : outputs;
+if (begin >= end) return;
+
+// x: [rows, inputs]; weight: [experts, outputs, packed_row]; scales, biases: [experts, outputs, groups]
+const DEVICE InT* own_x = x;
+long base = 0;
+if (Picked) {
+  own_x += static_cast<long>(slot / (slots / x_shape[0])) * inputs;
+  base = static_cast<long>(picks[slot]) * outputs;
+}
+DEVICE InT* own_y = y + static_cast<long>(slot) * rows * outputs;
+if (!is_at<16>(own_x) || !is_at<16>(weight)) {
+  for (int output = begin + warp * 32 + lane; output < end; output += 32 * Warps)
+    for (int row = 0; row < rows; ++row)
+      own_y[row * outputs + output] = static_cast<InT>(one_by_one<Bits, Group>(
+          own_x + row * inputs, weight + (base + output) * packed_row,
+          scales + (base + output) * groups, biases + (base + output) * groups, groups));
+  return;
+}
+
+// Each warp has a ring of stages, which are filled ahead of being multiplied. A stage holds, of
+// `tall` outputs and Depth groups, the words in pieces of 16 bytes, turned so that lanes that read
+// at once read different banks; and scales and biases. What lies behind the last output or group
+// is not brought; what is in its place there is whole numbers, which zeros are multiplied by.
+constexpr int turned = pieces < 8 ? pieces : 8;
+SHARED Words<4> ring[Warps * Stages * tall * pieces];
+SHARED Factors<InT, Depth> factor_ring[Warps * Stages * tall];
+GROUP Words<4>* own_ring = ring + warp * Stages * tall * pieces;
+GROUP Factors<InT, Depth>* own_factors = factor_ring + warp * Stages * tall;
+const bool is_even = groups % Depth == 0 && is_at<2 * Depth>(scales) && is_at<2 * Depth>(biases);
+#define TURN(row) ((row) * turned / 8 * 2 & (turned - 1))
+constexpr int apart = 32 / pieces;
+const int put_row = lane / pieces, put_piece = lane % pieces;
+int put_from = begin, put_group = warp * Depth, put_stage = 0;
+const DEVICE unsigned int* word_source =
+    weight + (base + begin + put_row) * packed_row + (put_group * width + put_piece) * 4;
+const DEVICE InT* factor_source =
+    (lane % 2 ? biases : scales) + (base + begin + lane / 2) * groups + put_group;
+#define PUT { \\
+  if (put_from < end) { \\
+    if (put_group + put_piece / width < groups) { \\
+      UNROLL for (int k = 0; k < tall / apart; ++k) { \\
+        const int row = put_row + k * apart; \\
+        if (put_from + row < end) \\
+          copy_ahead<16>( \\
+              own_ring + (put_stage * tall + row) * pieces + (put_piece ^ TURN(row)), \\
+              word_source + k * apart * packed_row); \\
+      } \\
+    } \\
+    UNROLL for (int h = 0; h < Tall; ++h) { \\
+      const int row = lane / 2 + 16 * h; \\
+      if (put_from + row < end && put_group < groups) { \\
+        const DEVICE InT* from = factor_source + 16 * h * groups; \\
+        GROUP InT* to = lane % 2 ? own_factors[put_stage * tall + row].bias \\
+                                 : own_factors[put_stage * tall + row].scale; \\
+        if (is_even) { \\
+          copy_ahead<2 * Depth>(to, from); \\
+        } else { \\
+          for (int d = 0; d < Depth && put_group + d < groups; ++d) to[d] = from[d]; \\
+        } \\
+      } \\
+    } \\
+    word_source += stride * width * 4; \\
+    factor_source += stride; \\
+    put_group += stride; \\
+    if (put_group - warp * Depth == steps * stride) { \\
+      put_group = warp * Depth; \\
+      put_from += tall; \\
+      word_source += static_cast<long>(tall) * packed_row - steps * stride * width * 4; \\
+      factor_source += static_cast<long>(tall) * groups - steps * stride; \\
+    } \\
+    if (++put_stage == Stages) put_stage = 0; \\
+  } \\
+  close_copies(); }
+for (int stage = 0; stage < Stages - 1; ++stage) PUT
+
+Rows<InT, Bits, Group, Blocks> all_x;
+all_x.aim(own_x, inputs, rows, lane);
+Tile<InT, Bits, Group, Blocks> tiles[Tall];
+// Activations are read a step ahead too.
+Raw<InT, Bits, Group, Blocks> coming[Depth];
+#define FETCH(from) \\
+  UNROLL for (int d = 0; d < Depth; ++d) \\
+    coming[d] = all_x.fetch((from) + d < groups ? (from) + d : groups - 1);
+FETCH(warp * Depth)
+// The warps' sums meet, a block of rows at a time: [warps, 4, lanes]
+SHARED float met[Warps * 128];
+int stage = 0;
+for (int from = begin; from < end; from += tall) {
+  UNROLL for (int h = 0; h < Tall; ++h) tiles[h].clear();
+  for (int first = warp * Depth; first < steps * stride; first += stride) {
+    await_copies<Stages - 2>();
+    PUT
+    Raw<InT, Bits, Group, Blocks> here[Depth];
+    UNROLL for (int d = 0; d < Depth; ++d) here[d] = coming[d];
+    const int after = first + stride;
+    FETCH(after < steps * stride ? after : warp * Depth)
+    Factors<InT, Depth> factors[Tall][2];
+    UNROLL for (int h = 0; h < Tall; ++h) {
+      factors[h][0] = own_factors[stage * tall + 16 * h + lane / 4];
+      factors[h][1] = own_factors[stage * tall + 16 * h + lane / 4 + 8];
+    }
+    UNROLL for (int d = 0; d < Depth; ++d) {
+      const bool is_there = first + d < groups;
+      const Slice<InT, Bits, Group, Blocks> slice = all_x.ready(here[d]);
+      UNROLL for (int h = 0; h < Tall; ++h) {
+        const int one = stage * tall + 16 * h + lane / 4, other = one + 8;
+        Words<width> low, high;
+        UNROLL for (int part = 0; part < width; part += 4) {
+          constexpr int some = width < 4 ? width : 4;
+          const int word = (4 * d + quarter) * width + part;
+          const Words<some> a = *reinterpret_cast<GROUP Words<some>*>(
+              own_ring[one * pieces + (word / 4 ^ TURN(lane / 4))].at + word % 4);
+          const Words<some> b = *reinterpret_cast<GROUP Words<some>*>(
+              own_ring[other * pieces + (word / 4 ^ TURN(lane / 4 + 8))].at + word % 4);
+          UNROLL for (int i = 0; i < some; ++i) {
+            low.at[part + i] = a.at[i];
+            high.at[part + i] = b.at[i];
+          }
+        }
+        const Words<4> four = {{
+            as_bits(is_there ? static_cast<float>(factors[h][0].scale[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[h][0].bias[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[h][1].scale[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[h][1].bias[d]) : 0.0f)}};
+        tiles[h].add(low, high, slice, four);
+      }
+    }
+    if (++stage == Stages) stage = 0;
+  }
+  UNROLL for (int h = 0; h < Tall; ++h) {
+    tiles[h].finish(lane);
+    UNROLL for (int n = 0; n < Blocks; ++n) {
+      UNROLL for (int i = 0; i < 4; ++i) met[warp * 128 + i * 32 + lane] = tiles[h].owned[n][i];
+      group_barrier();
+      for (int place = warp * 32 + lane; place < 128; place += 32 * Warps) {
+        float sum = 0.0f;
+        UNROLL for (int p = 0; p < Warps; ++p) sum += met[p * 128 + place];
+        const int i = place / 32;
+        const int output = from + 16 * h + i / 2 * 8 + lane / 4;
+        const int row = 8 * n + quarter * 2 + i % 2;
+        if (output < end && row < rows) own_y[row * outputs + output] = static_cast<InT>(sum);
+      }
+      group_barrier();
+    }
+  }
+}
+"""
