@@ -9,6 +9,12 @@ butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neig
 `fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE and UNROLL before functions, pointers to arrays and loops. Scalars come as
 arrays of one item, since MLX passes those alike to both.
+
+Bodies that choose among many numbers also have `lane_max(x)`, `exponential(x)`, `Wide` (an
+unsigned integer of 64 bits), and NEARBY before pointers to what is SHARED: there a `Counter` takes
+`count_up(place, amount)` from many lanes at once and gives what it was, and `set_count` and
+`count_at` from one. `device_barrier()` is a meeting after which a block's lanes also see what the
+others wrote to an array.
 """
 
 from __future__ import annotations
@@ -49,6 +55,26 @@ inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
+inline void device_barrier() {
+  threadgroup_barrier(mem_flags::mem_device | mem_flags::mem_threadgroup);
+}
+#define NEARBY threadgroup
+typedef metal::atomic_uint Counter;
+typedef ulong Wide;
+inline uint count_up(threadgroup Counter* place, uint amount) {
+  return atomic_fetch_add_explicit(place, amount, metal::memory_order_relaxed);
+}
+inline uint count_at(threadgroup Counter* place) {
+  return atomic_load_explicit(place, metal::memory_order_relaxed);
+}
+inline void set_count(threadgroup Counter* place, uint amount) {
+  atomic_store_explicit(place, amount, metal::memory_order_relaxed);
+}
+inline float lane_max(float x) {
+  for (ushort mask = 16; mask > 0; mask /= 2) x = metal::fmax(x, metal::simd_shuffle_xor(x, mask));
+  return x;
+}
+inline float exponential(float x) { return metal::precise::exp(x); }
 template <typename T> inline bool is_at_16(const device T* place) {
   return reinterpret_cast<ulong>(place) % 16 == 0;
 }
@@ -86,6 +112,20 @@ __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
 __device__ inline void group_barrier() { __syncthreads(); }
+__device__ inline void device_barrier() { __syncthreads(); }
+#define NEARBY
+typedef unsigned int Counter;
+typedef unsigned long long Wide;
+__device__ inline unsigned int count_up(Counter* place, unsigned int amount) {
+  return atomicAdd(place, amount);
+}
+__device__ inline unsigned int count_at(const Counter* place) { return *place; }
+__device__ inline void set_count(Counter* place, unsigned int amount) { *place = amount; }
+__device__ inline float lane_max(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, mask));
+  return x;
+}
+__device__ inline float exponential(float x) { return expf(x); }
 template <typename T> __device__ inline bool is_at_16(const T* place) {
   return reinterpret_cast<unsigned long long>(place) % 16 == 0;
 }

@@ -14,7 +14,14 @@ import mlx.core as mx
 
 __all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why_plain"]
 
-KERNELS = ("gated_delta", "quant_matvec", "window_attention", "compiled_steps")
+KERNELS = (
+    "gated_delta",
+    "quant_matvec",
+    "window_attention",
+    "compiled_steps",
+    "distribution",
+    "verdict",
+)
 """What can be switched off by name."""
 
 

@@ -28,6 +28,7 @@ _SHIM = """
 #define FUNCTION inline
 #define DEVICE
 #define SHARED static
+#define NEARBY
 #define UNROLL
 using std::uint32_t;
 
@@ -76,7 +77,18 @@ static float quad_sum(float x) {
   return x;
 }
 static float quad_pick(float x, int lane, int which) { return other_lane(x, lane / 4 * 4 + which); }
+static float lane_max(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x = std::fmax(x, other_lane(x, now->lane ^ mask));
+  return x;
+}
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
+static float exponential(float x) { return std::exp(x); }
+static void device_barrier() { group_barrier(); }
+using Wide = std::uint64_t;
+using Counter = uint32_t;
+static uint32_t count_up(Counter* place, uint32_t amount) { return (*place += amount) - amount; }
+static uint32_t count_at(const Counter* place) { return *place; }
+static void set_count(Counter* place, uint32_t amount) { *place = amount; }
 template <typename T> static bool is_at_16(const T* place) {
   return reinterpret_cast<std::uintptr_t>(place) % 16 == 0;
 }

@@ -1,0 +1,407 @@
+"""Logits to the distribution that is drawn from, and a draw: a row a block, and nothing is sorted.
+
+A row's last kept token is found by a search over the digits of an order: a token's scaled logit
+with its bits turned so that they order as the numbers do, then its id, the lower one first. At
+each digit the weights of what is still in question are counted into 256 counters. For top_k a token
+weighs 1; for top_p it weighs its mass in 2**-40 of the likeliest one's, a whole number, so that
+sums are the same in whatever order they are made. The definition is the engine's own
+`target_distribution` and `draw`, which the caller compares this with.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from kernels import dialect
+from kernels.dispatch import Backend
+
+__all__ = [
+    "BODY",
+    "DRAWING",
+    "GROUPS",
+    "HEADER",
+    "Distribution",
+    "Law",
+    "chunk_size",
+    "chunk_sums",
+    "distribution",
+    "is_supported",
+]
+
+GROUPS = 32
+"""A draw looks for a group of chunks first, then for one of its 32 chunks, then for a token."""
+_MOST_INSIDE = 1024
+"""Tokens of a chunk, at most."""
+_LISTED = 2048
+"""Tokens that are listed when few of a row come into question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """How logits become probabilities; the fields are the engine's `Sampling`."""
+
+    temperature: float
+    """Above 0."""
+    top_k: int
+    top_p: float
+    min_p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Rows of probabilities."""
+
+    probs: mx.array
+    """float32 [rows, vocabulary]."""
+    sums: mx.array
+    """float32 [rows, chunks]: of each `chunk_size` probabilities."""
+    tokens: mx.array
+    """uint32 [rows]: drawn from them; means nothing where no uniform number was given."""
+
+
+def chunk_size(vocabulary: int) -> int:
+    """Return how many neighbouring tokens make a chunk: a row has at most 1024 chunks."""
+    return 32 * -(-vocabulary // (32 * 32 * GROUPS))
+
+
+def chunk_sums(probs: mx.array) -> mx.array:
+    """Return the sums of a row's chunks in plain MLX; [rows, vocabulary] to [rows, chunks]."""
+    size = chunk_size(probs.shape[-1])
+    spare = -probs.shape[-1] % size
+    padded = mx.pad(probs, [(0, 0), (0, spare)]) if spare else probs
+    return mx.sum(padded.reshape(len(probs), -1, size), axis=-1)
+
+
+def is_supported(vocabulary: int) -> bool:
+    """Return whether rows of that many tokens can be drawn from by a kernel."""
+    return vocabulary > 0 and chunk_size(vocabulary) <= _MOST_INSIDE
+
+
+DRAWING = """
+struct Found { int at; float rest; };
+FUNCTION float total_of(const NEARBY float* parts, int count) {
+  float sum = 0.0f;
+  for (int i = 0; i < count; ++i) sum += parts[i];
+  return sum;
+}
+// The first part at which the sum goes past a goal, and how much of the goal was left before it;
+// the last part that is not 0 where rounding left none. Never a part that is 0.
+FUNCTION Found first_past(const NEARBY float* parts, int count, float goal) {
+  float before = 0.0f;
+  Found last = {0, 0.0f};
+  for (int i = 0; i < count; ++i) {
+    if (parts[i] > 0.0f) {
+      last = {i, goal - before};
+      if (before + parts[i] > goal) break;
+    }
+    before += parts[i];
+  }
+  return last;
+}
+// Meets the sums of chunks, [32 groups, 32], and leaves those of the groups.
+FUNCTION void meet(const NEARBY float* sums, NEARBY float* groups, int thread) {
+  device_barrier();
+  if (thread < 32) groups[thread] = total_of(sums + 32 * thread, 32);
+  group_barrier();
+}
+"""
+# Expects sums, groups, GOAL and WEIGHT; `drawn` is the first thread's alone.
+DRAW = """
+const Found group = first_past(groups, 32, GOAL);
+const Found chunk = first_past(sums + 32 * group.at, 32, group.rest);
+const int begin = (32 * group.at + chunk.at) * size;
+SHARED float inside[Inside];
+for (int i = thread; i < size; i += threads)
+  inside[i] = begin + i < vocabulary ? WEIGHT(begin + i) : 0.0f;
+group_barrier();
+int drawn = 0;
+if (thread == 0) drawn = begin + first_past(inside, size, chunk.rest).at;
+"""
+HEADER = (
+    DRAWING
+    + """
+FUNCTION unsigned int ordered(float x) {
+  const unsigned int bits = x == 0.0f ? 0u : as_bits(x);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+FUNCTION float number_of(unsigned int key) {
+  return as_number(key >> 31 ? key & 0x7fffffffu : ~key);
+}
+// Greater for what comes first: the greater number, then the lower id.
+FUNCTION Wide place_of(float x, int id) {
+  return static_cast<Wide>(ordered(x)) << 24 | (0xffffffu - static_cast<unsigned int>(id));
+}
+FUNCTION Wide weight_of(float mass) { return static_cast<Wide>(mass * 1099511627776.0f); }
+FUNCTION void add_wide(NEARBY Counter* place, Wide amount) {
+  const unsigned int low = static_cast<unsigned int>(amount);
+  const unsigned int before = count_up(place, low);
+  const unsigned int high = static_cast<unsigned int>(amount >> 32) + (before + low < before);
+  if (high != 0u) count_up(place + 1, high);
+}
+FUNCTION Wide wide_at(NEARBY Counter* place) {
+  return static_cast<Wide>(count_at(place + 1)) << 32 | count_at(place);
+}
+// What share * 2**-30 of a sum is, rounded up.
+FUNCTION Wide part_of(Wide sum, unsigned int share) {
+  const Wide low = (sum & 0xffffffffu) * share + 0x3fffffffu;
+  return (sum >> 32) * share * 4 + (low >> 30);
+}
+"""
+)
+BODY = (
+    """
+constexpr int threads = 32 * Warps;
+const int thread = warp * 32 + lane;
+// logits: [rows, width]; columns: [vocabulary], -1 for a token without one; uniform: [rows]
+const int width = logits_shape[1];
+const int vocabulary = Mapped ? columns_shape[0] : width;
+const long row = static_cast<long>(block) * width;
+// law: temperature, min_p, top_k (0: all), top_p in 2**-30 (0: all), whether to draw
+const float temperature = as_number(law[0]);
+const float least = as_number(law[1]);
+const int top_k = static_cast<int>(law[2]);
+const unsigned int top_p = law[3];
+
+SHARED Counter counters[2 * 256];
+SHARED Counter total[2];
+SHARED Wide parts[32];
+SHARED int list[Listed];
+SHARED float sums[32 * 32];
+SHARED float groups[32];
+
+// The likeliest token of each thread's, and of all.
+float best = as_number(0xff800000u);
+int best_id = thread;
+for (int id = thread; id < width; id += threads) {
+  const float x = static_cast<float>(logits[row + id]);
+  if (x > best) { best = x; best_id = id; }
+}
+list[thread] = best_id;
+const float warp_best = lane_max(best);
+if (lane == 0) groups[warp] = warp_best;
+group_barrier();
+for (int i = 0; i < Warps; ++i) best = groups[i] > best ? groups[i] : best;
+const float top = best / temperature;
+
+// Kept is what has its place at the border or before it; what is below `low` is not.
+Wide border = 0;
+float low = as_number(0xff800000u);
+Wide mass = 0;
+const bool is_cut = top_k > 0 && top_k < width;
+const int bests = width < threads ? width : threads;
+const bool is_bounded = is_cut && top_k <= bests;
+bool is_listed = is_bounded;
+int candidates = is_listed ? bests : width;
+#define LOOK(i) \\
+  const int id = is_listed ? list[i] : i; \\
+  const float x = static_cast<float>(logits[row + id]); \\
+  if (x < low) continue; \\
+  const float scaled = x / temperature; \\
+  const Wide place = place_of(scaled, id); \\
+  if (place < border) continue;
+// 0: the top_k-th of the threads' likeliest, which bounds what can be among the top_k; 1: top_k;
+// 2: top_p; 3: min_p, and the mass of what is left.
+for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
+  if (stage == 2 && top_p == 0u) continue;
+  Wide goal = static_cast<Wide>(top_k);
+  if (stage >= 2) {
+    if (thread < 2) set_count(&total[thread], 0u);
+    group_barrier();
+    Wide own = 0;
+    for (int i = thread; i < candidates; i += threads) {
+      LOOK(i)
+      const float each = exponential(scaled - top);
+      if (stage == 2 || each >= least) own += weight_of(each);
+    }
+    if (own != 0) add_wide(total, own);
+    group_barrier();
+    mass = wide_at(total);
+    goal = part_of(mass, top_p);
+    if (stage == 3) break;
+  }
+  // The place at which the weights from the first on reach the goal, digit by digit.
+  Wide found = 0, before = 0, here = 0;
+  for (int shift = 48; shift >= 0; shift -= 8) {
+    if (shift == 16) {
+      const float number = number_of(static_cast<unsigned int>(found >> 24));
+      const Wide each = stage == 2 ? weight_of(exponential(number - top)) : 1;
+      if (before + here < goal + each) break;
+    }
+    for (int i = thread; i < 512; i += threads) set_count(&counters[i], 0u);
+    group_barrier();
+    for (int i = thread; i < candidates; i += threads) {
+      LOOK(i)
+      if (place >> (shift + 8) != found >> (shift + 8)) continue;
+      const int digit = static_cast<int>(place >> shift & 255u);
+      add_wide(&counters[2 * digit], stage == 2 ? weight_of(exponential(scaled - top)) : 1);
+    }
+    group_barrier();
+    if (thread < 32) {
+      Wide sum = 0;
+      for (int i = 0; i < 8; ++i) sum += wide_at(&counters[2 * (8 * thread + i)]);
+      parts[thread] = sum;
+    }
+    group_barrier();
+    int part = 31;
+    while (part > 0 && before + parts[part] < goal) before += parts[part--];
+    int digit = 8 * part + 7;
+    for (here = wide_at(&counters[2 * digit]); digit > 8 * part && before + here < goal;
+         here = wide_at(&counters[2 * digit])) {
+      before += here;
+      --digit;
+    }
+    found |= static_cast<Wide>(digit) << shift;
+    group_barrier();
+  }
+  border = found > border ? found : border;
+  // Before it is divided; a little lower, for division may round two numbers to one.
+  const float raw = number_of(static_cast<unsigned int>(border >> 24)) * temperature;
+  low = raw - (raw < 0.0f ? -raw : raw) * 1e-6f - 1e-30f;
+  if (stage == 0) {
+    is_listed = false;
+    if (thread == 0) set_count(total, 0u);
+    group_barrier();
+    for (int i = thread; i < width; i += threads) {
+      LOOK(i)
+      const unsigned int at = count_up(total, 1u);
+      if (at < Listed) list[at] = id;
+    }
+    group_barrier();
+    is_listed = count_at(total) <= Listed;
+    candidates = is_listed ? static_cast<int>(count_at(total)) : width;
+    group_barrier();
+  }
+}
+
+// probs: [rows, vocabulary]; chunk_sums: [rows, chunks]
+const float all = static_cast<float>(mass) / 1099511627776.0f;
+const int size = (vocabulary + 32767) / 32768 * 32;
+const int chunks = (vocabulary + size - 1) / size;
+const long out = static_cast<long>(block) * vocabulary;
+for (int chunk = warp; chunk < 32 * 32; chunk += Warps) {
+  float sum = 0.0f;
+  if (chunk >= chunks) {
+    if (lane == 0) sums[chunk] = sum;
+    continue;
+  }
+  for (int token = chunk * size + lane; token < (chunk + 1) * size; token += 32) {
+    if (token >= vocabulary) continue;
+    const int id = Mapped ? columns[token] : token;
+    float prob = 0.0f;
+    if (id >= 0) {
+      const float x = static_cast<float>(logits[row + id]);
+      if (!(x < low)) {
+        const float scaled = x / temperature;
+        const float each = exponential(scaled - top);
+        if (each >= least && place_of(scaled, id) >= border) prob = each / all;
+      }
+    }
+    probs[out + token] = prob;
+    sum += prob;
+  }
+  sum = lane_sum(sum);
+  if (lane == 0) sums[chunk] = chunk_sums[block * chunks + chunk] = sum;
+}
+if (law[4] == 0u) return;
+meet(sums, groups, thread);
+#define GOAL static_cast<float>(uniform[block]) * total_of(groups, 32)
+#define WEIGHT(token) probs[out + (token)]
+"""
+    + DRAW
+    + """
+if (thread == 0) tokens[block] = static_cast<unsigned int>(drawn);
+"""
+)
+WARPS = {Backend.CUDA: 32, Backend.METAL: 16}
+"""Of a block; changes no bit of the result."""
+
+
+def words(law: Law, *, is_drawn: bool) -> mx.array:
+    """Return a law as the kernel reads it; uint32 [5]."""
+    numbers = mx.array([law.temperature, law.min_p], mx.float32).view(mx.uint32)
+    share = 0 if law.top_p >= 1 else max(1, round(law.top_p * 2**30))
+    return mx.concatenate([numbers, mx.array([law.top_k, share, int(is_drawn)], mx.uint32)])
+
+
+@functools.lru_cache(64)
+def _kept_words(law: Law, *, is_drawn: bool) -> tuple[mx.array, mx.array]:
+    """Return a law's words, and a number in the place of those it is not drawn with."""
+    found = words(law, is_drawn=is_drawn), mx.zeros((1,))
+    mx.eval(*found)
+    return found
+
+
+@functools.cache
+def _kernel(where: Backend) -> dialect.Kernel:
+    source = dialect.Source(
+        "distribution",
+        ("logits", "law", "uniform", "columns"),
+        ("probs", "chunk_sums", "tokens"),
+        BODY,
+        HEADER,
+        is_of_blocks=True,
+    )
+    return dialect.build(where, source)
+
+
+@functools.cache
+def _kept(where: Backend, *, is_mapped: bool) -> Callable[..., list[mx.array]]:
+    """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
+
+    def call(*inputs: mx.array) -> list[mx.array]:
+        logits, _, _, columns = inputs
+        rows, width = logits.shape
+        vocabulary = columns.shape[0] if is_mapped else width
+        chunks = -(-vocabulary // chunk_size(vocabulary))
+        return dialect.run_blocks(
+            _kernel(where),
+            list(inputs),
+            [*constants(WARPS[where], is_mapped=is_mapped).items()],
+            (rows, WARPS[where], 1),
+            [
+                ((rows, vocabulary), mx.float32),
+                ((rows, chunks), mx.float32),
+                ((rows,), mx.uint32),
+            ],
+        )
+
+    return mx.compile(call)
+
+
+def constants(warps: int, *, is_mapped: bool) -> dict[str, int]:
+    """Return the constants of the body's template."""
+    return {
+        "Warps": warps,
+        "Mapped": int(is_mapped),
+        "Listed": _LISTED,
+        "Inside": _MOST_INSIDE,
+    }
+
+
+def distribution(
+    where: Backend,
+    logits: mx.array,
+    law: Law,
+    uniform: mx.array | None = None,
+    columns: mx.array | None = None,
+) -> Distribution:
+    """Return what a law draws from, by the kernel.
+
+    Args:
+        where: METAL or CUDA.
+        logits: [rows, width], any float type.
+        law: see there.
+        uniform: float32 [rows] in [0, 1): draws a token a row.
+        columns: int32 [vocabulary]: the column of each token, -1 where it has none; None where
+            columns are tokens. Those that are there ascend.
+    """
+    law_words, nothing = _kept_words(law, is_drawn=uniform is not None)
+    numbers = nothing if uniform is None else uniform
+    kept = _kept(where, is_mapped=columns is not None)
+    return Distribution(
+        *kept(logits, law_words, numbers, law_words if columns is None else columns)
+    )
