@@ -34,6 +34,10 @@ __all__ = [
 
 GROUPS = 32
 """A draw looks for a group of chunks first, then for one of its 32 chunks, then for a token."""
+_CHUNK = 256
+"""Tokens of a chunk, or a multiple: 32 lanes read eight each at once."""
+_LEAST = 8
+"""Tokens; MLX hands smaller arrays to Metal in another memory."""
 _MOST_INSIDE = 1024
 """Tokens of a chunk, at most."""
 _LISTED = 2048
@@ -65,7 +69,7 @@ class Distribution:
 
 def chunk_size(vocabulary: int) -> int:
     """Return how many neighbouring tokens make a chunk: a row has at most 1024 chunks."""
-    return 32 * -(-vocabulary // (32 * 32 * GROUPS))
+    return _CHUNK * -(-vocabulary // (_CHUNK * 32 * GROUPS))
 
 
 def chunk_sums(probs: mx.array) -> mx.array:
@@ -78,10 +82,21 @@ def chunk_sums(probs: mx.array) -> mx.array:
 
 def is_supported(vocabulary: int) -> bool:
     """Return whether rows of that many tokens can be drawn from by a kernel."""
-    return vocabulary > 0 and chunk_size(vocabulary) <= _MOST_INSIDE
+    return _LEAST <= vocabulary <= _MOST_INSIDE * 32 * GROUPS
 
 
 DRAWING = """
+template <typename T> struct alignas(16) Eight { T at[8]; };
+// Eight neighbours at once where they lie so; `none` behind the end.
+template <typename T>
+FUNCTION void read_eight(const DEVICE T* from, int left, bool is_aligned, float none, float* into) {
+  if (is_aligned && left >= 8) {
+    const Eight<T> all = *reinterpret_cast<const DEVICE Eight<T>*>(from);
+    UNROLL for (int j = 0; j < 8; ++j) into[j] = static_cast<float>(all.at[j]);
+  } else {
+    UNROLL for (int j = 0; j < 8; ++j) into[j] = j < left ? static_cast<float>(from[j]) : none;
+  }
+}
 struct Found { int at; float rest; };
 FUNCTION float total_of(const NEARBY float* parts, int count) {
   float sum = 0.0f;
@@ -174,11 +189,16 @@ SHARED float sums[32 * 32];
 SHARED float groups[32];
 
 // The likeliest token of each thread's, and of all.
-float best = as_number(0xff800000u);
+const float least_number = as_number(0xff800000u);
+const bool is_aligned = is_at_16(logits + row);
+float best = least_number;
 int best_id = thread;
-for (int id = thread; id < width; id += threads) {
-  const float x = static_cast<float>(logits[row + id]);
-  if (x > best) { best = x; best_id = id; }
+for (int first = 8 * thread; first < width; first += 8 * threads) {
+  float eight[8];
+  read_eight(logits + row + first, width - first, is_aligned, least_number, eight);
+  if (first == 8 * thread) best_id = first;
+  UNROLL for (int j = 0; j < 8; ++j)
+    if (eight[j] > best) { best = eight[j]; best_id = first + j; }
 }
 list[thread] = best_id;
 const float warp_best = lane_max(best);
@@ -189,20 +209,37 @@ const float top = best / temperature;
 
 // Kept is what has its place at the border or before it; what is below `low` is not.
 Wide border = 0;
-float low = as_number(0xff800000u);
+float low = least_number;
 Wide mass = 0;
 const bool is_cut = top_k > 0 && top_k < width;
-const int bests = width < threads ? width : threads;
+const int bests = (width + 7) / 8 < threads ? (width + 7) / 8 : threads;
 const bool is_bounded = is_cut && top_k <= bests;
 bool is_listed = is_bounded;
 int candidates = is_listed ? bests : width;
-#define LOOK(i) \\
-  const int id = is_listed ? list[i] : i; \\
-  const float x = static_cast<float>(logits[row + id]); \\
-  if (x < low) continue; \\
-  const float scaled = x / temperature; \\
-  const Wide place = place_of(scaled, id); \\
-  if (place < border) continue;
+#define IF_KEPT(...) \\
+  if (!(x < low)) { \\
+    const float scaled = x / temperature; \\
+    const Wide place = place_of(scaled, id); \\
+    if (place >= border) { __VA_ARGS__ } \\
+  }
+#define EACH_KEPT(...) \\
+  if (is_listed) { \\
+    for (int i = thread; i < candidates; i += threads) { \\
+      const int id = list[i]; \\
+      const float x = static_cast<float>(logits[row + id]); \\
+      IF_KEPT(__VA_ARGS__) \\
+    } \\
+  } else { \\
+    for (int first = 8 * thread; first < width; first += 8 * threads) { \\
+      float eight[8]; \\
+      read_eight(logits + row + first, width - first, is_aligned, least_number, eight); \\
+      UNROLL for (int j = 0; j < 8; ++j) { \\
+        const int id = first + j; \\
+        const float x = eight[j]; \\
+        if (id < width) { IF_KEPT(__VA_ARGS__) } \\
+      } \\
+    } \\
+  }
 // 0: the top_k-th of the threads' likeliest, which bounds what can be among the top_k; 1: top_k;
 // 2: top_p; 3: min_p, and the mass of what is left.
 for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
@@ -212,11 +249,10 @@ for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
     if (thread < 2) set_count(&total[thread], 0u);
     group_barrier();
     Wide own = 0;
-    for (int i = thread; i < candidates; i += threads) {
-      LOOK(i)
+    EACH_KEPT(
       const float each = exponential(scaled - top);
       if (stage == 2 || each >= least) own += weight_of(each);
-    }
+    )
     if (own != 0) add_wide(total, own);
     group_barrier();
     mass = wide_at(total);
@@ -233,12 +269,12 @@ for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
     }
     for (int i = thread; i < 512; i += threads) set_count(&counters[i], 0u);
     group_barrier();
-    for (int i = thread; i < candidates; i += threads) {
-      LOOK(i)
-      if (place >> (shift + 8) != found >> (shift + 8)) continue;
-      const int digit = static_cast<int>(place >> shift & 255u);
-      add_wide(&counters[2 * digit], stage == 2 ? weight_of(exponential(scaled - top)) : 1);
-    }
+    EACH_KEPT(
+      if (place >> (shift + 8) == found >> (shift + 8)) {
+        const int digit = static_cast<int>(place >> shift & 255u);
+        add_wide(&counters[2 * digit], stage == 2 ? weight_of(exponential(scaled - top)) : 1);
+      }
+    )
     group_barrier();
     if (thread < 32) {
       Wide sum = 0;
@@ -265,11 +301,10 @@ for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
     is_listed = false;
     if (thread == 0) set_count(total, 0u);
     group_barrier();
-    for (int i = thread; i < width; i += threads) {
-      LOOK(i)
+    EACH_KEPT(
       const unsigned int at = count_up(total, 1u);
       if (at < Listed) list[at] = id;
-    }
+    )
     group_barrier();
     is_listed = count_at(total) <= Listed;
     candidates = is_listed ? static_cast<int>(count_at(total)) : width;
@@ -279,29 +314,43 @@ for (int stage = is_bounded ? 0 : is_cut ? 1 : 2; stage < 4; ++stage) {
 
 // probs: [rows, vocabulary]; chunk_sums: [rows, chunks]
 const float all = static_cast<float>(mass) / 1099511627776.0f;
-const int size = (vocabulary + 32767) / 32768 * 32;
+const int size = (vocabulary + 262143) / 262144 * 256;
 const int chunks = (vocabulary + size - 1) / size;
 const long out = static_cast<long>(block) * vocabulary;
+const bool is_out_aligned = is_at_16(probs + out);
 for (int chunk = warp; chunk < 32 * 32; chunk += Warps) {
   float sum = 0.0f;
   if (chunk >= chunks) {
     if (lane == 0) sums[chunk] = sum;
     continue;
   }
-  for (int token = chunk * size + lane; token < (chunk + 1) * size; token += 32) {
-    if (token >= vocabulary) continue;
-    const int id = Mapped ? columns[token] : token;
-    float prob = 0.0f;
-    if (id >= 0) {
-      const float x = static_cast<float>(logits[row + id]);
-      if (!(x < low)) {
-        const float scaled = x / temperature;
-        const float each = exponential(scaled - top);
-        if (each >= least && place_of(scaled, id) >= border) prob = each / all;
+  for (int first = chunk * size + 8 * lane; first < (chunk + 1) * size; first += 256) {
+    float eight[8];
+    if (!Mapped) read_eight(logits + row + first, width - first, is_aligned, least_number, eight);
+    Eight<float> own;
+    UNROLL for (int j = 0; j < 8; ++j) {
+      const int token = first + j;
+      int id = token;
+      float x = eight[j];
+      if (Mapped) {
+        id = token < vocabulary ? columns[token] : -1;
+        x = id < 0 ? least_number : static_cast<float>(logits[row + id]);
       }
+      own.at[j] = 0.0f;
+      if (id >= 0) {
+        IF_KEPT(
+          const float each = exponential(scaled - top);
+          if (each >= least) own.at[j] = each / all;
+        )
+      }
+      sum += own.at[j];
     }
-    probs[out + token] = prob;
-    sum += prob;
+    if (is_out_aligned && first + 8 <= vocabulary) {
+      *reinterpret_cast<DEVICE Eight<float>*>(probs + out + first) = own;
+    } else {
+      UNROLL for (int j = 0; j < 8; ++j)
+        if (first + j < vocabulary) probs[out + first + j] = own.at[j];
+    }
   }
   sum = lane_sum(sum);
   if (lane == 0) sums[chunk] = chunk_sums[block * chunks + chunk] = sum;
@@ -316,8 +365,8 @@ meet(sums, groups, thread);
 if (thread == 0) tokens[block] = static_cast<unsigned int>(drawn);
 """
 )
-WARPS = {Backend.CUDA: 32, Backend.METAL: 16}
-"""Of a block; changes no bit of the result."""
+WARPS = 16
+"""Of a block: more would leave a thread too few registers. Changes no bit of the result."""
 
 
 def words(law: Law, *, is_drawn: bool) -> mx.array:
@@ -360,8 +409,8 @@ def _kept(where: Backend, *, is_mapped: bool) -> Callable[..., list[mx.array]]:
         return dialect.run_blocks(
             _kernel(where),
             list(inputs),
-            [*constants(WARPS[where], is_mapped=is_mapped).items()],
-            (rows, WARPS[where], 1),
+            [*constants(WARPS, is_mapped=is_mapped).items()],
+            (rows, WARPS, 1),
             [
                 ((rows, vocabulary), mx.float32),
                 ((rows, chunks), mx.float32),

@@ -51,7 +51,7 @@ const int thread = warp * 32 + lane;
 // drafted: [depth]; noise: what each draft is judged with, then what draws after i drafts
 const int depth = noise_shape[0] / 2;
 const int vocabulary = target_shape[1];
-const int size = (vocabulary + 32767) / 32768 * 32;
+const int size = (vocabulary + 262143) / 262144 * 256;
 const int chunks = (vocabulary + size - 1) / size;
 
 SHARED float sums[32 * 32];
@@ -59,6 +59,7 @@ SHARED float groups[32];
 int row = 0;
 float reached = 1.0f;
 bool is_whole = false;
+const bool is_aligned = vocabulary % 4 == 0 && is_at_16(target) && is_at_16(draft);
 #define WEIGHT(token) \\
   excess(target[static_cast<long>(row) * vocabulary + (token)], \\
          is_whole ? 0.0f : draft[static_cast<long>(row) * vocabulary + (token)], reached)
@@ -67,8 +68,14 @@ bool is_whole = false;
   for (int chunk = warp; chunk < 32 * 32; chunk += Warps) { \\
     float sum = 0.0f; \\
     if (chunk < chunks && chunk_sums[row * chunks + chunk] > 0.0f) { \\
-      for (int i = chunk * size + lane; i < (chunk + 1) * size; i += 32) \\
-        if (i < vocabulary) sum += WEIGHT(i); \\
+      for (int first = chunk * size + 8 * lane; first < (chunk + 1) * size; first += 256) { \\
+        const long at = static_cast<long>(row) * vocabulary + first; \\
+        float targets[8], drafts[8]; \\
+        read_eight(target + at, vocabulary - first, is_aligned, 0.0f, targets); \\
+        UNROLL for (int j = 0; j < 8; ++j) drafts[j] = 0.0f; \\
+        if (!is_whole) read_eight(draft + at, vocabulary - first, is_aligned, 0.0f, drafts); \\
+        UNROLL for (int j = 0; j < 8; ++j) sum += excess(targets[j], drafts[j], reached); \\
+      } \\
       sum = lane_sum(sum); \\
     } \\
     if (lane == 0) sums[chunk] = sum; \\
@@ -155,8 +162,8 @@ def _kept(where: Backend, *, is_block: bool) -> Callable[..., list[mx.array]]:
         return dialect.run_blocks(
             _kernel(where),
             list(inputs),
-            [*constants(WARPS[where], is_block=is_block).items()],
-            (1, WARPS[where], 1),
+            [*constants(WARPS, is_block=is_block).items()],
+            (1, WARPS, 1),
             [((2,), mx.uint32), (inputs[-1].shape, mx.float32)],
         )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
@@ -217,6 +219,14 @@ _TYPES = {
 }
 
 
+@functools.cache
+def shared_folder() -> Path:
+    """Return a folder for what is compiled, that lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix="emulation-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def emulate(
     folder: Path,
     body: str,
@@ -267,7 +277,8 @@ def _run(
         np.full(shape, _UNWRITTEN[dtype.size], f"u{dtype.size}")
         for shape, dtype in outputs.values()
     ]
-    pointers = [array.ctypes.data for array in (*arrays, *results)]
+    shapes = [np.array(value.shape, np.int32) for value in inputs.values()]
+    pointers = [array.ctypes.data for array in (*arrays, *results, *shapes)]
     ctypes.CDLL(str(library)).run(*extent, (ctypes.c_void_p * len(pointers))(*pointers))
     types = [dtype for _, dtype in outputs.values()]
     return [mx.array(raw).view(dtype) for raw, dtype in zip(results, types, strict=True)]
@@ -295,8 +306,8 @@ def _source(
         kind = _TYPES[value.dtype]
         lines.append(f"const auto* {name} = static_cast<const {kind}*>(a[{index}]);")
         if f"{name}_shape" in body:
-            sizes = ", ".join(str(size) for size in value.shape)
-            lines.append(f"const int {name}_shape[] = {{{sizes}}};")
+            sizes = len(inputs) + len(outputs) + index
+            lines.append(f"const int* {name}_shape = static_cast<const int*>(a[{sizes}]);")
     for index, (name, (_, dtype)) in enumerate(outputs.items(), start=len(inputs)):
         lines.append(f"auto* {name} = static_cast<{_TYPES[dtype]}*>(a[{index}]);")
     start = "static void kernel(int lane, int warp, Work work, void** a) {\n"
