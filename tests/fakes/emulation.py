@@ -319,7 +319,7 @@ def _compiled(folder: Path, source: str) -> Path:
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     code, library = folder / f"{name}.cpp", folder / f"{name}.so"
     code.write_text(source, "utf-8")
-    command = [str(COMPILER), "-std=c++20", "-O1", "-fPIC", "-shared"]
+    command = [str(COMPILER), "-std=c++17", "-O1", "-fPIC", "-shared"]
     done = subprocess.run(
         [*command, str(code), "-o", str(library)], capture_output=True, text=True, check=False
     )

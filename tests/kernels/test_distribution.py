@@ -74,8 +74,9 @@ def test_a_nucleus_ends_at_its_share_exactly(top_p: float, kept: int) -> None:
 
 def test_tokens_that_temperature_makes_equal_are_kept_by_id() -> None:
     """Two logits can be one number once they are divided."""
-    high, low = np.nextafter(np.float32(1.1), np.float32(2)), np.float32(1.1)
-    assert np.float32(high) / np.float32(3) == low / np.float32(3)
+    low = np.float32(1.6)
+    while low / np.float32(3) != (high := np.nextafter(low, np.float32(2))) / np.float32(3):
+        low = high
     logits = np.full((1, 200), -5, np.float32)
     logits[0, [7, 150]] = low, high
     probs = np.array(made(logits, Sampling(3.0, 1.0, 1)).probs)[0]
@@ -86,7 +87,7 @@ def test_what_is_forbidden_gets_nothing_and_is_never_drawn() -> None:
     logits = np.full((3, 50), -np.inf, np.float32)
     logits[0, 49] = 0
     logits[1, [3, 4]] = 5
-    logits[2, ::2] = -3e38
+    logits[2, ::2] = -1e38
     uniform = mx.array([LAST, 0.0, LAST])
     for sampling in (Sampling(1.0, 1.0, 0), Sampling(), Sampling(1.0, 0.9, 0), Sampling(0, 1, 0)):
         found = made(logits, sampling, uniform=uniform)
@@ -140,7 +141,7 @@ def test_a_large_vocabulary(dtype: mx.Dtype, sampling: Sampling) -> None:
 
 def test_draws_follow_the_probabilities_that_are_told() -> None:
     """Over a fine net of uniform numbers each token comes as often as it is probable."""
-    net = 3_000
+    net = 700
     uniform = mx.array(((np.arange(net) + 0.5) / net).astype(np.float32))
     rng = np.random.default_rng(4)
     for size in (4, 70):
