@@ -18,28 +18,18 @@ import mlx.core as mx
 
 from kernels import dialect
 from kernels.dispatch import Backend
+from kernels.drawing import DRAW, DRAWING, MOST_INSIDE, WARPS, chunk_size
 
 __all__ = [
     "BODY",
-    "DRAWING",
-    "GROUPS",
     "HEADER",
     "Distribution",
     "Law",
-    "chunk_size",
-    "chunk_sums",
+    "constants",
     "distribution",
-    "is_supported",
+    "words",
 ]
 
-GROUPS = 32
-"""A draw looks for a group of chunks first, then for one of its 32 chunks, then for a token."""
-_CHUNK = 256
-"""Tokens of a chunk, or a multiple: 32 lanes read eight each at once."""
-_LEAST = 8
-"""Tokens; MLX hands smaller arrays to Metal in another memory."""
-_MOST_INSIDE = 1024
-"""Tokens of a chunk, at most."""
 _LISTED = 2048
 """Tokens that are listed when few of a row come into question."""
 
@@ -67,75 +57,6 @@ class Distribution:
     """uint32 [rows]: drawn from them; means nothing where no uniform number was given."""
 
 
-def chunk_size(vocabulary: int) -> int:
-    """Return how many neighbouring tokens make a chunk: a row has at most 1024 chunks."""
-    return _CHUNK * -(-vocabulary // (_CHUNK * 32 * GROUPS))
-
-
-def chunk_sums(probs: mx.array) -> mx.array:
-    """Return the sums of a row's chunks in plain MLX; [rows, vocabulary] to [rows, chunks]."""
-    size = chunk_size(probs.shape[-1])
-    spare = -probs.shape[-1] % size
-    padded = mx.pad(probs, [(0, 0), (0, spare)]) if spare else probs
-    return mx.sum(padded.reshape(len(probs), -1, size), axis=-1)
-
-
-def is_supported(vocabulary: int) -> bool:
-    """Return whether rows of that many tokens can be drawn from by a kernel."""
-    return _LEAST <= vocabulary <= _MOST_INSIDE * 32 * GROUPS
-
-
-DRAWING = """
-template <typename T> struct alignas(16) Eight { T at[8]; };
-// Eight neighbours at once where they lie so; `none` behind the end.
-template <typename T>
-FUNCTION void read_eight(const DEVICE T* from, int left, bool is_aligned, float none, float* into) {
-  if (is_aligned && left >= 8) {
-    const Eight<T> all = *reinterpret_cast<const DEVICE Eight<T>*>(from);
-    UNROLL for (int j = 0; j < 8; ++j) into[j] = static_cast<float>(all.at[j]);
-  } else {
-    UNROLL for (int j = 0; j < 8; ++j) into[j] = j < left ? static_cast<float>(from[j]) : none;
-  }
-}
-struct Found { int at; float rest; };
-FUNCTION float total_of(const NEARBY float* parts, int count) {
-  float sum = 0.0f;
-  for (int i = 0; i < count; ++i) sum += parts[i];
-  return sum;
-}
-// The first part at which the sum goes past a goal, and how much of the goal was left before it;
-// the last part that is not 0 where rounding left none. Never a part that is 0.
-FUNCTION Found first_past(const NEARBY float* parts, int count, float goal) {
-  float before = 0.0f;
-  Found last = {0, 0.0f};
-  for (int i = 0; i < count; ++i) {
-    if (parts[i] > 0.0f) {
-      last = {i, goal - before};
-      if (before + parts[i] > goal) break;
-    }
-    before += parts[i];
-  }
-  return last;
-}
-// Meets the sums of chunks, [32 groups, 32], and leaves those of the groups.
-FUNCTION void meet(const NEARBY float* sums, NEARBY float* groups, int thread) {
-  device_barrier();
-  if (thread < 32) groups[thread] = total_of(sums + 32 * thread, 32);
-  group_barrier();
-}
-"""
-# Expects sums, groups, GOAL and WEIGHT; `drawn` is the first thread's alone.
-DRAW = """
-const Found group = first_past(groups, 32, GOAL);
-const Found chunk = first_past(sums + 32 * group.at, 32, group.rest);
-const int begin = (32 * group.at + chunk.at) * size;
-SHARED float inside[Inside];
-for (int i = thread; i < size; i += threads)
-  inside[i] = begin + i < vocabulary ? WEIGHT(begin + i) : 0.0f;
-group_barrier();
-int drawn = 0;
-if (thread == 0) drawn = begin + first_past(inside, size, chunk.rest).at;
-"""
 HEADER = (
     DRAWING
     + """
@@ -188,18 +109,28 @@ SHARED int list[Listed];
 SHARED float sums[32 * 32];
 SHARED float groups[32];
 
+// All of the row, a thread eight neighbours at a time, some of them read ahead.
+#define EACH_OF_ROW(Ahead, ...) \\
+  for (int from = 8 * thread; from < width; from += 8 * threads * Ahead) { \\
+    Eight<InT> many[Ahead]; \\
+    UNROLL for (int k = 0; k < Ahead; ++k) { \\
+      const int first = from + 8 * threads * k; \\
+      many[k] = eight_of(logits + row + first, width - first, is_aligned, least_number); \\
+    } \\
+    UNROLL for (int k = 0; k < Ahead; ++k) UNROLL for (int j = 0; j < 8; ++j) { \\
+      const int id = from + 8 * threads * k + j; \\
+      const float x = static_cast<float>(many[k].at[j]); \\
+      if (id < width) { __VA_ARGS__ } \\
+    } \\
+  }
+
 // The likeliest token of each thread's, and of all.
 const float least_number = as_number(0xff800000u);
 const bool is_aligned = is_at_16(logits + row);
 float best = least_number;
 int best_id = thread;
-for (int first = 8 * thread; first < width; first += 8 * threads) {
-  float eight[8];
-  read_eight(logits + row + first, width - first, is_aligned, least_number, eight);
-  if (first == 8 * thread) best_id = first;
-  UNROLL for (int j = 0; j < 8; ++j)
-    if (eight[j] > best) { best = eight[j]; best_id = first + j; }
-}
+best_id = 8 * thread;
+EACH_OF_ROW(4, if (x > best) { best = x; best_id = id; })
 list[thread] = best_id;
 const float warp_best = lane_max(best);
 if (lane == 0) groups[warp] = warp_best;
@@ -230,15 +161,7 @@ int candidates = is_listed ? bests : width;
       IF_KEPT(__VA_ARGS__) \\
     } \\
   } else { \\
-    for (int first = 8 * thread; first < width; first += 8 * threads) { \\
-      float eight[8]; \\
-      read_eight(logits + row + first, width - first, is_aligned, least_number, eight); \\
-      UNROLL for (int j = 0; j < 8; ++j) { \\
-        const int id = first + j; \\
-        const float x = eight[j]; \\
-        if (id < width) { IF_KEPT(__VA_ARGS__) } \\
-      } \\
-    } \\
+    EACH_OF_ROW(2, IF_KEPT(__VA_ARGS__)) \\
   }
 // 0: the top_k-th of the threads' likeliest, which bounds what can be among the top_k; 1: top_k;
 // 2: top_p; 3: min_p, and the mass of what is left.
@@ -318,42 +241,55 @@ const int size = (vocabulary + 262143) / 262144 * 256;
 const int chunks = (vocabulary + size - 1) / size;
 const long out = static_cast<long>(block) * vocabulary;
 const bool is_out_aligned = is_at_16(probs + out);
-for (int chunk = warp; chunk < 32 * 32; chunk += Warps) {
-  float sum = 0.0f;
-  if (chunk >= chunks) {
-    if (lane == 0) sums[chunk] = sum;
-    continue;
-  }
-  for (int first = chunk * size + 8 * lane; first < (chunk + 1) * size; first += 256) {
-    float eight[8];
-    if (!Mapped) read_eight(logits + row + first, width - first, is_aligned, least_number, eight);
-    Eight<float> own;
-    UNROLL for (int j = 0; j < 8; ++j) {
-      const int token = first + j;
-      int id = token;
-      float x = eight[j];
+for (int i = thread; i < 32 * 32; i += threads) sums[i] = 0.0f;
+group_barrier();
+// A warp takes four parts of 256 tokens at once, so that it waits for memory once for all of them.
+const int parts_of_chunk = size / 256;
+for (int from = warp; from < chunks; from += 4 * Warps) {
+  float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  for (int part = 0; part < parts_of_chunk; ++part) {
+    Eight<InT> many[4];
+    UNROLL for (int k = 0; k < 4; ++k) {
+      const int first = (from + k * Warps) * size + 256 * part + 8 * lane;
       if (Mapped) {
-        id = token < vocabulary ? columns[token] : -1;
-        x = id < 0 ? least_number : static_cast<float>(logits[row + id]);
+        UNROLL for (int j = 0; j < 8; ++j) {
+          const int id = first + j < vocabulary ? columns[first + j] : -1;
+          many[k].at[j] = id < 0 ? static_cast<InT>(least_number) : logits[row + id];
+        }
+      } else {
+        many[k] = eight_of(logits + row + first, width - first, is_aligned, least_number);
       }
-      own.at[j] = 0.0f;
-      if (id >= 0) {
-        IF_KEPT(
-          const float each = exponential(scaled - top);
-          if (each >= least) own.at[j] = each / all;
-        )
-      }
-      sum += own.at[j];
     }
-    if (is_out_aligned && first + 8 <= vocabulary) {
-      *reinterpret_cast<DEVICE Eight<float>*>(probs + out + first) = own;
-    } else {
-      UNROLL for (int j = 0; j < 8; ++j)
-        if (first + j < vocabulary) probs[out + first + j] = own.at[j];
+    UNROLL for (int k = 0; k < 4; ++k) {
+      const int first = (from + k * Warps) * size + 256 * part + 8 * lane;
+      Eight<float> own;
+      UNROLL for (int j = 0; j < 8; ++j) {
+        const int token = first + j;
+        const float x = static_cast<float>(many[k].at[j]);
+        own.at[j] = 0.0f;
+        if (x > least_number && token < vocabulary) {
+          const int id = Mapped ? columns[token] : token;
+          IF_KEPT(
+            const float each = exponential(scaled - top);
+            if (each >= least) own.at[j] = each / all;
+          )
+        }
+        sum[k] += own.at[j];
+      }
+      if (is_out_aligned && first + 8 <= vocabulary) {
+        *reinterpret_cast<DEVICE Eight<float>*>(probs + out + first) = own;
+      } else {
+        UNROLL for (int j = 0; j < 8; ++j)
+          if (first + j < vocabulary) probs[out + first + j] = own.at[j];
+      }
     }
   }
-  sum = lane_sum(sum);
-  if (lane == 0) sums[chunk] = chunk_sums[block * chunks + chunk] = sum;
+  UNROLL for (int k = 0; k < 4; ++k) {
+    const int chunk = from + k * Warps;
+    const float all_of_chunk = lane_sum(sum[k]);
+    if (lane == 0 && chunk < chunks)
+      sums[chunk] = chunk_sums[block * chunks + chunk] = all_of_chunk;
+  }
 }
 if (law[4] == 0u) return;
 meet(sums, groups, thread);
@@ -365,8 +301,6 @@ meet(sums, groups, thread);
 if (thread == 0) tokens[block] = static_cast<unsigned int>(drawn);
 """
 )
-WARPS = 16
-"""Of a block: more would leave a thread too few registers. Changes no bit of the result."""
 
 
 def words(law: Law, *, is_drawn: bool) -> mx.array:
@@ -409,7 +343,7 @@ def _kept(where: Backend, *, is_mapped: bool) -> Callable[..., list[mx.array]]:
         return dialect.run_blocks(
             _kernel(where),
             list(inputs),
-            [*constants(WARPS, is_mapped=is_mapped).items()],
+            [("InT", logits.dtype), *constants(WARPS, is_mapped=is_mapped).items()],
             (rows, WARPS, 1),
             [
                 ((rows, vocabulary), mx.float32),
@@ -427,7 +361,7 @@ def constants(warps: int, *, is_mapped: bool) -> dict[str, int]:
         "Warps": warps,
         "Mapped": int(is_mapped),
         "Listed": _LISTED,
-        "Inside": _MOST_INSIDE,
+        "Inside": MOST_INSIDE,
     }
 
 

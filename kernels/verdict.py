@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from kernels import dialect
 from kernels.dispatch import Backend
-from kernels.distribution import DRAW, DRAWING, WARPS
+from kernels.drawing import DRAW, DRAWING, MOST_INSIDE, WARPS
 
 __all__ = ["BODY", "HEADER", "MOST_DEPTH", "Judged", "judged"]
 
@@ -65,19 +65,19 @@ const bool is_aligned = vocabulary % 4 == 0 && is_at_16(target) && is_at_16(draf
          is_whole ? 0.0f : draft[static_cast<long>(row) * vocabulary + (token)], reached)
 #define WEIGH \\
   group_barrier(); \\
-  for (int chunk = warp; chunk < 32 * 32; chunk += Warps) { \\
+  for (int i = thread; i < 32 * 32; i += threads) sums[i] = 0.0f; \\
+  group_barrier(); \\
+  for (int chunk = warp; chunk < chunks; chunk += Warps) { \\
+    if (!(chunk_sums[row * chunks + chunk] > 0.0f)) continue; \\
     float sum = 0.0f; \\
-    if (chunk < chunks && chunk_sums[row * chunks + chunk] > 0.0f) { \\
-      for (int first = chunk * size + 8 * lane; first < (chunk + 1) * size; first += 256) { \\
-        const long at = static_cast<long>(row) * vocabulary + first; \\
-        float targets[8], drafts[8]; \\
-        read_eight(target + at, vocabulary - first, is_aligned, 0.0f, targets); \\
-        UNROLL for (int j = 0; j < 8; ++j) drafts[j] = 0.0f; \\
-        if (!is_whole) read_eight(draft + at, vocabulary - first, is_aligned, 0.0f, drafts); \\
-        UNROLL for (int j = 0; j < 8; ++j) sum += excess(targets[j], drafts[j], reached); \\
-      } \\
-      sum = lane_sum(sum); \\
+    for (int first = chunk * size + 8 * lane; first < (chunk + 1) * size; first += 256) { \\
+      const long at = static_cast<long>(row) * vocabulary + first; \\
+      const Eight<float> targets = eight_of(target + at, vocabulary - first, is_aligned, 0.0f); \\
+      const Eight<float> drafts = \\
+          eight_of(draft + at, is_whole ? 0 : vocabulary - first, is_aligned, 0.0f); \\
+      UNROLL for (int j = 0; j < 8; ++j) sum += excess(targets.at[j], drafts.at[j], reached); \\
     } \\
+    sum = lane_sum(sum); \\
     if (lane == 0) sums[chunk] = sum; \\
   } \\
   meet(sums, groups, thread);
@@ -138,7 +138,7 @@ if (thread == 0) {
 
 def constants(warps: int, *, is_block: bool) -> dict[str, int]:
     """Return the constants of the body's template."""
-    return {"Warps": warps, "Block": int(is_block), "Most": MOST_DEPTH, "Inside": 1024}
+    return {"Warps": warps, "Block": int(is_block), "Most": MOST_DEPTH, "Inside": MOST_INSIDE}
 
 
 @functools.cache

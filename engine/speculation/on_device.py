@@ -24,7 +24,8 @@ from engine.speculation.sampling import RowRules, bent, draw, target_distributio
 from kernels import distribution as rows_kernel
 from kernels import verdict as verdict_kernel
 from kernels.dispatch import Backend, backend_for
-from kernels.distribution import Distribution, Law, chunk_sums
+from kernels.distribution import Distribution, Law
+from kernels.drawing import chunk_sums, is_supported
 
 __all__ = ["distribution", "distribution_note", "kernel_note", "verdict", "verdict_note"]
 
@@ -49,7 +50,7 @@ def distribution(
         logits = bent(logits.astype(mx.float32), rules)
     vocabulary = logits.shape[-1] if columns is None else columns.shape[0]
     where = _where_rows(logits.dtype)
-    if where is Backend.PLAIN or not rows_kernel.is_supported(vocabulary):
+    if where is Backend.PLAIN or not is_supported(vocabulary):
         return None
     return rows_kernel.distribution(where, logits, _law(sampling), uniform, columns)
 
@@ -77,7 +78,7 @@ def verdict(
         return None
     probs, sums = _with_sums(target)
     depth = probs.shape[0] - 1
-    if depth > verdict_kernel.MOST_DEPTH or not rows_kernel.is_supported(probs.shape[-1]):
+    if depth > verdict_kernel.MOST_DEPTH or not is_supported(probs.shape[-1]):
         return None
     judged = verdict_kernel.judged(where, (probs, sums), draft, noise, is_block=is_block)
     accepted, token = judged.outcome[0].astype(mx.int32), judged.outcome[1]

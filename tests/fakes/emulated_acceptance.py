@@ -11,6 +11,7 @@ from kernels import distribution as rows_kernel
 from kernels import verdict as verdict_kernel
 from kernels.dispatch import Backend
 from kernels.distribution import Distribution, Law
+from kernels.drawing import chunk_size
 from kernels.verdict import Judged
 from tests.fakes.emulation import emulate_blocks, shared_folder
 
@@ -31,7 +32,7 @@ def distribution(
     """See `kernels.distribution.distribution`."""
     rows, width = logits.shape
     vocabulary = width if columns is None else columns.shape[0]
-    chunks = -(-vocabulary // rows_kernel.chunk_size(vocabulary))
+    chunks = -(-vocabulary // chunk_size(vocabulary))
     words = rows_kernel.words(law, is_drawn=uniform is not None)
     found = emulate_blocks(
         shared_folder(),

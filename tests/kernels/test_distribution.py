@@ -11,7 +11,8 @@ from engine.speculation import on_device
 from engine.speculation.sampling import target_distribution
 from kernels import distribution as kernel
 from kernels.dispatch import backend_for
-from kernels.distribution import Distribution, chunk_sums
+from kernels.distribution import Distribution
+from kernels.drawing import chunk_sums
 from tests.engine.test_sampling import reference
 from tests.fakes import emulated_acceptance as emulated
 from tests.fakes.emulation import needs_compiler

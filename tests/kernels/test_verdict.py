@@ -10,7 +10,7 @@ from engine.protocol import Sampling
 from engine.speculation import on_device
 from engine.speculation.acceptance import Verdict, block_rule, residual, token_rule
 from engine.speculation.sampling import draw, target_distribution
-from kernels.distribution import chunk_sums
+from kernels.drawing import chunk_sums
 from kernels.verdict import MOST_DEPTH, Judged
 from tests.fakes import emulated_acceptance as emulated
 from tests.fakes.emulation import needs_compiler
