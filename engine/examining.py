@@ -85,9 +85,23 @@ def _quant_matvec() -> str:
     return next((note for note in notes if note), "")
 
 
+def _distribution() -> str:
+    from engine.speculation.on_device import distribution_note
+
+    return distribution_note()
+
+
+def _verdict() -> str:
+    from engine.speculation.on_device import verdict_note
+
+    return verdict_note()
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
     "gated_delta": _gated_delta,
     "quant_matvec": _quant_matvec,
+    "distribution": _distribution,
+    "verdict": _verdict,
 }
 """Compare a kernel with its plain definition; the others are compared when a model is loaded, or plain."""
 

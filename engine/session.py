@@ -10,6 +10,7 @@ import platform
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from engine.protocol import (
 )
 from engine.request import Request
 from engine.speculation.depth import DepthProfile
+from engine.speculation.on_device import kernel_note
 from engine.speculation.warm_up import measured_ratios
 from engine.turns import Turns
 
@@ -109,7 +111,7 @@ class Session:
         try:
             progress("starting", 0, 0)
             path = Path(command.path)
-            model = load(command.name, path, self._cache_folder, progress)
+            model = _with_kernel_note(load(command.name, path, self._cache_folder, progress))
             self._profiles = _profiles(model, self._cache_folder, progress)
             self._model = model
             self._open_disk()
@@ -301,6 +303,12 @@ class Session:
         if not isinstance(request, Request) or self._profiles is None or not request.cycles:
             return
         self._profiles.keep(kind_of(request.sampling), request.learnt(), request.cycles)
+
+
+def _with_kernel_note(model: LoadedModel) -> LoadedModel:
+    """Return the model, its note telling of the kernels that don't depend on the model too."""
+    note = model.info.kernel_note or kernel_note()
+    return replace(model, info=replace(model.info, kernel_note=note))
 
 
 def _profiles(model: LoadedModel, cache_folder: Path, progress: Progress) -> Profiles | None:

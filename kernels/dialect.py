@@ -6,11 +6,18 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
 `fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
-FUNCTION, DEVICE, GROUP and UNROLL before functions, pointers to arrays, pointers to SHARED memory and loops.
+FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
+Scalars come as arrays of one item, since MLX passes those alike to both.
+
 `copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes into SHARED memory, `close_copies()`
 ends a lane's batch of them, and `await_copies<Left>()` waits until all but the newest `Left` batches
-of the 32 lanes are there, and for the lanes to meet. Scalars come as arrays of one item, since MLX
-passes those alike to both.
+of the 32 lanes are there, and for the lanes to meet.
+
+Bodies that choose among many numbers also have `lane_max(x)`, `exponential(x)`, `Wide` (an
+unsigned integer of 64 bits), and a `Counter` in SHARED memory, which takes
+`count_up(place, amount)` from many lanes at once and gives what it was, and `set_count` and
+`count_at` from one. `device_barrier()` is a meeting after which a block's lanes also see what the
+others wrote to an array.
 """
 
 from __future__ import annotations
@@ -35,7 +42,6 @@ _METAL_HEADER = """
 #define FUNCTION inline
 #define DEVICE device
 #define SHARED threadgroup
-#define GROUP threadgroup
 #define UNROLL _Pragma("clang loop unroll(full)")
 inline float lane_sum(float x) {
   for (ushort mask = 16; mask > 0; mask /= 2) x += metal::simd_shuffle_xor(x, mask);
@@ -49,6 +55,26 @@ inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
+inline void device_barrier() {
+  threadgroup_barrier(mem_flags::mem_device | mem_flags::mem_threadgroup);
+}
+#define NEARBY threadgroup
+typedef metal::atomic_uint Counter;
+typedef ulong Wide;
+inline uint count_up(threadgroup Counter* place, uint amount) {
+  return atomic_fetch_add_explicit(place, amount, metal::memory_order_relaxed);
+}
+inline uint count_at(threadgroup Counter* place) {
+  return atomic_load_explicit(place, metal::memory_order_relaxed);
+}
+inline void set_count(threadgroup Counter* place, uint amount) {
+  atomic_store_explicit(place, amount, metal::memory_order_relaxed);
+}
+inline float lane_max(float x) {
+  for (ushort mask = 16; mask > 0; mask /= 2) x = metal::fmax(x, metal::simd_shuffle_xor(x, mask));
+  return x;
+}
+inline float exponential(float x) { return metal::precise::exp(x); }
 template <int Bytes, typename T> inline bool is_at(const device T* place) {
   return reinterpret_cast<ulong>(place) % Bytes == 0;
 }
@@ -79,7 +105,6 @@ _CUDA_HEADER = """
 #define FUNCTION __device__ inline
 #define DEVICE
 #define SHARED __shared__
-#define GROUP
 #define UNROLL _Pragma("unroll")
 __device__ inline float lane_sum(float x) {
   for (int mask = 16; mask > 0; mask /= 2) x += __shfl_xor_sync(0xffffffffu, x, mask);
@@ -93,6 +118,20 @@ __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
 __device__ inline void group_barrier() { __syncthreads(); }
+__device__ inline void device_barrier() { __syncthreads(); }
+#define NEARBY
+typedef unsigned int Counter;
+typedef unsigned long long Wide;
+__device__ inline unsigned int count_up(Counter* place, unsigned int amount) {
+  return atomicAdd(place, amount);
+}
+__device__ inline unsigned int count_at(const Counter* place) { return *place; }
+__device__ inline void set_count(Counter* place, unsigned int amount) { *place = amount; }
+__device__ inline float lane_max(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, mask));
+  return x;
+}
+__device__ inline float exponential(float x) { return expf(x); }
 template <int Bytes, typename T> __device__ inline bool is_at(const T* place) {
   return reinterpret_cast<unsigned long long>(place) % Bytes == 0;
 }

@@ -7,6 +7,7 @@ between. A name with a plus sign before it switches on what is not on by itself:
 
 from __future__ import annotations
 
+import functools
 import os
 from enum import Enum
 
@@ -14,7 +15,14 @@ import mlx.core as mx
 
 __all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why_plain"]
 
-KERNELS = ("gated_delta", "quant_matvec", "window_attention", "compiled_steps")
+KERNELS = (
+    "gated_delta",
+    "quant_matvec",
+    "window_attention",
+    "compiled_steps",
+    "distribution",
+    "verdict",
+)
 """What can be switched off by name."""
 
 
@@ -60,8 +68,14 @@ def unknown_names() -> tuple[str, ...]:
     return tuple(sorted(_named() - known))
 
 
-def _named() -> set[str]:
-    return {name.strip() for name in os.environ.get("MTPLX_TUI_KERNELS", "").lower().split(",")}
+def _named() -> frozenset[str]:
+    return _names(os.environ.get("MTPLX_TUI_KERNELS", ""))
+
+
+@functools.lru_cache(8)
+def _names(text: str) -> frozenset[str]:
+    """Return the names of a list; kept, since every call of a kernel asks."""
+    return frozenset(name.strip() for name in text.lower().split(","))
 
 
 def _is_off(kernel: str) -> bool:

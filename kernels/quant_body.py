@@ -51,8 +51,8 @@ if (!is_at<16>(own_x) || !is_at<16>(weight)) {
 constexpr int turned = pieces < 8 ? pieces : 8;
 SHARED Words<4> ring[Warps * Stages * tall * pieces];
 SHARED Factors<InT, Depth> factor_ring[Warps * Stages * tall];
-GROUP Words<4>* own_ring = ring + warp * Stages * tall * pieces;
-GROUP Factors<InT, Depth>* own_factors = factor_ring + warp * Stages * tall;
+NEARBY Words<4>* own_ring = ring + warp * Stages * tall * pieces;
+NEARBY Factors<InT, Depth>* own_factors = factor_ring + warp * Stages * tall;
 const bool is_even = groups % Depth == 0 && is_at<2 * Depth>(scales) && is_at<2 * Depth>(biases);
 #define TURN(row) ((row) * turned / 8 * 2 & (turned - 1))
 constexpr int apart = 32 / pieces;
@@ -77,7 +77,7 @@ const DEVICE InT* factor_source =
       const int row = lane / 2 + 16 * h; \\
       if (put_from + row < end && put_group < groups) { \\
         const DEVICE InT* from = factor_source + 16 * h * groups; \\
-        GROUP InT* to = lane % 2 ? own_factors[put_stage * tall + row].bias \\
+        NEARBY InT* to = lane % 2 ? own_factors[put_stage * tall + row].bias \\
                                  : own_factors[put_stage * tall + row].scale; \\
         if (is_even) { \\
           copy_ahead<2 * Depth>(to, from); \\
@@ -135,9 +135,9 @@ for (int from = begin; from < end; from += tall) {
         UNROLL for (int part = 0; part < width; part += 4) {
           constexpr int some = width < 4 ? width : 4;
           const int word = (4 * d + quarter) * width + part;
-          const Words<some> a = *reinterpret_cast<GROUP Words<some>*>(
+          const Words<some> a = *reinterpret_cast<NEARBY Words<some>*>(
               own_ring[one * pieces + (word / 4 ^ TURN(lane / 4))].at + word % 4);
-          const Words<some> b = *reinterpret_cast<GROUP Words<some>*>(
+          const Words<some> b = *reinterpret_cast<NEARBY Words<some>*>(
               own_ring[other * pieces + (word / 4 ^ TURN(lane / 4 + 8))].at + word % 4);
           UNROLL for (int i = 0; i < some; ++i) {
             low.at[part + i] = a.at[i];

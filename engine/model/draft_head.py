@@ -34,6 +34,8 @@ class DraftHead:
         self.logits = logits
         self.vocabulary = vocabulary
         self._tokens = tokens
+        self.column_of = _columns(vocabulary, tokens)
+        """int32 [vocabulary]: each token's column, -1 where it has none; None: they are the same."""
 
     @property
     def columns(self) -> int:
@@ -54,6 +56,13 @@ class DraftHead:
             return probs
         ids = mx.broadcast_to(self._tokens, probs.shape)
         return mx.put_along_axis(mx.zeros((len(probs), self.vocabulary)), ids, probs, axis=-1)
+
+
+def _columns(vocabulary: int, tokens: mx.array | None) -> mx.array | None:
+    if tokens is None:
+        return None
+    columns = mx.arange(tokens.shape[0], dtype=mx.int32)
+    return mx.put_along_axis(mx.full((vocabulary,), -1, mx.int32), tokens, columns, axis=0)
 
 
 def full_head(trunk: Trunk) -> DraftHead:

@@ -118,7 +118,7 @@ class CycleBench:
     def _cycle(self, stream: Stream, depth: int, accepted: int) -> CycleResult:
         def ruling(verdict: Verdict) -> Verdict:
             # The token was drawn from the true verdict, so that is worked out all the same.
-            return replace(verdict, accepted=mx.array(accepted, mx.int32))
+            return replace(verdict, accepted=mx.array(accepted, mx.int32), pair=None)
 
         return run_cycle(self._both.own.trunk, stream, depth, _SAMPLING, _MODE, ruling=ruling)
 

@@ -44,10 +44,13 @@ class Verdict:
     """int32 []: how many drafts were accepted."""
     token: mx.array
     """uint32 []: the token after them (bonus or residual)."""
-    next_probs: mx.array
-    """float32 [vocabulary]: what that token was drawn from."""
+    next_probs: mx.array | None
+    """float32 [vocabulary]: what that token was drawn from; None where a kernel judged and nobody
+    asked."""
     chances: BlockChances | None = None
     """Where the window was judged as a block."""
+    pair: mx.array | None = None
+    """uint32 [2]: `accepted` and `token` in one array, where they come in one."""
 
 
 def token_rule(

@@ -21,9 +21,11 @@ from engine.protocol import MAX_DEPTH, Ended, Mode, Sampling
 from engine.speculation.acceptance import Verdict, block_rule, seeded_rule, token_rule
 from engine.speculation.draft import Draft, draft
 from engine.speculation.noise import CycleNoise
+from engine.speculation.on_device import distribution, verdict
 from engine.speculation.sampling import likeliest, log_probabilities, target_distribution
 from engine.speculation.stream import PENDING_LIMIT, Stream
 from engine.speculation.xray import WindowNumbers, WindowXray
+from kernels.distribution import Distribution
 
 __all__ = ["CycleResult", "Keep", "RowLogprobs", "Ruling", "read_prompt", "run_cycle"]
 
@@ -116,16 +118,19 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     mx.async_eval(drafted.tokens)
     output = _verify(trunk, stream, drafted)
     rules = stream.rules(drafted.tokens)
-    target_probs = target_distribution(output.logits, sampling, rules)
+    rows = distribution(output.logits, sampling, rules)
+    target_probs = rows.probs if rows else target_distribution(output.logits, sampling, rules)
     if stream.witness is not None:
         stream.witness(target_probs, drafted.probs)
-    verdict = ruling(_judge(target_probs, drafted, mode, noise))
-    outcome = mx.stack([verdict.accepted.astype(mx.uint32), verdict.token])
-    report = _Report(output.logits, drafted, verdict, stream.logprobs)
+    judged = ruling(_judge(rows or target_probs, drafted, mode, noise, is_told=stream.has_xray))
+    outcome = judged.pair
+    if outcome is None:
+        outcome = mx.stack([judged.accepted.astype(mx.uint32), judged.token])
+    report = _Report(output.logits, drafted, judged, stream.logprobs)
     xray = None
     if stream.has_xray:
         is_seeded = mode is Mode.SEEDED
-        xray = WindowXray(target_probs, drafted, verdict, noise, is_seeded=is_seeded)
+        xray = WindowXray(target_probs, drafted, judged, noise, is_seeded=is_seeded)
     wanted = (outcome, *report.arrays, *(xray.arrays if xray else ()))
     if mx.default_device() != mx.cpu:
         mx.async_eval(output.logits)
@@ -204,14 +209,22 @@ def _verify(trunk: Trunk, stream: Stream, drafted: Draft) -> TrunkOutput:
     return trunk.forward(window, stream.trunk_cache)
 
 
-def _judge(target_probs: mx.array, drafted: Draft, mode: Mode, noise: CycleNoise) -> Verdict:
+def _judge(
+    target: Distribution | mx.array, drafted: Draft, mode: Mode, noise: CycleNoise, *, is_told: bool
+) -> Verdict:
+    """Return the verdict; of the kernel where there is one and the rule has numbers to draw by."""
+    target_probs = target.probs if isinstance(target, Distribution) else target
     depth = drafted.tokens.shape[0]
     if mode is Mode.SEEDED:
         vocabulary = target_probs.shape[-1]
         rows = [noise.gumbel(index, vocabulary) for index in range(depth + 1)]
         return seeded_rule(target_probs, drafted.tokens, mx.concatenate(rows))
-    draft_probs = target_probs[:0] if drafted.probs is None else drafted.probs
     is_block = mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
+    draft = None if drafted.probs is None else (drafted.probs, drafted.tokens)
+    found = verdict(target, draft, noise.judging(depth), is_block=is_block, is_told=is_told)
+    if found is not None:
+        return found
+    draft_probs = target_probs[:0] if drafted.probs is None else drafted.probs
     rule = block_rule if is_block else token_rule
     accept, following = noise.accept(depth), noise.following(depth)
     return rule(target_probs, draft_probs, drafted.tokens, accept, following)

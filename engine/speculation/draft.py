@@ -13,6 +13,7 @@ import mlx.core as mx
 from engine.model.draft_head import DraftHead
 from engine.protocol import Mode, Sampling
 from engine.speculation.noise import CycleNoise
+from engine.speculation.on_device import distribution
 from engine.speculation.sampling import RowRules, draw, draw_with_gumbel, target_distribution
 from engine.speculation.stream import Stream
 
@@ -61,16 +62,24 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
         if index:
             recycled = head.forward(recycled, tokens[-1], cache)
         rules = narrowed(stream.draft_rules(tokens), draft_head)
-        probs = target_distribution(head.logits(recycled), own, rules)
+        logits = head.logits(recycled)
+        if mode is not Mode.SEEDED:
+            uniform = noise.draft(index)
+            drawn = distribution(logits, own, rules, uniform, draft_head.column_of)
+            if drawn is not None:
+                tokens.append(drawn.tokens)
+                rows.append(drawn.probs)
+                continue
+        probs = target_distribution(logits, own, rules)
         if mode is Mode.SEEDED:
             gumbel = noise.gumbel(index, draft_head.vocabulary)
             column = draw_with_gumbel(probs, draft_head.narrowed(gumbel))
         else:
             column = draw(probs, noise.draft(index))
         tokens.append(draft_head.tokens_at(column))
-        rows.append(probs)
+        rows.append(draft_head.widened(probs))
     cache.commit(0)
-    return Draft(mx.concatenate(tokens), draft_head.widened(mx.concatenate(rows)), is_drawn)
+    return Draft(mx.concatenate(tokens), mx.concatenate(rows), is_drawn)
 
 
 def narrowed(rules: RowRules | None, draft_head: DraftHead) -> RowRules | None:

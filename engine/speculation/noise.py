@@ -72,18 +72,28 @@ class CycleNoise:
 
     def accept(self, depth: int) -> mx.array:
         """Return the numbers the drafts are judged with; float32 [depth]."""
-        return mx.array([self._number(i, Purpose.ACCEPT) for i in range(depth)])
+        return mx.array(self._accept(depth))
 
     def following(self, depth: int) -> mx.array:
         """Return what draws the token after i accepted drafts, the bonus last; [depth + 1]."""
-        residuals = [self._number(i, Purpose.RESIDUAL) for i in range(depth)]
-        return mx.array([*residuals, self._number(depth, Purpose.BONUS)])
+        return mx.array(self._following(depth))
+
+    def judging(self, depth: int) -> mx.array:
+        """Return the numbers of `accept` and then those of `following`; float32 [2 depth + 1]."""
+        return mx.array([*self._accept(depth), *self._following(depth)])
 
     def gumbel(self, index: int, vocabulary: int) -> mx.array:
         """Return the seeded noise of the token `index` places on; float32 [1, vocabulary]."""
         if index not in self._gumbel:
             self._gumbel[index] = gumbel(self._seed, self._first + index, vocabulary)[None]
         return self._gumbel[index]
+
+    def _accept(self, depth: int) -> list[float]:
+        return [self._number(i, Purpose.ACCEPT) for i in range(depth)]
+
+    def _following(self, depth: int) -> list[float]:
+        residuals = [self._number(i, Purpose.RESIDUAL) for i in range(depth)]
+        return [*residuals, self._number(depth, Purpose.BONUS)]
 
     def _number(self, index: int, purpose: Purpose) -> float:
         return uniform(self._seed, self._cycle, self._first + index, purpose)

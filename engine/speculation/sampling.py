@@ -16,6 +16,7 @@ from engine.protocol import Sampling
 
 __all__ = [
     "RowRules",
+    "bent",
     "draw",
     "draw_with_gumbel",
     "likeliest",
@@ -57,7 +58,7 @@ def target_distribution(
     """
     logits = logits.astype(mx.float32)
     if rules is not None:
-        logits = _bent(logits, rules)
+        logits = bent(logits, rules)
     if sampling.temperature == 0:
         return _scattered(logits.shape, mx.argmax(logits, axis=-1, keepdims=True), mx.ones(()))
     scaled = logits / sampling.temperature
@@ -141,8 +142,13 @@ def likeliest(scaled: mx.array, count: int) -> mx.array:
     return _sorted_ids(kept.reshape(len(scaled), -1), ids.reshape(len(scaled), -1), count)
 
 
-def _bent(logits: mx.array, rules: RowRules) -> mx.array:
-    """Apply what comes before temperature, in the order the module names."""
+def bent(logits: mx.array, rules: RowRules) -> mx.array:
+    """Return logits after what comes before temperature, in the order the module names.
+
+    Args:
+        logits: float32 [rows, vocabulary].
+        rules: of these rows.
+    """
     if rules.allowed is not None:
         logits = mx.where(rules.allowed, logits, -mx.inf)
     if rules.bias is not None:

@@ -64,6 +64,8 @@ class WindowXray:
         *,
         is_seeded: bool,
     ) -> None:
+        if verdict.next_probs is None:
+            raise ValueError("a verdict that nobody asked for its distribution")
         depth = drafted.tokens.shape[0]
         self._depth, self._noise, self._is_seeded = depth, noise, is_seeded
         rows = [target_probs[:depth], verdict.next_probs[None]]

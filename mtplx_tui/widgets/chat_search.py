@@ -58,7 +58,7 @@ class ChatSearch:
         """Whether all that is to be shown can be searched by now."""
         blocks = self._conversation.blocks
         parts = [part for block in blocks for part in block.parts]
-        return all(block.parts for block in blocks) and all(
+        return all(block.is_filled for block in blocks) and all(
             not isinstance(part, Answer) or part.is_painted for part in parts
         )
 

@@ -106,6 +106,14 @@ class TurnBlock(Vertical, can_focus=True):
             return list(self.query(Question))
         return [part for part in self.query(Answer) if part.display]
 
+    @property
+    def is_filled(self) -> bool:
+        """Whether the turn's text is in its parts, which are made empty and filled a moment later."""
+        if self.turn.role is not Role.ASSISTANT:
+            return bool(self.parts)
+        text = self.turn.text
+        return not text or any(isinstance(p, Answer) and p.text == text for p in self.parts)
+
     def compose(self) -> ComposeResult:
         """Lay the parts under each other."""
         yield Static(classes="turn--heading")

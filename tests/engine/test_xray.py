@@ -58,10 +58,10 @@ def watched(
     rows: list[tuple[np.ndarray, np.ndarray]] = []
     judge = cycle._judge
 
-    def watching(target: mx.array, drafted: Draft, *rest: object) -> object:
+    def watching(target: mx.array, drafted: Draft, *rest: object, **named: object) -> object:
         draft = np.zeros((0, target.shape[-1])) if drafted.probs is None else drafted.probs
         rows.append((np.array(target, np.float64), np.array(draft, np.float64)))
-        return judge(target, drafted, *rest)  # ty: ignore[invalid-argument-type] - passed through
+        return judge(target, drafted, *rest, **named)  # ty: ignore[invalid-argument-type]
 
     monkeypatch.setattr(cycle, "_judge", watching)
     trunk, head = tiny.trunk_and_head()

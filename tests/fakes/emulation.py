@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
@@ -28,7 +30,7 @@ _SHIM = """
 #define FUNCTION inline
 #define DEVICE
 #define SHARED static
-#define GROUP
+#define NEARBY
 #define UNROLL
 using std::uint32_t;
 
@@ -78,6 +80,17 @@ static float quad_sum(float x) {
   for (int mask = 2; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
   return x;
 }
+static float lane_max(float x) {
+  for (int mask = 16; mask > 0; mask /= 2) x = std::fmax(x, other_lane(x, now->lane ^ mask));
+  return x;
+}
+static float exponential(float x) { return std::exp(x); }
+static void device_barrier() { group_barrier(); }
+using Wide = std::uint64_t;
+using Counter = uint32_t;
+static uint32_t count_up(Counter* place, uint32_t amount) { return (*place += amount) - amount; }
+static uint32_t count_at(const Counter* place) { return *place; }
+static void set_count(Counter* place, uint32_t amount) { *place = amount; }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
 template <int Bytes, typename T> static bool is_at(const T* place) {
   return reinterpret_cast<std::uintptr_t>(place) % Bytes == 0;
@@ -226,6 +239,14 @@ _TYPES = {
 }
 
 
+@functools.cache
+def shared_folder() -> Path:
+    """Return a folder for what is compiled, that lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp(prefix="emulation-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def emulate(
     folder: Path,
     body: str,
@@ -276,7 +297,8 @@ def _run(
         np.full(shape, _UNWRITTEN[dtype.size], f"u{dtype.size}")
         for shape, dtype in outputs.values()
     ]
-    pointers = [array.ctypes.data for array in (*arrays, *results)]
+    shapes = [np.array(value.shape, np.int32) for value in inputs.values()]
+    pointers = [array.ctypes.data for array in (*arrays, *results, *shapes)]
     ctypes.CDLL(str(library)).run(*extent, (ctypes.c_void_p * len(pointers))(*pointers))
     types = [dtype for _, dtype in outputs.values()]
     return [mx.array(raw).view(dtype) for raw, dtype in zip(results, types, strict=True)]
@@ -304,8 +326,8 @@ def _source(
         kind = _TYPES[value.dtype]
         lines.append(f"const auto* {name} = static_cast<const {kind}*>(a[{index}]);")
         if f"{name}_shape" in body:
-            sizes = ", ".join(str(size) for size in value.shape)
-            lines.append(f"const int {name}_shape[] = {{{sizes}}};")
+            sizes = len(inputs) + len(outputs) + index
+            lines.append(f"const int* {name}_shape = static_cast<const int*>(a[{sizes}]);")
     for index, (name, (_, dtype)) in enumerate(outputs.items(), start=len(inputs)):
         lines.append(f"auto* {name} = static_cast<{_TYPES[dtype]}*>(a[{index}]);")
     start = "static void kernel(int lane, int warp, Work work, void** a) {\n"
@@ -317,7 +339,7 @@ def _compiled(folder: Path, source: str) -> Path:
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     code, library = folder / f"{name}.cpp", folder / f"{name}.so"
     code.write_text(source, "utf-8")
-    command = [str(COMPILER), "-std=c++20", "-O1", "-fPIC", "-shared"]
+    command = [str(COMPILER), "-std=c++17", "-O1", "-fPIC", "-shared"]
     done = subprocess.run(
         [*command, str(code), "-o", str(library)], capture_output=True, text=True, check=False
     )
