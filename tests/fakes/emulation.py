@@ -21,6 +21,7 @@ needs_compiler = skip_without("cxx", COMPILER, "no C++ compiler: the kernel body
 
 _SHIM = """
 #include <cmath>
+#include <cstdlib>
 #include <cstdint>
 #include <cstring>
 #include <memory>
