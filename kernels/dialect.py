@@ -14,6 +14,7 @@ arrays of one item, since MLX passes those alike to both.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -22,7 +23,7 @@ import mlx.core as mx
 
 from kernels.dispatch import Backend
 
-__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "build", "run", "run_blocks"]
+__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "bits_of", "build", "run", "run_blocks"]
 
 LANES = 32
 ROWS_PER_GROUP = 4
@@ -120,6 +121,11 @@ class Source:
     """What stands before the body: types and functions."""
     is_of_blocks: bool = False
     """Whether it is for `run_blocks`."""
+
+
+def bits_of(number: float) -> int:
+    """Return the bits of a float32, as a constant of a template that `as_number` reads."""
+    return struct.unpack("i", struct.pack("f", number))[0]
 
 
 def build(backend: Backend, source: Source) -> Kernel:

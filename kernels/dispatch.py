@@ -14,7 +14,15 @@ import mlx.core as mx
 
 __all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why_plain"]
 
-KERNELS = ("gated_delta", "quant_matvec", "window_attention", "compiled_steps")
+KERNELS = (
+    "gated_delta",
+    "delta_mixer",
+    "quant_matvec",
+    "residual_norm",
+    "swiglu",
+    "window_attention",
+    "compiled_steps",
+)
 """What can be switched off by name."""
 
 

@@ -10,6 +10,7 @@ name bound to ours, the recurrence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FunctionType
 from typing import cast
@@ -18,8 +19,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache
 
+from engine.model.mixers import Mixer, MixerPast, mixer_of
 from engine.model.rebinding import methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
+from kernels.delta_mixer import MAX_ROWS
 
 __all__ = [
     "RecurrentCache",
@@ -36,7 +39,28 @@ class WindowTape:
 
     inputs: tuple[mx.array, ...]
     """Of each convolution: [B, kept + rows, channels], the kept rows of before in front."""
+    """Empty where the recurrence has them too."""
     recurrence: Tape
+
+    def slots_after(
+        self, rows: int, begin: Sequence[mx.array | None], newest: Sequence[mx.array | None]
+    ) -> list[mx.array | None]:
+        """Return what the layer's slots were after the first rows.
+
+        Args:
+            rows: 1 or more.
+            begin: the slots that the pass began with.
+            newest: those it ended with.
+        """
+        if isinstance(self.recurrence, MixerPast):
+            window, state = begin
+            return [*self.recurrence.slots_after(rows, window, state)]
+        windows = [
+            mx.contiguous(seen[:, rows : rows + window.shape[1]])
+            for seen, window in zip(self.inputs, newest[:-1], strict=True)
+            if window is not None
+        ]
+        return [*windows, self.recurrence.state_after(rows, begin[-1])]
 
 
 class _SeenConv(nn.Conv1d):
@@ -70,13 +94,22 @@ class RecurrentTap:
     """
 
     def __init__(self, layer: nn.Module) -> None:
+        layer.__class__ = _untapped(layer)
         name, original = _recurrence_of(layer)
         self._recurrence: Recurrence = RECURRENCES[name](original)
         self._convs = [_watch(conv) for conv in _convolutions(layer)]
+        self._mixer = mixer_of(layer)
         layer.__class__ = rebound(type(layer), name, self._recurrence)
+        if self._mixer is not None:
+            layer.__class__ = _mixing(type(layer), self._mixer)
 
     def take(self) -> WindowTape | None:
         """Return the newest pass's tape, and let go of it; None where none was kept."""
+        past = None
+        if self._mixer is not None:
+            past, self._mixer.past = self._mixer.past, None
+        if past is not None:
+            return WindowTape((), past)
         seen = [conv.take() for conv in self._convs]
         inputs = tuple(rows for rows in seen if rows is not None)
         tape, self._recurrence.tape = self._recurrence.tape, None
@@ -127,12 +160,7 @@ class RecurrentCache(ArraysCache):
     def _replay(self, kept: int) -> None:
         if self._tape is None:
             raise ValueError("there is no tape to replay")
-        windows = []
-        for rows, newest in zip(self._tape.inputs, self.cache[:-1], strict=True):
-            if newest is not None:
-                windows.append(mx.contiguous(rows[:, kept : kept + newest.shape[1]]))
-        state = self._tape.recurrence.state_after(kept, self._begin[-1])
-        self.cache = [*windows, state]
+        self.cache = self._tape.slots_after(kept, self._begin, self.cache)
 
 
 def tap_recurrent_layers(model: nn.Module) -> list[RecurrentTap]:
@@ -150,10 +178,33 @@ def _convolutions(layer: nn.Module) -> list[nn.Conv1d]:
 
 
 def _is_recurrent(module: nn.Module) -> bool:
-    kind = type(module)
+    kind = _untapped(module)
     if not kind.__module__.startswith("mlx_lm.models."):
         return False
     return any(methods_naming(kind, name) for name in RECURRENCES)
+
+
+def _mixing(kind: type[nn.Module], mixer: Mixer) -> type[nn.Module]:
+    """Return the class whose few rows, over a cache of ours, are run by a mixer."""
+
+    def call(
+        self: nn.Module, inputs: mx.array, mask: mx.array | None = None, cache: object = None
+    ) -> mx.array:
+        is_few = 0 < inputs.shape[1] <= MAX_ROWS and mask is None
+        if not is_few or not isinstance(cache, RecurrentCache) or cache.lengths is not None:
+            return kind.__call__(self, inputs, mask, cache)
+        output = mixer.run(inputs, cache[0], cache[1])
+        cache[0], cache[1] = output.window, output.state
+        cache.advance(inputs.shape[1])
+        return self.out_proj(output.y)
+
+    names = {"__call__": call, "__module__": kind.__module__, "untapped": kind}
+    return type(kind)(kind.__name__, (kind,), names)
+
+
+def _untapped(layer: nn.Module) -> type[nn.Module]:
+    """Return the layer's class without a mixer in it."""
+    return getattr(type(layer), "untapped", type(layer))
 
 
 def _recurrence_of(layer: nn.Module) -> tuple[str, FunctionType]:

@@ -1,0 +1,179 @@
+"""The kernels between a layer's matmuls, on a GPU: equal to their definitions, and what they save.
+
+    python -m benchmarks.fused_glue [--layers 8]
+
+Compares each kernel with its definition over shapes, types and numbers of rows; times them alone;
+then times a pass of the 27B shape with few layers, with these kernels and without, in turns. Prints
+one JSON document. Exit code 1 where a kernel is off or differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from benchmarks.few_rows import commit
+from benchmarks.shape_27b import device, in_turns
+from benchmarks.step_cost import fast, model, own_pass, stages, started
+from kernels import delta_mixer, residual_norm, swiglu
+from kernels.delta_mixer import MixerShape
+from kernels.dispatch import Backend, backend
+
+OURS = "delta_mixer,residual_norm,swiglu"
+ROWS = (1, 4, 9)
+
+
+def in_a_row(key_heads: int, heads: int, width: int) -> MixerShape:
+    """Return a layer whose parts lie one after the other."""
+    keys, values = key_heads * width, heads * width
+    begins = (0, keys, 2 * keys, 2 * keys + values, 2 * keys + 2 * values)
+    share = heads // key_heads
+    steps = (width, width, share * width, share * width, share)
+    last = (begins[-1] + heads, share)
+    return MixerShape(
+        key_heads, heads, width, width, 4, (*zip(begins, steps, strict=True), last), 1e-6
+    )
+
+
+SHAPE = in_a_row(16, 48, 128)
+"""Of one layer of the 27B shape."""
+SHAPES = {"27B": SHAPE, "35B-A3B": in_a_row(16, 32, 128), "odd": in_a_row(3, 9, 32)}
+
+
+def apart(one: mx.array, other: mx.array) -> float:
+    """Return the largest difference against the largest entry."""
+    right = other.astype(mx.float32)
+    difference = mx.abs(one.astype(mx.float32) - right).max() / mx.abs(right).max()
+    return float(f"{float(str(difference.item())):.2g}")
+
+
+def mixers() -> list[dict[str, Any]]:
+    """Compare the mixer with its definition, and its tape with shorter passes."""
+    found = []
+    for name, shape in SHAPES.items():
+        for dtype in (mx.bfloat16, mx.float32):
+            where = delta_mixer.runs_on(shape, dtype)
+            note = delta_mixer.kernel_note(shape, dtype)
+            if where is Backend.PLAIN:
+                found.append({"shape": name, "dtype": str(dtype), "note": note, "is_right": False})
+                continue
+            for steps in ROWS:
+                found.append({"shape": name, **mixer(where, shape, dtype, steps)})
+    return found
+
+
+def mixer(where: Backend, shape: MixerShape, dtype: mx.Dtype, steps: int) -> dict[str, Any]:
+    """Compare one pass."""
+    rows, weights, window, state = delta_mixer.trial(shape, dtype, steps)
+    mine = delta_mixer.delta_mixer(where, rows, weights, shape, window, state)
+    right = delta_mixer.delta_mixer_plain(rows, weights, shape, window, state)
+    is_same = mx.array_equal(mine.window, right.window).item()
+    for kept in range(1, steps + 1):
+        part = delta_mixer.delta_mixer(where, rows[:, :kept], weights, shape, window, state)
+        again = delta_mixer.mixer_replay(where, mine.tape, kept, shape, window, state)
+        is_same = is_same and mx.array_equal(part.y, mine.y[:, :kept]).item()
+        for one, other in zip((part.window, part.state), again, strict=True):
+            is_same = is_same and mx.array_equal(one, other).item()
+    offs = {"y": apart(mine.y, right.y), "state": apart(mine.state, right.state)}
+    limit = delta_mixer._TOLERANCE[dtype]
+    return {
+        "dtype": str(dtype),
+        "rows": steps,
+        "off": offs,
+        "is_bitwise": is_same,
+        "is_right": bool(is_same) and max(offs.values()) < limit,
+    }
+
+
+def microseconds(run: Callable[[], object]) -> float:
+    """Return the best time of a call, of fifty handed over at a time."""
+    mx.eval(run())
+    best = float("inf")
+    for _ in range(15):
+        begin = time.perf_counter()
+        mx.eval([run() for _ in range(50)])
+        best = min(best, time.perf_counter() - begin)
+    return round(best / 50 * 1e6, 1)
+
+
+def alone(steps: int) -> dict[str, float]:
+    """Return microseconds of each kernel at the 27B shape; few make the host wait for the GPU."""
+    where = backend()
+    rows, weights, window, state = delta_mixer.trial(SHAPE, mx.bfloat16, steps)
+    x = mx.random.normal((1, steps, 5120)).astype(mx.bfloat16)
+    weight = mx.ones((5120,), mx.bfloat16)
+    product = mx.random.normal((1, steps, 2 * 17408)).astype(mx.bfloat16)
+    pass_ = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
+    mx.eval(rows, weights.conv, window, state, x, weight, product, pass_.y, pass_.tape.delta.delta)
+
+    def forward() -> list[mx.array]:
+        output = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
+        return [output.y, output.state]
+
+    def again() -> list[mx.array]:
+        return [*delta_mixer.mixer_replay(where, pass_.tape, steps, SHAPE, window, state)]
+
+    return {
+        "delta_mixer": microseconds(forward),
+        "mixer_replay": microseconds(again),
+        "residual_norm": microseconds(
+            lambda: [*residual_norm.residual_norm(where, x, x, weight, 1e-6)]
+        ),
+        "swiglu": microseconds(lambda: swiglu.swiglu(where, product)),
+    }
+
+
+def passes(options: argparse.Namespace) -> dict[str, Any]:
+    """Time whole passes with the kernels and without, compiled and not, in turns."""
+    ways: dict[str, Callable[[], object]] = {}
+    host = {}
+    asked = os.environ.get("MTPLX_TUI_KERNELS", "")
+    for name, named in {"without": f"{asked},{OURS}", "with": asked}.items():
+        os.environ["MTPLX_TUI_KERNELS"] = named
+        trunk = fast(model(options.layers), argparse.Namespace(compiled=options.compiled))
+        cache = started(trunk)
+        for rows in (1, 4):
+            ways[f"{name} {rows}"] = lambda t=trunk, c=cache, n=rows: own_pass(t, c, n)
+            host[f"{name} {rows}"] = stages(trunk, cache, rows)
+        if trunk.steps_note:
+            host[f"{name}"] = {"note": trunk.steps_note}
+    return {"ms": in_turns(ways), "host_ms": host}
+
+
+def main() -> int:
+    """Compare, time, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--commit", default="", help="where there is no git")
+    options = parser.parse_args()
+    if backend() is Backend.PLAIN:
+        sys.stderr.write("MLX has no GPU here, so there is no kernel to run\n")
+        return 1
+    compared = mixers()
+    notes = [residual_norm.kernel_note(5120, dtype) for dtype in (mx.bfloat16, mx.float32)]
+    notes += [swiglu.kernel_note(17408, dtype) for dtype in (mx.bfloat16, mx.float32)]
+    is_right = not any(notes) and all(each["is_right"] for each in compared)
+    report = {
+        "device": device(),
+        "commit": options.commit or commit(),
+        "is_right": is_right,
+        "notes": notes,
+        "compared": compared,
+        "alone_us": {steps: alone(steps) for steps in ROWS},
+        "layers": options.layers,
+        "passes": passes(options),
+    }
+    sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    return 0 if is_right else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Layers with fewer operations, their kernels played by their definitions: mlx-lm's numbers come out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+
+from engine.model import residuals
+from engine.model.cache import Cache
+from engine.model.mixers import mixer_note
+from engine.model.rebinding import modules
+from engine.model.recurrent import RecurrentCache
+from engine.model.trunk import Trunk, body_of
+from kernels import delta_mixer, residual_norm, swiglu
+from kernels.dispatch import Backend
+from tests.fakes import families
+
+NAMES = ("qwen3_5", "qwen3_5_moe", "qwen3_next")
+PASSES = ((20, 20), (1, 1), (4, 2), (9, 9), (2, 1), (3, 3), (1, 1))
+"""Rows of a pass, and how many of them are kept."""
+OURS = (delta_mixer, residual_norm, swiglu)
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Let the kernels be there, and count their calls."""
+    calls = {"mixer": 0, "replay": 0, "sum": 0, "swiglu": 0}
+
+    def counted(name: str) -> None:
+        calls[name] += 1
+
+    def mixer(_: Backend, *given: mx.array) -> object:
+        counted("mixer")
+        return delta_mixer.delta_mixer_plain(*given)
+
+    def replay(_: Backend, *given: mx.array) -> object:
+        counted("replay")
+        return delta_mixer.mixer_replay_plain(*given)
+
+    def total(_: Backend, *given: mx.array) -> object:
+        counted("sum")
+        return residual_norm.residual_norm_plain(*given)
+
+    def gated(_: Backend, product: mx.array) -> object:
+        counted("swiglu")
+        return swiglu.swiglu_plain(product)
+
+    for module in OURS:
+        monkeypatch.setattr(module, "backend_for", lambda _: Backend.CUDA)
+        monkeypatch.setattr(module, "_note", lambda *_: "")
+    monkeypatch.setattr(delta_mixer, "_fits", lambda _: True)
+    monkeypatch.setattr(delta_mixer, "delta_mixer", mixer)
+    monkeypatch.setattr(delta_mixer, "mixer_replay", replay)
+    monkeypatch.setattr(residual_norm, "residual_norm", total)
+    monkeypatch.setattr(swiglu, "swiglu", gated)
+    return calls
+
+
+def fused(name: str) -> Trunk:
+    model = families.build(families.config(name))
+    assert residuals.use_fused_mlps(model) == ""
+    assert residuals.use_fused_sums(model) == ""
+    return tapped(model)
+
+
+def tapped(model: nn.Module) -> Trunk:
+    trunk = Trunk(model)
+    trunk.tap()
+    return trunk
+
+
+def run(trunk: Trunk) -> tuple[mx.array, mx.array, Cache]:
+    cache = trunk.make_cache()
+    logits, hidden = [], []
+    for rows, kept in PASSES:
+        output = trunk.forward(mx.arange(7, 7 + rows), cache)
+        logits.append(output.logits)
+        hidden.append(cast("mx.array", output.hidden)[0])
+        cache.commit(kept)
+    return mx.concatenate(logits), mx.concatenate(hidden), cache
+
+
+def apart(one: mx.array, other: mx.array) -> float:
+    return float(np.abs(np.array(one) - np.array(other)).max())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_and_hidden_rows_are_mlx_lms(name: str, played: dict[str, int]) -> None:
+    right = run(fused(name))
+    before = dict(played)
+    plain = run(tapped(families.build(families.config(name))))
+    assert before["mixer"] == 3 * (len(PASSES) - 1)
+    assert before["replay"] == 3 * 2
+    assert before["sum"] >= 2 * 4 * (len(PASSES) - 1)
+    assert apart(right[0], plain[0]) < 1e-4
+    assert apart(right[1], plain[1]) < 1e-4
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("name", NAMES)
+def test_trap_12_13_14_any_accepted_prefix_leaves_what_sequential_decoding_does(name: str) -> None:
+    trunk = fused(name)
+    tokens = mx.arange(11, 40)
+
+    def left(passes: list[tuple[int, int]]) -> list[np.ndarray]:
+        cache = trunk.make_cache()
+        trunk.forward(tokens[:20], cache)
+        cache.commit(20)
+        for rows, kept in passes:
+            trunk.forward(tokens[cache.length : cache.length + rows], cache)
+            cache.commit(kept)
+        layers = [layer for layer in cache.layers if isinstance(layer, RecurrentCache)]
+        return [np.array(part) for layer in layers for part in layer.cache]
+
+    for rows, kept in ((2, 1), (4, 1), (4, 3), (9, 5), (9, 9)):
+        sequential = left([(1, 1)] * kept)
+        for mine, right in zip(left([(rows, kept)]), sequential, strict=True):
+            assert np.array_equal(mine, right), (rows, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trunk_that_is_tapped_anew_keeps_its_mixers(name: str, played: dict[str, int]) -> None:
+    model = fused(name).model
+    played.clear()
+    played.update(mixer=0, replay=0, sum=0, swiglu=0)
+    run(tapped(model))
+    assert played["mixer"] == 3 * (len(PASSES) - 1)
+
+
+@pytest.mark.usefixtures("played")
+def test_passes_are_compiled_over_fused_layers_too() -> None:
+    trunk = fused("qwen3_5")
+    plain = run(trunk)[0]
+    trunk.compile_steps()
+    assert trunk.steps_note == ""
+    assert apart(run(trunk)[0], plain) < 1e-3
+
+
+def test_what_is_seen_of_a_pending_sum_is_the_sum() -> None:
+    rows, added = mx.ones((1, 2, 4)), mx.full((1, 2, 4), 2.0)
+    pending = residuals._Pending(Backend.CUDA, rows) + added
+    assert pending.shape == (1, 2, 4)
+    assert mx.array_equal(pending.astype(mx.float32), rows + added)
+    assert mx.array_equal(residuals.settled(pending + added), rows + 2 * added)
+    assert residuals.settled(rows) is rows
+
+
+def test_nothing_is_changed_without_a_gpu() -> None:
+    if mx.default_device() != mx.cpu:
+        pytest.skip("there is a GPU")
+    model = families.build(families.config("qwen3_5"))
+    kinds = [type(each) for each in modules(model)]
+    assert residuals.use_fused_mlps(model) == residuals.use_fused_sums(model) == ""
+    assert mixer_note(model) == ""
+    assert [type(each) for each in modules(model)] == kinds
+    assert type(body_of(model).layers[0]).__module__ == "mlx_lm.models.qwen3_5"
