@@ -22,11 +22,12 @@ import mlx.core as mx
 from benchmarks.few_rows import commit
 from benchmarks.shape_27b import device, in_turns
 from benchmarks.step_cost import fast, model, own_pass, stages, started
-from kernels import delta_mixer, residual_norm, swiglu
+from kernels import delta_mixer, gated_heads, residual_norm, swiglu
 from kernels.delta_mixer import MixerShape
 from kernels.dispatch import Backend, backend
+from kernels.gated_heads import HeadShape
 
-OURS = "delta_mixer,residual_norm,swiglu"
+OURS = "delta_mixer,residual_norm,swiglu,gated_heads"
 ROWS = (1, 4, 9)
 
 
@@ -44,6 +45,7 @@ def in_a_row(key_heads: int, heads: int, width: int) -> MixerShape:
 
 SHAPE = in_a_row(16, 48, 128)
 """Of one layer of the 27B shape."""
+HEADS = HeadShape(24, 4, 256, 64, 1e7, 1.0, 1e-6)
 SHAPES = {"27B": SHAPE, "35B-A3B": in_a_row(16, 32, 128), "odd": in_a_row(3, 9, 32)}
 
 
@@ -109,9 +111,26 @@ def alone(steps: int) -> dict[str, float]:
     rows, weights, window, state = delta_mixer.trial(SHAPE, mx.bfloat16, steps)
     x = mx.random.normal((1, steps, 5120)).astype(mx.bfloat16)
     weight = mx.ones((5120,), mx.bfloat16)
+    heads = mx.random.normal((1, steps, 14336)).astype(mx.bfloat16)
+    norm, position = mx.ones((256,), mx.bfloat16), mx.array([1000], mx.int32)
+    attended = mx.random.normal((1, 24, steps, 256)).astype(mx.bfloat16)
     product = mx.random.normal((1, steps, 2 * 17408)).astype(mx.bfloat16)
     pass_ = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
-    mx.eval(rows, weights.conv, window, state, x, weight, product, pass_.y, pass_.tape.delta.delta)
+    mx.eval(
+        heads,
+        norm,
+        position,
+        attended,
+        rows,
+        weights.conv,
+        window,
+        state,
+        x,
+        weight,
+        product,
+        pass_.y,
+        pass_.tape.delta.delta,
+    )
 
     def forward() -> list[mx.array]:
         output = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
@@ -126,6 +145,10 @@ def alone(steps: int) -> dict[str, float]:
         "residual_norm": microseconds(
             lambda: [*residual_norm.residual_norm(where, x, x, weight, 1e-6)]
         ),
+        "split_heads": microseconds(
+            lambda: [*gated_heads.split_heads(where, heads, norm, norm, position, HEADS)]
+        ),
+        "gate_heads": microseconds(lambda: gated_heads.gate_heads(where, attended, heads)),
         "swiglu": microseconds(lambda: swiglu.swiglu(where, product)),
     }
 
@@ -159,6 +182,7 @@ def main() -> int:
         return 1
     compared = mixers()
     notes = [residual_norm.kernel_note(5120, dtype) for dtype in (mx.bfloat16, mx.float32)]
+    notes += [gated_heads.kernel_note(HEADS, dtype) for dtype in (mx.bfloat16, mx.float32)]
     notes += [swiglu.kernel_note(17408, dtype) for dtype in (mx.bfloat16, mx.float32)]
     is_right = not any(notes) and all(each["is_right"] for each in compared)
     report = {

@@ -6,7 +6,7 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
 `quad_pick(x, lane, i)` (what the i-th of them has),
-`fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
+`fused(a, b, c)` (a·b + c, rounded once), `cosine(x)` and `sine(x)` of large angles too, `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE and UNROLL before functions, pointers to arrays and loops. Scalars come as
 arrays of one item, since MLX passes those alike to both.
 """
@@ -47,6 +47,8 @@ inline float quad_pick(float x, int lane, int which) {
   return metal::simd_shuffle(x, ushort(lane / 4 * 4 + which));
 }
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
+inline float cosine(float x) { return metal::precise::cos(x); }
+inline float sine(float x) { return metal::precise::sin(x); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
@@ -84,6 +86,8 @@ __device__ inline float quad_pick(float x, int lane, int which) {
   return __shfl_sync(0xffffffffu, x, lane / 4 * 4 + which);
 }
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+__device__ inline float cosine(float x) { return cosf(x); }
+__device__ inline float sine(float x) { return sinf(x); }
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
 __device__ inline void group_barrier() { __syncthreads(); }

@@ -20,6 +20,7 @@ KERNELS = (
     "quant_matvec",
     "residual_norm",
     "swiglu",
+    "gated_heads",
     "window_attention",
     "compiled_steps",
 )

@@ -20,6 +20,7 @@ from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
 from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
+from engine.model.gated_attention import use_gated_heads
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
@@ -184,7 +185,8 @@ def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
     """
     note = use_few_row_matmuls(model, cache_folder, progress)
     use_window_attention(model)
-    notes = [note, use_fused_mlps(model), use_fused_sums(model), mixer_note(model)]
+    notes = [note, use_gated_heads(model), use_fused_mlps(model), use_fused_sums(model)]
+    notes.append(mixer_note(model))
     if has_recurrence(model):
         notes.append(gated_delta.kernel_note())
     return next((each for each in notes if each), "")

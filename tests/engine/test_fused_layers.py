@@ -11,24 +11,25 @@ import pytest
 
 from engine.model import residuals
 from engine.model.cache import Cache
+from engine.model.gated_attention import use_gated_heads
 from engine.model.mixers import mixer_note
 from engine.model.rebinding import modules
 from engine.model.recurrent import RecurrentCache
 from engine.model.trunk import Trunk, body_of
-from kernels import delta_mixer, residual_norm, swiglu
+from kernels import delta_mixer, gated_heads, residual_norm, swiglu
 from kernels.dispatch import Backend
 from tests.fakes import families
 
 NAMES = ("qwen3_5", "qwen3_5_moe", "qwen3_next")
 PASSES = ((20, 20), (1, 1), (4, 2), (9, 9), (2, 1), (3, 3), (1, 1))
 """Rows of a pass, and how many of them are kept."""
-OURS = (delta_mixer, residual_norm, swiglu)
+OURS = (delta_mixer, gated_heads, residual_norm, swiglu)
 
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the kernels be there, and count their calls."""
-    calls = {"mixer": 0, "replay": 0, "sum": 0, "swiglu": 0}
+    calls = {"mixer": 0, "replay": 0, "sum": 0, "swiglu": 0, "split": 0, "gate": 0}
 
     def counted(name: str) -> None:
         calls[name] += 1
@@ -49,6 +50,14 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counted("swiglu")
         return swiglu.swiglu_plain(product)
 
+    def split(_: Backend, *given: mx.array) -> object:
+        counted("split")
+        return gated_heads.split_heads_plain(*given)
+
+    def gate(_: Backend, *given: mx.array) -> object:
+        counted("gate")
+        return gated_heads.gate_heads_plain(*given)
+
     for module in OURS:
         monkeypatch.setattr(module, "backend_for", lambda _: Backend.CUDA)
         monkeypatch.setattr(module, "_note", lambda *_: "")
@@ -57,12 +66,14 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(delta_mixer, "mixer_replay", replay)
     monkeypatch.setattr(residual_norm, "residual_norm", total)
     monkeypatch.setattr(swiglu, "swiglu", gated)
+    monkeypatch.setattr(gated_heads, "split_heads", split)
+    monkeypatch.setattr(gated_heads, "gate_heads", gate)
     return calls
 
 
 def fused(name: str) -> Trunk:
     model = families.build(families.config(name))
-    assert residuals.use_fused_mlps(model) == ""
+    assert use_gated_heads(model) == residuals.use_fused_mlps(model) == ""
     assert residuals.use_fused_sums(model) == ""
     return tapped(model)
 
@@ -95,6 +106,7 @@ def test_logits_and_hidden_rows_are_mlx_lms(name: str, played: dict[str, int]) -
     plain = run(tapped(families.build(families.config(name))))
     assert before["mixer"] == 3 * (len(PASSES) - 1)
     assert before["replay"] == 3 * 2
+    assert before["split"] == before["gate"] == len(PASSES) - 1
     assert before["sum"] >= 2 * 4 * (len(PASSES) - 1)
     assert apart(right[0], plain[0]) < 1e-4
     assert apart(right[1], plain[1]) < 1e-4
@@ -125,8 +137,7 @@ def test_trap_12_13_14_any_accepted_prefix_leaves_what_sequential_decoding_does(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trunk_that_is_tapped_anew_keeps_its_mixers(name: str, played: dict[str, int]) -> None:
     model = fused(name).model
-    played.clear()
-    played.update(mixer=0, replay=0, sum=0, swiglu=0)
+    played.update(dict.fromkeys(("mixer", "replay", "sum", "swiglu", "split", "gate"), 0))
     run(tapped(model))
     assert played["mixer"] == 3 * (len(PASSES) - 1)
 
@@ -154,7 +165,8 @@ def test_nothing_is_changed_without_a_gpu() -> None:
         pytest.skip("there is a GPU")
     model = families.build(families.config("qwen3_5"))
     kinds = [type(each) for each in modules(model)]
-    assert residuals.use_fused_mlps(model) == residuals.use_fused_sums(model) == ""
+    assert use_gated_heads(model) == residuals.use_fused_mlps(model) == ""
+    assert residuals.use_fused_sums(model) == ""
     assert mixer_note(model) == ""
     assert [type(each) for each in modules(model)] == kinds
     assert type(body_of(model).layers[0]).__module__ == "mlx_lm.models.qwen3_5"

@@ -77,6 +77,8 @@ static float quad_sum(float x) {
 }
 static float quad_pick(float x, int lane, int which) { return other_lane(x, lane / 4 * 4 + which); }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
+static float cosine(float x) { return std::cos(x); }
+static float sine(float x) { return std::sin(x); }
 template <typename T> static bool is_at_16(const T* place) {
   return reinterpret_cast<std::uintptr_t>(place) % 16 == 0;
 }

@@ -1,4 +1,4 @@
-"""The small kernels between matmuls: sum and norm, SwiGLU; their bodies against their definitions."""
+"""The small kernels between matmuls: sums and norms, SwiGLU, heads; bodies against definitions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from kernels import residual_norm, swiglu
+from kernels import gated_heads, residual_norm, swiglu
 from kernels.dialect import bits_of
 from kernels.dispatch import Backend
+from kernels.gated_heads import HeadShape
 from tests.fakes.emulation import emulate_blocks, needs_compiler
 
 EPS = 1e-5
@@ -115,12 +116,110 @@ def test_the_definition_is_the_usual_swiglu() -> None:
     assert apart(swiglu.swiglu_plain(product), right) < 1e-6
 
 
+HEADS = {
+    "wide": HeadShape(6, 2, 64, 16, 1e4, 1.0, EPS),
+    "odd": HeadShape(3, 1, 20, 6, 1e7, 0.5, EPS),
+    "turned whole": HeadShape(2, 2, 32, 32, 1e4, 1.0, EPS),
+}
+
+
+def head_rows(shape: HeadShape, dtype: mx.Dtype, steps: int, batch: int = 1) -> list[mx.array]:
+    keys = mx.random.split(mx.random.key(steps), 3)
+    columns = 2 * (shape.heads + shape.key_heads) * shape.width
+    shapes = ((batch, steps, columns), (shape.width,), (shape.width,))
+    pairs = zip(shapes, keys, strict=True)
+    return [mx.random.normal(each, key=key).astype(dtype) for each, key in pairs]
+
+
+def split(
+    folder: Path, shape: HeadShape, inputs: list[mx.array], position: mx.array
+) -> list[mx.array]:
+    rows, q_norm, k_norm = inputs
+    batch, steps, _ = rows.shape
+    keys = (batch, shape.key_heads, steps, shape.width)
+    names = {name: int(str(value)) for name, value in gated_heads._constants(shape)}
+    return emulate_blocks(
+        folder,
+        ("", gated_heads.SPLIT_BODY),
+        {
+            "rows": rows,
+            "q_norm": q_norm,
+            "k_norm": k_norm,
+            "position": position,
+            "frequencies": gated_heads.frequencies(shape),
+        },
+        {
+            "q": ((batch, shape.heads, steps, shape.width), rows.dtype),
+            "k": (keys, rows.dtype),
+            "v": (keys, rows.dtype),
+        },
+        names,
+        (-(-(shape.heads + 2 * shape.key_heads) // names["Warps"]), names["Warps"], batch * steps),
+    )
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_are_taken_apart_as_defined(built: Path, name: str, dtype: mx.Dtype) -> None:
+    shape = HEADS[name]
+    inputs, position = head_rows(shape, dtype, 3, batch=2), mx.array([37], mx.int32)
+    right = gated_heads.split_heads_plain(*inputs, position, shape)
+    limit = gated_heads._TOLERANCE[dtype]
+    for one, other in zip(split(built, shape, inputs, position), right, strict=True):
+        assert one.shape == other.shape
+        assert apart(one, other) < limit
+
+
+@needs_compiler
+def test_a_far_position_turns_a_head_as_mlx_does(built: Path) -> None:
+    shape = HEADS["wide"]
+    inputs = head_rows(shape, mx.float32, 2)
+    position = mx.array([250_000], mx.int32)
+    right = gated_heads.split_heads_plain(*inputs, position, shape)
+    assert apart(split(built, shape, inputs, position)[0], right[0]) < 0.05
+
+
+@needs_compiler
+def test_a_rows_heads_are_alike_whatever_is_beside_it(built: Path) -> None:
+    shape = HEADS["wide"]
+    inputs, position = head_rows(shape, mx.bfloat16, 9), mx.array([5], mx.int32)
+    whole = split(built, shape, inputs, position)
+    one = split(built, shape, [inputs[0][:, 4:5], *inputs[1:]], position + 4)
+    assert all(mx.array_equal(a, b[:, :, 4:5]) for a, b in zip(one, whole, strict=True))
+
+
+@needs_compiler
+def test_heads_of_zeros_stay_numbers(built: Path) -> None:
+    shape = HEADS["odd"]
+    inputs = [each * 0 for each in head_rows(shape, mx.float32, 2)]
+    assert all((each == 0).all() for each in split(built, shape, inputs, mx.array([0])))
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", HEADS)
+def test_gated_heads_are_laid_out_as_defined(built: Path, name: str) -> None:
+    shape = HEADS[name]
+    rows = 4 * head_rows(shape, mx.float32, 3, batch=2)[0]
+    attended = mx.random.normal((2, shape.heads, 3, shape.width), key=mx.random.key(4))
+    (y,) = emulate_blocks(
+        built,
+        ("", gated_heads.GATE_BODY),
+        {"attended": attended, "rows": rows},
+        {"y": ((2, 3, shape.heads * shape.width), mx.float32)},
+        {"Heads": shape.heads, "Width": shape.width, "Warps": 2},
+        (-(-shape.heads * shape.width // 64), 2, 6),
+    )
+    assert apart(y, gated_heads.gate_heads_plain(attended, rows)) < 1e-6
+
+
 def test_on_a_cpu_no_kernel_runs() -> None:
     if mx.default_device() != mx.cpu:
         pytest.skip("there is a GPU")
     for kernel in (residual_norm, swiglu):
         assert kernel.runs_on(64, mx.float32) is Backend.PLAIN
         assert kernel.kernel_note(64, mx.float32) == ""
+    assert gated_heads.runs_on(HEADS["wide"], mx.float32) is Backend.PLAIN
 
 
 @pytest.mark.gpu
@@ -130,3 +229,4 @@ def test_the_kernels_run_on_this_gpu() -> None:
     for dtype in DTYPES:
         assert residual_norm.kernel_note(500, dtype) == ""
         assert swiglu.kernel_note(300, dtype) == ""
+        assert gated_heads.kernel_note(HEADS["wide"], dtype) == ""
