@@ -10,6 +10,7 @@ one JSON document. Exit code 1 where a kernel is off or differs.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -72,18 +73,21 @@ def mixers() -> list[dict[str, Any]]:
 
 
 def mixer(where: Backend, shape: MixerShape, dtype: mx.Dtype, steps: int) -> dict[str, Any]:
-    """Compare one pass."""
-    rows, weights, window, state = delta_mixer.trial(shape, dtype, steps)
-    mine = delta_mixer.delta_mixer(where, rows, weights, shape, window, state)
-    right = delta_mixer.delta_mixer_plain(rows, weights, shape, window, state)
-    is_same = mx.array_equal(mine.window, right.window).item()
+    """Compare a pass, and the one after it for each number of rows that may stay."""
+    rows, weights, before = delta_mixer.trial(shape, dtype, steps)
+    y, mine = delta_mixer.delta_mixer(where, rows, weights, shape, before)
+    right_y, right = delta_mixer.delta_mixer_plain(rows, weights, shape, before)
+    offs = {"y": apart(y, right_y), "delta": apart(mine.delta[:, :steps], right.delta[:, :steps])}
+    is_same = mx.array_equal(mine.past[:, :steps], right.past[:, :steps]).item()
     for kept in range(1, steps + 1):
-        part = delta_mixer.delta_mixer(where, rows[:, :kept], weights, shape, window, state)
-        again = delta_mixer.mixer_replay(where, mine.tape, kept, shape, window, state)
-        is_same = is_same and mx.array_equal(part.y, mine.y[:, :kept]).item()
-        for one, other in zip((part.window, part.state), again, strict=True):
-            is_same = is_same and mx.array_equal(one, other).item()
-    offs = {"y": apart(mine.y, right.y), "state": apart(mine.state, right.state)}
+        stays = dataclasses.replace(mine, kept=delta_mixer.count_of(kept))
+        short_y, short = delta_mixer.delta_mixer(where, rows[:, :kept], weights, shape, before)
+        after = delta_mixer.delta_mixer(where, rows, weights, shape, stays)
+        ends = delta_mixer.folded(where, shape, short)
+        alike = [(short_y, y[:, :kept]), *zip((after[1].window, after[1].state), ends, strict=True)]
+        is_same = is_same and all(mx.array_equal(one, other).item() for one, other in alike)
+        state = delta_mixer.folded_plain(dataclasses.replace(right, kept=stays.kept))[1]
+        offs["state"] = max(offs.get("state", 0.0), apart(after[1].state, state))
     limit = delta_mixer._TOLERANCE[dtype]
     return {
         "dtype": str(dtype),
@@ -108,40 +112,24 @@ def microseconds(run: Callable[[], object]) -> float:
 def alone(steps: int) -> dict[str, float]:
     """Return microseconds of each kernel at the 27B shape; few make the host wait for the GPU."""
     where = backend()
-    rows, weights, window, state = delta_mixer.trial(SHAPE, mx.bfloat16, steps)
+    rows, weights, before = delta_mixer.trial(SHAPE, mx.bfloat16, steps)
     x = mx.random.normal((1, steps, 5120)).astype(mx.bfloat16)
     weight = mx.ones((5120,), mx.bfloat16)
     heads = mx.random.normal((1, steps, 14336)).astype(mx.bfloat16)
     norm, position = mx.ones((256,), mx.bfloat16), mx.array([1000], mx.int32)
     attended = mx.random.normal((1, 24, steps, 256)).astype(mx.bfloat16)
     product = mx.random.normal((1, steps, 2 * 17408)).astype(mx.bfloat16)
-    pass_ = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
-    mx.eval(
-        heads,
-        norm,
-        position,
-        attended,
-        rows,
-        weights.conv,
-        window,
-        state,
-        x,
-        weight,
-        product,
-        pass_.y,
-        pass_.tape.delta.delta,
-    )
+    _, held = delta_mixer.delta_mixer(where, rows, weights, SHAPE, before)
+    mx.eval(heads, norm, position, attended, rows, weights.conv, x, weight, product)
+    mx.eval(held.arrays())
 
     def forward() -> list[mx.array]:
-        output = delta_mixer.delta_mixer(where, rows, weights, SHAPE, window, state)
-        return [output.y, output.state]
-
-    def again() -> list[mx.array]:
-        return [*delta_mixer.mixer_replay(where, pass_.tape, steps, SHAPE, window, state)]
+        y, after = delta_mixer.delta_mixer(where, rows, weights, SHAPE, held)
+        return [y, after.state]
 
     return {
         "delta_mixer": microseconds(forward),
-        "mixer_replay": microseconds(again),
+        "folded": microseconds(lambda: [*delta_mixer.folded(where, SHAPE, held)]),
         "residual_norm": microseconds(
             lambda: [*residual_norm.residual_norm(where, x, x, weight, 1e-6)]
         ),

@@ -2,13 +2,16 @@
 
 In one kernel: causal convolution of the q, k and v channels, SiLU, the norms of q and k, the gates,
 the gated delta rule (`kernels.gated_delta` has its equations), and the gated norm of what it gives.
-A row's result has the same bits whatever rows come after it. Beside them the pass leaves what
-rolls it back, and a second kernel makes of that the state and the convolution's window after
-any number of rows, in the very bits of the pass.
+A row's result has the same bits whatever rows come after it.
+
+What a pass leaves is the state it began with and a tape of its rows. How many of them stay is
+said later, by a number; the next pass replays them in registers, stores that state, and goes on. So
+state is read once and written once in every pass, and rolling back costs nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,18 +24,20 @@ from kernels.gated_delta import DeltaTape, gated_delta_plain, replay_plain
 
 __all__ = [
     "BODY",
+    "FOLD_BODY",
     "MAX_ROWS",
-    "REPLAY_BODY",
-    "MixerOutput",
     "MixerShape",
-    "MixerTape",
+    "MixerState",
     "MixerWeights",
+    "count_of",
     "delta_mixer",
     "delta_mixer_plain",
+    "empty",
+    "folded",
+    "folded_plain",
     "kernel_note",
-    "mixer_replay",
-    "mixer_replay_plain",
     "runs_on",
+    "settled",
     "trial",
 ]
 
@@ -80,46 +85,88 @@ class MixerWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class MixerTape:
-    """What a pass over T rows leaves behind to rebuild any state in between."""
+class MixerState:
+    """What a layer remembers: what it was, and the rows of its newest pass that are to be added."""
 
-    rows: mx.array
-    """[B, T, columns], the joined projections."""
-    delta: DeltaTape
-
-
-@dataclass(frozen=True, slots=True)
-class MixerOutput:
-    """What a pass over T rows gives."""
-
-    y: mx.array
-    """[B, T, Hv Dv], in the type of the rows."""
     window: mx.array
-    """[B, taps - 1, channels]: what the convolution's next row needs of those before."""
+    """[B, taps - 1, channels]: what the convolution needs of the rows before the pass."""
     state: mx.array
-    """float32 [B, Hv, Dv, Dk], after all rows."""
-    tape: MixerTape
+    """float32 [B, Hv, Dv, Dk], before the pass."""
+    past: mx.array
+    """[B, MAX_ROWS, channels]: what the convolution saw of the pass; what lies behind its rows
+    means nothing, here and below."""
+    k: mx.array
+    """[B, MAX_ROWS, Hk, Dk], normed, in the type of the rows."""
+    delta: mx.array
+    """float32 [B, MAX_ROWS, Hv, Dv], the innovations."""
+    g: mx.array
+    """float32 [B, MAX_ROWS, Hv], the gates."""
+    kept: mx.array
+    """int32 [1], rows of the pass that stay."""
+
+    def arrays(self) -> list[mx.array]:
+        """Return the fields in their order."""
+        return [self.window, self.state, self.past, self.k, self.delta, self.g, self.kept]
+
+
+@functools.cache
+def count_of(rows: int) -> mx.array:
+    """Return a number of rows as `kept` has it; all layers share it."""
+    return mx.array([rows], mx.int32)
+
+
+def settled(shape: MixerShape, window: mx.array, state: mx.array) -> MixerState:
+    """Return what a layer remembers where no rows are to be added."""
+    past, k, delta, g = _no_rows(shape, window.shape[0], window.dtype)
+    return MixerState(window, state, past, k, delta, g, count_of(0))
+
+
+def empty(shape: MixerShape, batch: int, dtype: mx.Dtype) -> MixerState:
+    """Return what a layer remembers before its first row."""
+    window = mx.zeros((batch, shape.taps - 1, shape.channels), dtype)
+    state = mx.zeros((batch, shape.heads, shape.width, shape.key_width), mx.float32)
+    return settled(shape, window, state)
+
+
+@functools.lru_cache(maxsize=8)
+def _no_rows(shape: MixerShape, batch: int, dtype: mx.Dtype) -> tuple[mx.array, ...]:
+    sizes = _tape_shapes(shape, batch, dtype)
+    return tuple(mx.zeros(size, kind) for size, kind in sizes)
+
+
+def _tape_shapes(
+    shape: MixerShape, batch: int, dtype: mx.Dtype
+) -> list[tuple[tuple[int, ...], mx.Dtype]]:
+    return [
+        ((batch, MAX_ROWS, shape.channels), dtype),
+        ((batch, MAX_ROWS, shape.key_heads, shape.key_width), dtype),
+        ((batch, MAX_ROWS, shape.heads, shape.width), mx.float32),
+        ((batch, MAX_ROWS, shape.heads), mx.float32),
+    ]
 
 
 def delta_mixer_plain(
-    rows: mx.array, weights: MixerWeights, shape: MixerShape, window: mx.array, state: mx.array
-) -> MixerOutput:
+    rows: mx.array, weights: MixerWeights, shape: MixerShape, before: MixerState
+) -> tuple[mx.array, MixerState]:
     """Run the layer's middle in plain MLX: the definition of right.
 
     Sums are in float32; q, k and v are rounded to the type of the rows, and so is the result.
 
     Args:
-        rows: [B, T, columns], the joined projections.
+        rows: [B, T, columns], the joined projections; T is at most MAX_ROWS.
         weights: of the layer.
         shape: of the layer.
-        window: [B, taps - 1, channels], rows of the convolution from before.
-        state: float32 [B, Hv, Dv, Dk]; not changed.
+        before: what the layer remembers; not changed.
+
+    Returns:
+        [B, T, Hv Dv] in the type of the rows, and what the layer remembers then; all rows stay.
 
     Source:
         `GatedDeltaNet` of Qwen3.5, and section 3 of Yang, Kautz, Hatamizadeh 2024, arXiv:2412.06464.
     """
     dtype = rows.dtype
     batch, steps, _ = rows.shape
+    window, state = folded_plain(before)
     joined = mx.concatenate([window, _channels(rows, shape)], axis=1)
     wide, taps = joined.astype(mx.float32), weights.conv[..., 0].astype(mx.float32)
     mixed = sum(wide[:, i : i + steps] * taps[:, i] for i in range(shape.taps))
@@ -137,24 +184,29 @@ def delta_mixer_plain(
     ran = gated_delta_plain(q, k, v, g, beta, state)
     y = mx.fast.rms_norm(ran.y, weights.norm.astype(mx.float32), shape.eps)
     y = (y * z * mx.sigmoid(z)).astype(dtype).reshape(batch, steps, -1)
-    tape = MixerTape(rows, DeltaTape(k.astype(dtype), ran.tape.delta, g))
-    return MixerOutput(y, joined[:, steps:], ran.state, tape)
+    tape = (joined[:, shape.taps - 1 :], k.astype(dtype), ran.tape.delta, g)
+    return y, MixerState(window, state, *(_filled_up(part) for part in tape), count_of(steps))
 
 
-def mixer_replay_plain(
-    tape: MixerTape, kept: int, shape: MixerShape, window: mx.array, state: mx.array
-) -> tuple[mx.array, mx.array]:
-    """Return the convolution's window and the state after the first rows of a pass.
+def folded_plain(before: MixerState) -> tuple[mx.array, mx.array]:
+    """Return the convolution's window and the state once the rows that stay were added.
 
     Args:
-        tape: of that pass.
-        kept: 0 to T.
-        shape: of the layer.
-        window: the one the pass began with.
-        state: the one the pass began with.
+        before: what a layer remembers; not changed.
     """
-    joined = mx.concatenate([window, _channels(tape.rows, shape)], axis=1)
-    return joined[:, kept : kept + shape.taps - 1], replay_plain(tape.delta, kept, state)
+    joined = mx.concatenate([before.window, before.past], axis=1)
+    window = mx.take(joined, before.kept + mx.arange(before.window.shape[1]), axis=1)
+    state = before.state
+    for t in range(MAX_ROWS):
+        row = DeltaTape(before.k[:, t : t + 1], before.delta[:, t : t + 1], before.g[:, t : t + 1])
+        state = mx.where(t < before.kept, replay_plain(row, 1, state), state)
+    return window, state
+
+
+def _filled_up(part: mx.array) -> mx.array:
+    """Return rows [B, T, ...] with zeros behind them."""
+    spare = mx.zeros((part.shape[0], MAX_ROWS - part.shape[1], *part.shape[2:]), part.dtype)
+    return mx.concatenate([part, spare], axis=1)
 
 
 def _unit(x: mx.array) -> mx.array:
@@ -179,17 +231,18 @@ def _part(rows: mx.array, shape: MixerShape, index: int) -> mx.array:
 
 
 _PARTS = """
+constexpr int width = Dk / 32;
 constexpr int repeats = Hv / Hk;
 constexpr int channels = 2 * Hk * Dk + Hv * Dv;
 constexpr int before = Taps - 1;
-constexpr int layout[] = {AtQ, StepQ, AtK, StepK, AtV, StepV, AtZ, StepZ, AtB, StepB, AtA, StepA};
-const int steps = rows_shape[1];
-const int columns = rows_shape[2];
+const int keep = kept[0];
 """
 BODY = (
     _PARTS
     + """
-constexpr int width = Dk / 32;
+constexpr int layout[] = {AtQ, StepQ, AtK, StepK, AtV, StepV, AtZ, StepZ, AtB, StepB, AtA, StepA};
+const int steps = rows_shape[1];
+const int columns = rows_shape[2];
 constexpr int own = (Dv + Warps - 1) / Warps;
 // Queries, keys, and values in whose place their results come.
 SHARED float held[MaxRows * (2 * Dk + Dv)];
@@ -200,9 +253,19 @@ const int head = slot % Hv;
 const int key_head = head / repeats;
 const int place = head % repeats;
 
-// rows: [B, T, columns]; window: [B, Taps - 1, channels]; conv: [channels, Taps, 1]
+// state, state_out: [B, Hv, Dv, Dk]; a warp has every so many-th row. Read first, wanted last.
+float held_state[own * width];
+UNROLL for (int j = 0; j < own; ++j) {
+  const int row = warp + j * Warps;
+  UNROLL for (int i = 0; i < width; ++i)
+    held_state[j * width + i] = row < Dv ? state[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] : 0.0f;
+}
+
+// rows: [B, T, columns]; window: [B, Taps - 1, channels]; past: [B, MaxRows, channels]
+// conv: [channels, Taps, 1]
 const DEVICE InT* own_rows = rows + static_cast<long>(batch) * steps * columns;
 const DEVICE InT* own_window = window + batch * before * channels;
+const DEVICE InT* own_past = past + batch * MaxRows * channels - before * channels;
 for (int task = warp; task < 3 * steps; task += Warps) {
   const int t = task / 3, part = task % 3;
   const int size = part == 2 ? Dv : Dk;
@@ -213,10 +276,10 @@ for (int task = warp; task < 3 * steps; task += Warps) {
   for (int i = lane; i < size; i += 32) {
     float sum = 0.0f;
     UNROLL for (int tap = 0; tap < Taps; ++tap) {
-      const int row = t + tap - before;
-      const float x = row < 0
-          ? static_cast<float>(own_window[(row + before) * channels + channel + i])
-          : static_cast<float>(own_rows[static_cast<long>(row) * columns + column + i]);
+      const int row = t + tap - before, at = keep + t + tap;
+      const float x = row >= 0
+          ? static_cast<float>(own_rows[static_cast<long>(row) * columns + column + i])
+          : static_cast<float>((at < before ? own_window : own_past)[at * channels + channel + i]);
       sum = fused(x, static_cast<float>(conv[(channel + i) * Taps + tap]), sum);
     }
     sum = static_cast<float>(static_cast<InT>(sum / (1.0f + exp(-sum))));
@@ -229,45 +292,59 @@ for (int task = warp; task < 3 * steps; task += Warps) {
   for (int i = lane; i < size; i += 32) {
     const InT x = static_cast<InT>(held[put + i] * scale);
     held[put + i] = static_cast<float>(x);
-    // k_out: [B, T, Hk, Dk]
-    if (part == 1 && place == 0) k_out[((batch * steps + t) * Hk + key_head) * Dk + i] = x;
+    // k, k_out: [B, MaxRows, Hk, Dk]
+    if (part == 1 && place == 0) k_out[((batch * MaxRows + t) * Hk + key_head) * Dk + i] = x;
   }
 }
-// a_log, dt_bias: [Hv]; g_out: [B, T, Hv]
+// a_log, dt_bias: [Hv]; g, g_out: [B, MaxRows, Hv]
 for (int t = warp * 32 + lane; t < steps; t += 32 * Warps) {
   const DEVICE InT* at = own_rows + static_cast<long>(t) * columns + place;
   const float b = static_cast<float>(at[layout[8] + key_head * layout[9]]);
   const float a = static_cast<float>(at[layout[10] + key_head * layout[11]])
       + static_cast<float>(dt_bias[head]);
   const float opened = (a > 0.0f ? a : 0.0f) + log(1.0f + exp(a > 0.0f ? -a : a));
-  const float g = exp(-exp(static_cast<float>(a_log[head])) * opened);
-  gates[2 * t] = g;
+  const float gate = exp(-exp(static_cast<float>(a_log[head])) * opened);
+  gates[2 * t] = gate;
   gates[2 * t + 1] = 1.0f / (1.0f + exp(-b));
-  g_out[(batch * steps + t) * Hv + head] = g;
+  g_out[(batch * MaxRows + t) * Hv + head] = gate;
 }
-// window_out: as window
+// window_out: as window; past_out: as past
 for (int part = place == 0 ? 0 : 2; part < 3; ++part) {
   const int size = part == 2 ? Dv : Dk;
   const int column = layout[2 * part] + key_head * layout[2 * part + 1] + (part == 2 ? place * Dv : 0);
   const int channel = part == 2 ? 2 * Hk * Dk + head * Dv : (part * Hk + key_head) * Dk;
-  for (int at = warp * 32 + lane; at < before * size; at += 32 * Warps) {
-    const int row = steps + at / size - before, i = at % size;
-    window_out[(batch * before + at / size) * channels + channel + i] = row < 0
-        ? own_window[(row + before) * channels + channel + i]
-        : own_rows[static_cast<long>(row) * columns + column + i];
+  for (int id = warp * 32 + lane; id < (before + steps) * size; id += 32 * Warps) {
+    const int row = id / size, i = id % size, at = keep + row;
+    if (row < before)
+      window_out[(batch * before + row) * channels + channel + i] =
+          (at < before ? own_window : own_past)[at * channels + channel + i];
+    else
+      past_out[(batch * MaxRows + row - before) * channels + channel + i] =
+          own_rows[static_cast<long>(row - before) * columns + column + i];
   }
 }
 group_barrier();
 
-// state_in, state_out: [B, Hv, Dv, Dk]; delta: [B, T, Hv, Dv]. A warp has every so many-th row.
-float state[own * width];
+// delta, delta_out: [B, MaxRows, Hv, Dv]. What is stored has the newest pass's rows that stay.
+for (int t = 0; t < keep; ++t) {
+  const float gate = g[(batch * MaxRows + t) * Hv + head];
+  float key[width];
+  UNROLL for (int i = 0; i < width; ++i)
+    key[i] = static_cast<float>(k[((batch * MaxRows + t) * Hk + key_head) * Dk + 32 * i + lane]);
+  UNROLL for (int j = 0; j < own; ++j) {
+    const int row = warp + j * Warps;
+    const float change = row < Dv ? delta[((batch * MaxRows + t) * Hv + head) * Dv + row] : 0.0f;
+    UNROLL for (int i = 0; i < width; ++i)
+      held_state[j * width + i] = fused(key[i], change, held_state[j * width + i] * gate);
+  }
+}
 UNROLL for (int j = 0; j < own; ++j) {
   const int row = warp + j * Warps;
   UNROLL for (int i = 0; i < width; ++i)
-    state[j * width + i] = row < Dv ? state_in[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] : 0.0f;
+    if (row < Dv) state_out[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] = held_state[j * width + i];
 }
 for (int t = 0; t < steps; ++t) {
-  const float g = gates[2 * t], beta = gates[2 * t + 1];
+  const float gate = gates[2 * t], beta = gates[2 * t + 1];
   float key[width], query[width];
   UNROLL for (int i = 0; i < width; ++i) {
     key[i] = held[keys + t * Dk + 32 * i + lane];
@@ -277,27 +354,22 @@ for (int t = 0; t < steps; ++t) {
     const int row = warp + j * Warps;
     float seen = 0.0f;
     UNROLL for (int i = 0; i < width; ++i) {
-      state[j * width + i] = state[j * width + i] * g;
-      seen = fused(state[j * width + i], key[i], seen);
+      held_state[j * width + i] = held_state[j * width + i] * gate;
+      seen = fused(held_state[j * width + i], key[i], seen);
     }
     seen = lane_sum(seen);
     const float change = ((row < Dv ? held[values + t * Dv + row] : 0.0f) - seen) * beta;
     float out = 0.0f;
     UNROLL for (int i = 0; i < width; ++i) {
-      state[j * width + i] = fused(key[i], change, state[j * width + i]);
-      out = fused(state[j * width + i], query[i], out);
+      held_state[j * width + i] = fused(key[i], change, held_state[j * width + i]);
+      out = fused(held_state[j * width + i], query[i], out);
     }
     out = lane_sum(out);
     if (lane == 0 && row < Dv) {
       held[values + t * Dv + row] = out;
-      delta[((batch * steps + t) * Hv + head) * Dv + row] = change;
+      delta_out[((batch * MaxRows + t) * Hv + head) * Dv + row] = change;
     }
   }
-}
-UNROLL for (int j = 0; j < own; ++j) {
-  const int row = warp + j * Warps;
-  UNROLL for (int i = 0; i < width; ++i)
-    if (row < Dv) state_out[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] = state[j * width + i];
 }
 group_barrier();
 
@@ -315,11 +387,9 @@ for (int t = warp; t < steps; t += Warps) {
 }
 """
 )
-REPLAY_BODY = (
+FOLD_BODY = (
     _PARTS
     + """
-constexpr int width = Dk / 32;
-const int keep = kept[0];
 const int batch = head / Hv;
 const int value_head = head % Hv;
 const int key_head = value_head / repeats;
@@ -327,24 +397,20 @@ if (row >= Dv) return;
 const long place = (static_cast<long>(head) * Dv + row) * Dk;
 for (int i = 0; i < width; ++i) {
   const int at = 32 * i + lane;
-  float state = state_in[place + at];
+  float held = state[place + at];
   for (int t = 0; t < keep; ++t) {
-    const int step = batch * steps + t;
+    const int step = batch * MaxRows + t;
     const float key = static_cast<float>(k[(step * Hk + key_head) * Dk + at]);
-    state = state * g[step * Hv + value_head];
-    state = fused(key, delta[(step * Hv + value_head) * Dv + row], state);
+    held = fused(key, delta[(step * Hv + value_head) * Dv + row], held * g[step * Hv + value_head]);
   }
-  state_out[place + at] = state;
+  state_out[place + at] = held;
 }
-// rows: [B, T, columns]; window, window_out: [B, Taps - 1, channels], one number after the other
+// window, window_out: [B, Taps - 1, channels]; past: [B, MaxRows, channels]
 for (int id = (value_head * Dv + row) * 32 + lane; id < before * channels; id += Hv * Dv * 32) {
-  const int from = keep + id / channels - before, channel = id % channels;
-  const int part = channel < Hk * Dk ? 0 : channel < 2 * Hk * Dk ? 1 : 2;
-  const int own = channel - part * Hk * Dk, span = part == 2 ? repeats * Dv : Dk;
-  const int column = layout[2 * part] + own / span * layout[2 * part + 1] + own % span;
-  window_out[batch * before * channels + id] = from < 0
-      ? window[(batch * before + from + before) * channels + channel]
-      : rows[(static_cast<long>(batch) * steps + from) * columns + column];
+  const int at = keep + id / channels, channel = id % channels;
+  window_out[batch * before * channels + id] = at < before
+      ? window[(batch * before + at) * channels + channel]
+      : past[(batch * MaxRows + at - before) * channels + channel];
 }
 """
 )
@@ -352,12 +418,13 @@ for (int id = (value_head * Dv + row) * 32 + lane; id < before * channels; id +=
 
 @functools.cache
 def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
-    inputs = ("rows", "window", "conv", "a_log", "dt_bias", "norm", "state_in")
-    outputs = ("y", "window_out", "state_out", "k_out", "delta", "g_out")
+    past = ("past", "k", "delta", "g")
+    inputs = ("rows", "conv", "a_log", "dt_bias", "norm", "window", "state", *past, "kept")
+    outputs = ("y", "window_out", "state_out", *(f"{name}_out" for name in past))
     forward = dialect.Source("delta_mixer", inputs, outputs, BODY, is_of_blocks=True)
-    tape = ("rows", "window", "k", "g", "delta", "state_in", "kept")
-    again = dialect.Source("delta_replay", tape, ("window_out", "state_out"), REPLAY_BODY)
-    return dialect.build(where, forward), dialect.build(where, again)
+    held = ("window", "state", *past, "kept")
+    fold = dialect.Source("delta_fold", held, ("window_out", "state_out"), FOLD_BODY)
+    return dialect.build(where, forward), dialect.build(where, fold)
 
 
 def _constants(shape: MixerShape) -> list[tuple[str, mx.Dtype | int]]:
@@ -367,6 +434,7 @@ def _constants(shape: MixerShape) -> list[tuple[str, mx.Dtype | int]]:
         ("Hk", shape.key_heads),
         ("Hv", shape.heads),
         ("Taps", shape.taps),
+        ("MaxRows", MAX_ROWS),
         ("EpsBits", dialect.bits_of(shape.eps)),
         *((f"At{part}", begin) for part, (begin, _) in zip("QKVZBA", shape.columns, strict=True)),
         *((f"Step{part}", step) for part, (_, step) in zip("QKVZBA", shape.columns, strict=True)),
@@ -378,21 +446,18 @@ def _kept_forward(where: Backend, shape: MixerShape) -> Callable[..., list[mx.ar
     """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
 
     def call(*inputs: mx.array) -> list[mx.array]:
-        rows, window, state = inputs[0], inputs[1], inputs[6]
+        rows, window, state = inputs[0], inputs[5], inputs[6]
         batch, steps, _ = rows.shape
-        heads = (batch, steps, shape.heads)
         return dialect.run_blocks(
             _kernels(where)[0],
             list(inputs),
-            [("InT", rows.dtype), *_constants(shape), ("Warps", _WARPS), ("MaxRows", MAX_ROWS)],
+            [("InT", rows.dtype), *_constants(shape), ("Warps", _WARPS)],
             (1, _WARPS, batch * shape.heads),
             [
                 ((batch, steps, shape.heads * shape.width), rows.dtype),
                 (window.shape, rows.dtype),
                 (state.shape, mx.float32),
-                ((batch, steps, shape.key_heads, shape.key_width), rows.dtype),
-                ((*heads, shape.width), mx.float32),
-                (heads, mx.float32),
+                *_tape_shapes(shape, batch, rows.dtype),
             ],
         )
 
@@ -400,12 +465,12 @@ def _kept_forward(where: Backend, shape: MixerShape) -> Callable[..., list[mx.ar
 
 
 @functools.cache
-def _kept_replay(where: Backend, shape: MixerShape, kept: int) -> Callable[..., list[mx.array]]:
-    def call(*inputs: mx.array) -> list[mx.array]:
-        window, state = inputs[1], inputs[5]
+def _kept_fold(where: Backend, shape: MixerShape) -> Callable[..., list[mx.array]]:
+    def call(*held: mx.array) -> list[mx.array]:
+        window, state = held[:2]
         return dialect.run(
             _kernels(where)[1],
-            [*inputs, mx.array([kept], mx.int32)],
+            list(held),
             _constants(shape),
             (shape.width, window.shape[0] * shape.heads),
             [(window.shape, window.dtype), (state.shape, mx.float32)],
@@ -415,57 +480,31 @@ def _kept_replay(where: Backend, shape: MixerShape, kept: int) -> Callable[..., 
 
 
 def delta_mixer(
-    where: Backend,
-    rows: mx.array,
-    weights: MixerWeights,
-    shape: MixerShape,
-    window: mx.array,
-    state: mx.array,
-) -> MixerOutput:
+    where: Backend, rows: mx.array, weights: MixerWeights, shape: MixerShape, before: MixerState
+) -> tuple[mx.array, MixerState]:
     """Run the layer's middle by the kernel; see `delta_mixer_plain`.
 
     Args:
         where: of `runs_on`, and not PLAIN.
-        rows: see there; at most MAX_ROWS of them.
+        rows: see there.
         weights: see there.
         shape: see there.
-        window: see there.
-        state: see there.
+        before: see there.
     """
-    y, after, state, k, delta, g = _kept_forward(where, shape)(
-        rows,
-        window,
-        weights.conv,
-        weights.a_log,
-        weights.dt_bias,
-        weights.norm,
-        state,
-    )
-    return MixerOutput(y, after, state, MixerTape(rows, DeltaTape(k, delta, g)))
+    own = weights.conv, weights.a_log, weights.dt_bias, weights.norm
+    y, *left = _kept_forward(where, shape)(rows, *own, *before.arrays())
+    return y, MixerState(*left, count_of(rows.shape[1]))
 
 
-def mixer_replay(
-    where: Backend,
-    tape: MixerTape,
-    kept: int,
-    shape: MixerShape,
-    window: mx.array,
-    state: mx.array,
-) -> tuple[mx.array, mx.array]:
-    """Return what `delta_mixer` had after the first rows, in its bits; see `mixer_replay_plain`.
+def folded(where: Backend, shape: MixerShape, before: MixerState) -> tuple[mx.array, mx.array]:
+    """Return window and state by the kernel, in the bits of `delta_mixer`; see `folded_plain`.
 
     Args:
         where: of `runs_on`, and not PLAIN.
-        tape: see there.
-        kept: see there.
-        shape: see there.
-        window: see there.
-        state: see there.
+        shape: of the layer.
+        before: see there.
     """
-    delta = tape.delta
-    window, state = _kept_replay(where, shape, kept)(
-        tape.rows, window, delta.k, delta.g, delta.delta, state
-    )
+    window, state = _kept_fold(where, shape)(*before.arrays())
     return window, state
 
 
@@ -493,31 +532,30 @@ def _note(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
 
 
 def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
-    rows, weights, window, state = trial(shape, dtype, 3)
-    mine = delta_mixer(where, rows, weights, shape, window, state)
-    right = delta_mixer_plain(rows, weights, shape, window, state)
-    pairs = [(mine.y, right.y), (mine.state, right.state), (mine.window, right.window)]
+    """Compare two passes one after the other, of the first of which two rows stay."""
+    rows, weights, before = trial(shape, dtype, 3)
+    first = delta_mixer(where, rows, weights, shape, before)[1]
+    first = dataclasses.replace(first, kept=count_of(2))
+    y, mine = delta_mixer(where, rows, weights, shape, first)
+    right_y, right = delta_mixer_plain(rows, weights, shape, first)
+    pairs = [(y, right_y), (mine.state, right.state), (mine.window, right.window)]
+    pairs.append((mine.delta[:, :3], right.delta[:, :3]))
     for one, other in pairs:
         other = other.astype(mx.float32)
         apart = mx.abs(one.astype(mx.float32) - other).max() / mx.abs(other).max()
         if not (apart < _TOLERANCE[dtype]).item():
             return f"is off by {apart.item():.2g}"
-    part = delta_mixer(where, rows[:, :2], weights, shape, window, state)
-    again = mixer_replay(where, mine.tape, 2, shape, window, state)
-    for one, other in zip((part.window, part.state), again, strict=True):
+    for one, other in zip((mine.window, mine.state), folded(where, shape, first), strict=True):
         if not mx.array_equal(one, other).item():
             return "leaves a tape that does not give its own state"
-    return (
-        ""
-        if mx.array_equal(part.y, mine.y[:, :2]).item()
-        else "gives a row other bits beside others"
-    )
+    alone = delta_mixer(where, rows[:, :2], weights, shape, first)[0]
+    return "" if mx.array_equal(alone, y[:, :2]).item() else "gives a row other bits beside others"
 
 
 def trial(
     shape: MixerShape, dtype: mx.Dtype, steps: int
-) -> tuple[mx.array, MixerWeights, mx.array, mx.array]:
-    """Return random rows, weights, a window and a state of a layer, to compare with."""
+) -> tuple[mx.array, MixerWeights, MixerState]:
+    """Return random rows, weights, and what a layer remembers, to compare with."""
     keys = mx.random.split(mx.random.key(steps), 7)
     step = shape.heads // shape.key_heads
     widths = (shape.key_width, shape.key_width, step * shape.width, step * shape.width, step, step)
@@ -534,7 +572,7 @@ def trial(
     )
     window = mx.random.normal((1, shape.taps - 1, shape.channels), key=keys[5]).astype(dtype)
     state = mx.random.normal((1, shape.heads, shape.width, shape.key_width), key=keys[6])
-    return rows, weights, window, state
+    return rows, weights, settled(shape, window, state)
 
 
 def kernel_note(shape: MixerShape, dtype: mx.Dtype) -> str:

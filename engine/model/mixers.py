@@ -6,8 +6,7 @@ rolls it back.
 
 from __future__ import annotations
 
-import functools
-from typing import ClassVar, Self
+from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,67 +16,16 @@ from mlx_lm.models.qwen3_next import Qwen3NextGatedDeltaNet
 from engine.model.projections import joined
 from engine.model.rebinding import modules
 from kernels import delta_mixer as kernel
-from kernels.delta_mixer import MixerShape, MixerTape, MixerWeights
+from kernels.delta_mixer import MixerShape, MixerState, MixerWeights
 from kernels.dispatch import Backend
-from kernels.gated_delta import DeltaTape
 
-__all__ = ["Mixer", "MixerPast", "mixer_note", "mixer_of"]
+__all__ = ["PLAIN_SLOTS", "Mixer", "Slots", "mixer_note", "mixer_of"]
 
-Slots = tuple[mx.array, mx.array]
-"""The convolution's window, and the state."""
-
-
-class MixerPast:
-    """What a pass over a window left; a class for each shape, to be made of arrays alone."""
-
-    shape: ClassVar[MixerShape]
-    where: ClassVar[Backend]
-
-    def __init__(self, tape: MixerTape) -> None:
-        self.tape = tape
-
-    def arrays(self) -> list[mx.array]:
-        """Return the joined projections, keys, innovations and gates."""
-        delta = self.tape.delta
-        return [self.tape.rows, delta.k, delta.delta, delta.g]
-
-    @classmethod
-    def of(cls, arrays: list[mx.array]) -> Self:
-        """Return the tape of what `arrays` gave."""
-        rows, k, delta, g = arrays
-        return cls(MixerTape(rows, DeltaTape(k, delta, g)))
-
-    def state_after(self, rows: int, state: mx.array | None) -> mx.array:
-        """Replay the tape; see `Tape.state_after`."""
-        return self.slots_after(rows, None, state)[1]
-
-    def slots_after(self, rows: int, window: mx.array | None, state: mx.array | None) -> Slots:
-        """Return window and state after the first rows; bit for bit what the pass had there.
-
-        Args:
-            rows: 1 or more.
-            window: the one the pass began with; None for the empty one.
-            state: alike.
-        """
-        window, state = begun(self.shape, self.tape.rows, window, state)
-        return kernel.mixer_replay(self.where, self.tape, rows, self.shape, window, state)
-
-
-@functools.cache
-def _past(shape: MixerShape, where: Backend) -> type[MixerPast]:
-    return type("MixerPast", (MixerPast,), {"shape": shape, "where": where})
-
-
-def begun(
-    shape: MixerShape, rows: mx.array, window: mx.array | None, state: mx.array | None
-) -> Slots:
-    """Return the slots as they are, or as they are before the first row."""
-    batch = rows.shape[0]
-    if window is None:
-        window = mx.zeros((batch, shape.taps - 1, shape.channels), rows.dtype)
-    if state is None:
-        state = mx.zeros((batch, shape.heads, shape.width, shape.key_width), mx.float32)
-    return window, state
+Slots = list[mx.array | None]
+"""What the cache of a layer holds: the convolution's window and the state, and behind them, where
+a mixer ran, the rest of `MixerState`."""
+PLAIN_SLOTS = 2
+"""As mlx-lm has them."""
 
 
 class Mixer:
@@ -97,25 +45,42 @@ class Mixer:
         )
         self._shape = shape
         self._where = where
-        self._past = _past(shape, where)
-        self.past: MixerPast | None = None
-        """Of the newest pass, where it had several rows."""
 
-    def run(
-        self, x: mx.array, window: mx.array | None, state: mx.array | None
-    ) -> kernel.MixerOutput:
-        """Run rows that were normed; what is returned is what the layer's last projection takes.
+    def run(self, x: mx.array, slots: Slots) -> tuple[mx.array, Slots]:
+        """Run rows that were normed.
 
         Args:
             x: [B, T, hidden]; T is at most `kernel.MAX_ROWS`.
-            window: of the convolution, from before; None for the empty one.
-            state: alike.
+            slots: what the layer's cache holds.
+
+        Returns:
+            What the layer's last projection takes, and what the cache is to hold.
         """
         rows = joined(self._projections, x)
-        window, state = begun(self._shape, rows, window, state)
-        output = kernel.delta_mixer(self._where, rows, self._weights, self._shape, window, state)
-        self.past = self._past(output.tape) if x.shape[1] > 1 else None
-        return output
+        y, after = kernel.delta_mixer(
+            self._where, rows, self._weights, self._shape, self._remembered(slots, rows)
+        )
+        return y, after.arrays()
+
+    def folded(self, slots: Slots) -> Slots:
+        """Return slots in which no rows are left to be added, as mlx-lm's layer knows them."""
+        if len(slots) == PLAIN_SLOTS or slots[0] is None:
+            return slots[:PLAIN_SLOTS]
+        return [
+            *kernel.folded(self._where, self._shape, MixerState(*cast("list[mx.array]", slots)))
+        ]
+
+    def opened(self, slots: Slots) -> Slots:
+        """Return the same slots as `run` leaves them; empty ones stay empty."""
+        if len(slots) != PLAIN_SLOTS or slots[0] is None or slots[1] is None:
+            return slots
+        window, state = slots[0], slots[1]
+        return [*kernel.settled(self._shape, window, state).arrays()]
+
+    def _remembered(self, slots: Slots, rows: mx.array) -> MixerState:
+        if slots[0] is None:
+            return kernel.empty(self._shape, rows.shape[0], rows.dtype)
+        return MixerState(*cast("list[mx.array]", self.opened(slots)))
 
 
 _PROJECTIONS = {

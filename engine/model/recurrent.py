@@ -10,8 +10,7 @@ name bound to ours, the recurrence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import FunctionType
 from typing import cast
 
@@ -19,10 +18,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache
 
-from engine.model.mixers import Mixer, MixerPast, mixer_of
+from engine.model.mixers import Mixer, mixer_of
 from engine.model.rebinding import methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
-from kernels.delta_mixer import MAX_ROWS
+from kernels.delta_mixer import MAX_ROWS, MixerState, count_of
 
 __all__ = [
     "RecurrentCache",
@@ -33,34 +32,16 @@ __all__ = [
 ]
 
 
+_MIXED_SLOTS = len(fields(MixerState))
+
+
 @dataclass(frozen=True, slots=True)
 class WindowTape:
     """What a layer's pass over a window leaves to roll it back."""
 
     inputs: tuple[mx.array, ...]
     """Of each convolution: [B, kept + rows, channels], the kept rows of before in front."""
-    """Empty where the recurrence has them too."""
     recurrence: Tape
-
-    def slots_after(
-        self, rows: int, begin: Sequence[mx.array | None], newest: Sequence[mx.array | None]
-    ) -> list[mx.array | None]:
-        """Return what the layer's slots were after the first rows.
-
-        Args:
-            rows: 1 or more.
-            begin: the slots that the pass began with.
-            newest: those it ended with.
-        """
-        if isinstance(self.recurrence, MixerPast):
-            window, state = begin
-            return [*self.recurrence.slots_after(rows, window, state)]
-        windows = [
-            mx.contiguous(seen[:, rows : rows + window.shape[1]])
-            for seen, window in zip(self.inputs, newest[:-1], strict=True)
-            if window is not None
-        ]
-        return [*windows, self.recurrence.state_after(rows, begin[-1])]
 
 
 class _SeenConv(nn.Conv1d):
@@ -103,13 +84,13 @@ class RecurrentTap:
         if self._mixer is not None:
             layer.__class__ = _mixing(type(layer), self._mixer)
 
+    @property
+    def mixer(self) -> Mixer | None:
+        """What runs the layer's few rows, where there is a kernel for it."""
+        return self._mixer
+
     def take(self) -> WindowTape | None:
         """Return the newest pass's tape, and let go of it; None where none was kept."""
-        past = None
-        if self._mixer is not None:
-            past, self._mixer.past = self._mixer.past, None
-        if past is not None:
-            return WindowTape((), past)
         seen = [conv.take() for conv in self._convs]
         inputs = tuple(rows for rows in seen if rows is not None)
         tape, self._recurrence.tape = self._recurrence.tape, None
@@ -117,21 +98,47 @@ class RecurrentTap:
 
 
 class RecurrentCache(ArraysCache):
-    """Convolution windows and, in the last slot, the state of a tapped layer."""
+    """Convolution windows and the state of a tapped layer; behind them what a mixer keeps.
+
+    Where a mixer ran, how many rows of the newest pass stay is one of the slots, so that undoing
+    the others only changes that number.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__(size=size)
         self._begin: list[mx.array | None] = list(self.cache)
         self._rows = 0
         self._tape: WindowTape | None = None
+        self._is_one_pass = True
+        self.mixer: Mixer | None = None
+        """Of its layer, where there is one."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether rows of the newest pass are still to be added to the state."""
+        return len(self.cache) == _MIXED_SLOTS and self.cache[0] is not None
+
+    def plain_slots(self) -> list[mx.array | None]:
+        """Return convolution windows and state, all rows that stay in them."""
+        return list(self.cache) if self.mixer is None else self.mixer.folded(self.cache)
+
+    def fold(self) -> None:
+        """Bring the slots into mlx-lm's form; what they mean stays the same."""
+        is_begin = self._rows == 0
+        self.cache = self.plain_slots()
+        if is_begin:
+            self._begin = list(self.cache)
 
     def record(self, rows: int, tape: WindowTape | None) -> None:
         """Note a pass over the next rows; several passes in a window can only be undone whole."""
-        self._tape = tape if self._rows == 0 else None
+        self._is_one_pass = self._rows == 0
+        self._tape = tape if self._is_one_pass else None
         self._rows += rows
 
     def settle(self) -> None:
         """Make what the slots hold the state that a rollback goes back to."""
+        if self.mixer is not None:
+            self.cache = self.mixer.opened(self.cache)
         self._begin = list(self.cache)
         self._rows = 0
         self._tape = None
@@ -147,7 +154,8 @@ class RecurrentCache(ArraysCache):
             ValueError: the open rows are fewer, or were too many to keep a tape of.
         """
         kept = self._rows - n
-        if kept < 0 or (kept and n and self._tape is None):
+        can_split = self._tape is not None or (self.is_deferred and self._is_one_pass)
+        if kept < 0 or (kept and n and not can_split):
             raise ValueError(f"can't undo {n} of {self._rows} rows of a recurrent state")
         if n and kept:
             self._replay(kept)
@@ -158,9 +166,17 @@ class RecurrentCache(ArraysCache):
         return n
 
     def _replay(self, kept: int) -> None:
+        if self.is_deferred:
+            self.cache = [*self.cache[:-1], count_of(kept)]
+            return
         if self._tape is None:
             raise ValueError("there is no tape to replay")
-        self.cache = self._tape.slots_after(kept, self._begin, self.cache)
+        windows = []
+        for rows, newest in zip(self._tape.inputs, self.cache[:-1], strict=True):
+            if newest is not None:
+                windows.append(mx.contiguous(rows[:, kept : kept + newest.shape[1]]))
+        state = self._tape.recurrence.state_after(kept, self._begin[-1])
+        self.cache = [*windows, state]
 
 
 def tap_recurrent_layers(model: nn.Module) -> list[RecurrentTap]:
@@ -190,13 +206,14 @@ def _mixing(kind: type[nn.Module], mixer: Mixer) -> type[nn.Module]:
     def call(
         self: nn.Module, inputs: mx.array, mask: mx.array | None = None, cache: object = None
     ) -> mx.array:
-        is_few = 0 < inputs.shape[1] <= MAX_ROWS and mask is None
-        if not is_few or not isinstance(cache, RecurrentCache) or cache.lengths is not None:
+        if mask is not None or not isinstance(cache, RecurrentCache) or cache.lengths is not None:
             return kind.__call__(self, inputs, mask, cache)
-        output = mixer.run(inputs, cache[0], cache[1])
-        cache[0], cache[1] = output.window, output.state
+        if inputs.shape[1] > MAX_ROWS:
+            cache.fold()
+            return kind.__call__(self, inputs, mask, cache)
+        y, cache.cache = mixer.run(inputs, cache.cache)
         cache.advance(inputs.shape[1])
-        return self.out_proj(output.y)
+        return self.out_proj(y)
 
     names = {"__call__": call, "__module__": kind.__module__, "untapped": kind}
     return type(kind)(kind.__name__, (kind,), names)

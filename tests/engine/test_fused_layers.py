@@ -15,13 +15,16 @@ from engine.model.gated_attention import use_gated_heads
 from engine.model.mixers import mixer_note
 from engine.model.rebinding import modules
 from engine.model.recurrent import RecurrentCache
+from engine.model.snapshot import put, taken
 from engine.model.trunk import Trunk, body_of
 from kernels import delta_mixer, gated_heads, residual_norm, swiglu
+from kernels.delta_mixer import MixerShape, MixerState
 from kernels.dispatch import Backend
 from tests.fakes import families
 
 NAMES = ("qwen3_5", "qwen3_5_moe", "qwen3_next")
-PASSES = ((20, 20), (1, 1), (4, 2), (9, 9), (2, 1), (3, 3), (1, 1))
+Passes = tuple[tuple[int, int], ...]
+PASSES: Passes = ((20, 20), (1, 1), (4, 2), (9, 9), (2, 1), (3, 3), (1, 1))
 """Rows of a pass, and how many of them are kept."""
 OURS = (delta_mixer, gated_heads, residual_norm, swiglu)
 
@@ -29,7 +32,7 @@ OURS = (delta_mixer, gated_heads, residual_norm, swiglu)
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the kernels be there, and count their calls."""
-    calls = {"mixer": 0, "replay": 0, "sum": 0, "swiglu": 0, "split": 0, "gate": 0}
+    calls = {"mixer": 0, "fold": 0, "sum": 0, "swiglu": 0, "split": 0, "gate": 0}
 
     def counted(name: str) -> None:
         calls[name] += 1
@@ -38,9 +41,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counted("mixer")
         return delta_mixer.delta_mixer_plain(*given)
 
-    def replay(_: Backend, *given: mx.array) -> object:
-        counted("replay")
-        return delta_mixer.mixer_replay_plain(*given)
+    def fold(_: Backend, __: MixerShape, before: MixerState) -> object:
+        counted("fold")
+        return delta_mixer.folded_plain(before)
 
     def total(_: Backend, *given: mx.array) -> object:
         counted("sum")
@@ -63,7 +66,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         monkeypatch.setattr(module, "_note", lambda *_: "")
     monkeypatch.setattr(delta_mixer, "_fits", lambda _: True)
     monkeypatch.setattr(delta_mixer, "delta_mixer", mixer)
-    monkeypatch.setattr(delta_mixer, "mixer_replay", replay)
+    monkeypatch.setattr(delta_mixer, "folded", fold)
     monkeypatch.setattr(residual_norm, "residual_norm", total)
     monkeypatch.setattr(swiglu, "swiglu", gated)
     monkeypatch.setattr(gated_heads, "split_heads", split)
@@ -84,10 +87,10 @@ def tapped(model: nn.Module) -> Trunk:
     return trunk
 
 
-def run(trunk: Trunk) -> tuple[mx.array, mx.array, Cache]:
+def run(trunk: Trunk, passes: Passes = PASSES) -> tuple[mx.array, mx.array, Cache]:
     cache = trunk.make_cache()
     logits, hidden = [], []
-    for rows, kept in PASSES:
+    for rows, kept in passes:
         output = trunk.forward(mx.arange(7, 7 + rows), cache)
         logits.append(output.logits)
         hidden.append(cast("mx.array", output.hidden)[0])
@@ -105,7 +108,7 @@ def test_logits_and_hidden_rows_are_mlx_lms(name: str, played: dict[str, int]) -
     before = dict(played)
     plain = run(tapped(families.build(families.config(name))))
     assert before["mixer"] == 3 * (len(PASSES) - 1)
-    assert before["replay"] == 3 * 2
+    assert before["fold"] == 0
     assert before["split"] == before["gate"] == len(PASSES) - 1
     assert before["sum"] >= 2 * 4 * (len(PASSES) - 1)
     assert apart(right[0], plain[0]) < 1e-4
@@ -126,7 +129,7 @@ def test_trap_12_13_14_any_accepted_prefix_leaves_what_sequential_decoding_does(
             trunk.forward(tokens[cache.length : cache.length + rows], cache)
             cache.commit(kept)
         layers = [layer for layer in cache.layers if isinstance(layer, RecurrentCache)]
-        return [np.array(part) for layer in layers for part in layer.cache]
+        return [np.array(part) for layer in layers for part in layer.plain_slots()]
 
     for rows, kept in ((2, 1), (4, 1), (4, 3), (9, 5), (9, 9)):
         sequential = left([(1, 1)] * kept)
@@ -135,9 +138,56 @@ def test_trap_12_13_14_any_accepted_prefix_leaves_what_sequential_decoding_does(
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_long_passes_and_undoing_go_between_windows(name: str, played: dict[str, int]) -> None:
+    passes = ((20, 20), (4, 2), (12, 12), (3, 0), (12, 5), (2, 2), (11, 0), (4, 1), (1, 1))
+    mine, _, cache = run(fused(name), passes)
+    folds = played["fold"]
+    plain, _, right = run(tapped(families.build(families.config(name))), passes)
+    assert folds == 3 * 3
+    assert apart(mine, plain) < 1e-4
+    for one, other in zip(cache.layers, right.layers, strict=True):
+        if isinstance(one, RecurrentCache) and isinstance(other, RecurrentCache):
+            for part, same in zip(one.plain_slots(), other.plain_slots(), strict=True):
+                assert apart(part, same) < 1e-4
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_of_mixed_layers_is_mlx_lms_and_is_gone_on_from(name: str) -> None:
+    trunk = fused(name)
+    cache = run(trunk)[2]
+    snapshot = taken(cache, None)
+    states = [arrays for arrays in snapshot.arrays if arrays[1].ndim == 4 and len(arrays) == 2]
+    assert len(states) == len(snapshot.arrays)
+    other = trunk.make_cache()
+    put(other, [snapshot], snapshot.length)
+    tokens = mx.arange(3, 7)
+    one, same = (trunk.forward(tokens, each).logits for each in (cache, other))
+    assert apart(one, same) < 1e-5
+
+
+def test_two_passes_of_a_window_are_undone_whole_or_not_at_all(played: dict[str, int]) -> None:
+    trunk = fused("qwen3_5")
+    cache = run(trunk)[2]
+    right = [np.array(part) for layer in mixed(cache) for part in layer.plain_slots()]
+    trunk.forward(mx.arange(4), cache)
+    trunk.forward(mx.arange(2), cache)
+    with pytest.raises(ValueError, match="can't undo 3 of 6 rows"):
+        cache.commit(3)
+    for layer in mixed(cache):
+        layer.trim(6)
+    mine = [np.array(part) for layer in mixed(cache) for part in layer.plain_slots()]
+    assert all(np.array_equal(a, b) for a, b in zip(mine, right, strict=True))
+
+
+def mixed(cache: Cache) -> list[RecurrentCache]:
+    return [layer for layer in cache.layers if isinstance(layer, RecurrentCache)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_trunk_that_is_tapped_anew_keeps_its_mixers(name: str, played: dict[str, int]) -> None:
     model = fused(name).model
-    played.update(dict.fromkeys(("mixer", "replay", "sum", "swiglu", "split", "gate"), 0))
+    played.update(dict.fromkeys(("mixer", "fold", "sum", "swiglu", "split", "gate"), 0))
     run(tapped(model))
     assert played["mixer"] == 3 * (len(PASSES) - 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import mlx.core as mx
@@ -12,12 +13,13 @@ from mlx_lm.models import qwen3_5, qwen3_next
 from mlx_lm.models.cache import ArraysCache
 
 from kernels import delta_mixer as kernel
-from kernels.delta_mixer import MixerOutput, MixerShape, MixerTape, MixerWeights
+from kernels.delta_mixer import MixerShape, MixerState, MixerWeights
 from kernels.dispatch import Backend
-from kernels.gated_delta import DeltaTape
 from tests.fakes.emulation import emulate, emulate_blocks, needs_compiler
 
 EPS = 1e-5
+SLOTS = [field.name for field in fields(MixerState)]
+TAPE = ("past", "k", "delta", "g")
 
 
 def in_a_row(key_heads: int, heads: int, key_width: int, width: int, taps: int = 4) -> MixerShape:
@@ -58,59 +60,38 @@ def constants(shape: MixerShape) -> dict[str, int]:
     return {name: int(str(value)) for name, value in kernel._constants(shape)}
 
 
-Trial = tuple[mx.array, MixerWeights, mx.array, mx.array]
+Trial = tuple[mx.array, MixerWeights, MixerState]
 
 
-def emulated(folder: Path, shape: MixerShape, trial: Trial) -> MixerOutput:
-    rows, weights, window, state = trial
+def emulated(folder: Path, shape: MixerShape, trial: Trial) -> tuple[mx.array, MixerState]:
+    rows, weights, before = trial
     batch, steps, _ = rows.shape
-    heads = (batch, steps, shape.heads)
-    y, after, left, k, delta, g = emulate_blocks(
+    held = dict(zip(SLOTS, before.arrays(), strict=True))
+    kept = held.pop("kept")
+    shapes = {f"{name}_out": (value.shape, value.dtype) for name, value in held.items()}
+    own = {name: getattr(weights, name) for name in ("conv", "a_log", "dt_bias", "norm")}
+    y, *left = emulate_blocks(
         folder,
         ("", kernel.BODY),
-        {
-            "rows": rows,
-            "window": window,
-            "conv": weights.conv,
-            "a_log": weights.a_log,
-            "dt_bias": weights.dt_bias,
-            "norm": weights.norm,
-            "state_in": state,
-        },
-        {
-            "y": ((batch, steps, shape.heads * shape.width), rows.dtype),
-            "window_out": (window.shape, rows.dtype),
-            "state_out": (state.shape, mx.float32),
-            "k_out": ((batch, steps, shape.key_heads, shape.key_width), rows.dtype),
-            "delta": ((*heads, shape.width), mx.float32),
-            "g_out": (heads, mx.float32),
-        },
-        {**constants(shape), "Warps": 4, "MaxRows": kernel.MAX_ROWS},
+        {"rows": rows, **own, **held, "kept": kept},
+        {"y": ((batch, steps, shape.heads * shape.width), rows.dtype), **shapes},
+        {**constants(shape), "Warps": 4},
         (1, 4, batch * shape.heads),
     )
-    return MixerOutput(y, after, left, MixerTape(rows, DeltaTape(k, delta, g)))
+    return y, MixerState(*left, kernel.count_of(steps))
 
 
-def replayed(
-    folder: Path, shape: MixerShape, tape: MixerTape, kept: int, window: mx.array, state: mx.array
-) -> tuple[np.ndarray, np.ndarray]:
-    after, left = emulate(
+def folded(folder: Path, shape: MixerShape, before: MixerState) -> tuple[np.ndarray, np.ndarray]:
+    held = dict(zip(SLOTS, before.arrays(), strict=True))
+    window, state = emulate(
         folder,
-        kernel.REPLAY_BODY,
-        {
-            "rows": tape.rows,
-            "window": window,
-            "k": tape.delta.k,
-            "g": tape.delta.g,
-            "delta": tape.delta.delta,
-            "state_in": state,
-            "kept": mx.array([kept], mx.int32),
-        },
-        {"window_out": window.shape, "state_out": state.shape},
+        kernel.FOLD_BODY,
+        held,
+        {"window_out": before.window.shape, "state_out": before.state.shape},
         constants(shape),
-        (shape.width, window.shape[0] * shape.heads),
+        (shape.width, before.window.shape[0] * shape.heads),
     )
-    return after, left
+    return window, state
 
 
 def apart(one: mx.array, other: mx.array) -> float:
@@ -120,32 +101,41 @@ def apart(one: mx.array, other: mx.array) -> float:
 
 
 def trial_of(shape: MixerShape, dtype: mx.Dtype, steps: int, batch: int = 1) -> Trial:
-    """Return a trial whose rows, window and state are those of several sequences."""
-    rows, weights, window, state = kernel.trial(shape, dtype, steps)
-    sides = [mx.concatenate([each * (0.5 + i) for i in range(batch)]) for each in (rows, window)]
-    whole = mx.concatenate([state - i for i in range(batch)])
-    return sides[0], weights, sides[1], whole
+    """Return a trial of several sequences, of whose newest pass some rows are to be added."""
+    rows, weights, before = kernel.trial(shape, dtype, steps)
+
+    def times(part: mx.array) -> mx.array:
+        return mx.concatenate([part * (0.5 + i) for i in range(batch)]).astype(part.dtype)
+
+    first = kernel.settled(shape, times(before.window), times(before.state))
+    _, left = kernel.delta_mixer_plain(times(rows)[:, ::-1], weights, shape, first)
+    return times(rows), weights, replace(left, kept=kernel.count_of((steps + 1) // 2))
 
 
 def first(trial: Trial, rows: int) -> Trial:
     return (trial[0][:, :rows], *trial[1:])
 
 
-def right_of(shape: MixerShape, trial: Trial) -> MixerOutput:
-    rows, weights, window, state = trial
-    return kernel.delta_mixer_plain(rows, weights, shape, window, state)
+def right_of(shape: MixerShape, trial: Trial) -> tuple[mx.array, MixerState]:
+    rows, weights, before = trial
+    return kernel.delta_mixer_plain(rows, weights, shape, before)
 
 
 TOLERANCE = {mx.float32: 1e-5, mx.bfloat16: 2**-6, mx.float16: 2**-9}
 
 
-def assert_alike(mine: MixerOutput, right: MixerOutput, tolerance: float) -> None:
-    assert mx.array_equal(mine.window, right.window)
-    assert apart(mine.y, right.y) < tolerance
-    assert apart(mine.state, right.state) < tolerance
-    for part in ("k", "delta", "g"):
-        one, other = getattr(mine.tape.delta, part), getattr(right.tape.delta, part)
-        assert one.dtype == other.dtype
+def assert_alike(
+    mine: tuple[mx.array, MixerState], right: tuple[mx.array, MixerState], tolerance: float
+) -> None:
+    rows = mine[0].shape[1]
+    assert apart(mine[0], right[0]) < tolerance
+    for name in SLOTS:
+        one, other = getattr(mine[1], name), getattr(right[1], name)
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        if name in TAPE:
+            one, other = one[:, :rows], other[:, :rows]
+        if name in ("window", "past", "kept"):
+            assert mx.array_equal(one, other)
         assert apart(one, other) < tolerance
 
 
@@ -171,39 +161,57 @@ def test_the_body_in_16_bits_is_the_definition_but_for_rounding(
 @pytest.mark.parametrize("factor", [0.0, 1e-20, 80.0])
 def test_zeros_and_extremes_stay_numbers(built: Path, factor: float) -> None:
     shape = SHAPES["odd heads"]
-    rows, weights, window, state = trial_of(shape, mx.float32, 3)
-    trial = (rows * factor, weights, window * factor, state * min(factor, 1.0))
+    rows, weights, before = trial_of(shape, mx.float32, 3)
+    before = kernel.settled(shape, before.window * factor, before.state * min(factor, 1.0))
+    trial = (rows * factor, weights, before)
     mine, right = emulated(built, shape, trial), right_of(shape, trial)
-    assert mx.isfinite(mine.y).all().item()
-    assert mx.isfinite(mine.state).all().item()
-    assert mx.allclose(mine.y, right.y, 1e-4, 1e-4).item()
-    assert mx.allclose(mine.state, right.state, 1e-4, 1e-4).item()
+    for one, other in ((mine[0], right[0]), (mine[1].delta[:, :3], right[1].delta[:, :3])):
+        assert mx.isfinite(one).all().item()
+        assert mx.allclose(one, other, 1e-4, 1e-4).item()
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", SHAPES)
-def test_trap_12_13_the_tape_gives_every_shorter_pass_bit_for_bit(built: Path, name: str) -> None:
+def test_trap_12_13_whatever_stays_of_a_pass_equals_a_shorter_one_bit_for_bit(
+    built: Path, name: str
+) -> None:
     shape = SHAPES[name]
     trial = trial_of(shape, mx.float32, 4, batch=2)
-    whole = emulated(built, shape, trial)
-    for kept in (1, 2, 4):
-        part = emulated(built, shape, first(trial, kept))
-        assert mx.array_equal(part.y, whole.y[:, :kept])
-        window, state = replayed(built, shape, whole.tape, kept, trial[2], trial[3])
-        assert np.array_equal(window, np.array(part.window))
-        assert np.array_equal(state, np.array(part.state))
+    y, whole = emulated(built, shape, trial)
+    for kept in (1, 3):
+        short_y, short = emulated(built, shape, first(trial, kept))
+        assert mx.array_equal(short_y, y[:, :kept])
+        stays = replace(whole, kept=kernel.count_of(kept))
+        ends = [folded(built, shape, each) for each in (short, stays)]
+        after = [emulated(built, shape, (*trial[:2], each)) for each in (short, stays)]
+        assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
+        assert mx.array_equal(after[0][0], after[1][0])
+        assert np.array_equal(np.array(after[1][1].window), ends[0][0])
+        assert np.array_equal(np.array(after[1][1].state), ends[0][1])
+
+
+@needs_compiler
+def test_folding_is_what_is_defined_and_what_was_settled_stays(built: Path) -> None:
+    shape = SHAPES["odd heads"]
+    _, _, before = trial_of(shape, mx.float32, 4, batch=2)
+    for one, other in zip(folded(built, shape, before), kernel.folded_plain(before), strict=True):
+        assert np.abs(one - np.array(other)).max() < 1e-6
+    still = kernel.settled(shape, before.window, before.state)
+    window, state = folded(built, shape, still)
+    assert np.array_equal(window, np.array(before.window))
+    assert np.array_equal(state, np.array(before.state))
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_definitions_tape_gives_its_shorter_passes(name: str) -> None:
+def test_the_definition_goes_on_from_what_stays(name: str) -> None:
     shape = SHAPES[name]
     trial = trial_of(shape, mx.float32, 4, batch=2)
-    whole = right_of(shape, trial)
+    _, whole = right_of(shape, trial)
     for kept in range(1, 5):
-        part = right_of(shape, first(trial, kept))
-        window, state = kernel.mixer_replay_plain(whole.tape, kept, shape, *trial[2:])
-        assert mx.array_equal(window, part.window)
-        assert mx.array_equal(state, part.state)
+        _, short = right_of(shape, first(trial, kept))
+        stays = replace(whole, kept=kernel.count_of(kept))
+        for one, other in zip(kernel.folded_plain(short), kernel.folded_plain(stays), strict=True):
+            assert mx.array_equal(one, other)
 
 
 def config(**changes: int) -> dict[str, int | float]:
@@ -243,12 +251,12 @@ def assert_is_layer(layer: nn.Module, names: tuple[str, ...], shape: MixerShape)
     cache = ArraysCache(size=2)
     right = layer(x, cache=cache)
     rows = mx.concatenate([layer[name](x) for name in names], axis=-1)
-    window = mx.zeros((2, shape.taps - 1, shape.channels))
-    state = mx.zeros((2, shape.heads, shape.width, shape.key_width))
-    mine = kernel.delta_mixer_plain(rows, weights, shape, window, state)
-    assert apart(layer.out_proj(mine.y), right) < 1e-5
-    assert apart(mine.window, cache[0]) < 1e-6
-    assert apart(mine.state, cache[1]) < 1e-5
+    before = kernel.empty(shape, 2, mx.float32)
+    y, after = kernel.delta_mixer_plain(rows, weights, shape, before)
+    window, state = kernel.folded_plain(after)
+    assert apart(layer.out_proj(y), right) < 1e-5
+    assert apart(window, cache[0]) < 1e-6
+    assert apart(state, cache[1]) < 1e-5
 
 
 def test_on_a_cpu_no_kernel_runs() -> None:
