@@ -77,16 +77,17 @@ def mixer(where: Backend, shape: MixerShape, dtype: mx.Dtype, steps: int) -> dic
     rows, weights, before = delta_mixer.trial(shape, dtype, steps)
     y, mine = delta_mixer.delta_mixer(where, rows, weights, shape, before)
     right_y, right = delta_mixer.delta_mixer_plain(rows, weights, shape, before)
-    offs = {"y": apart(y, right_y), "delta": apart(mine.delta[:, :steps], right.delta[:, :steps])}
-    is_same = mx.array_equal(mine.past[:, :steps], right.past[:, :steps]).item()
+    offs = {"y": apart(y, right_y), "tape": apart(mine.tape[:, :steps], right.tape[:, :steps])}
+    is_same = mx.array_equal(mine.seen[:, : steps + 3], right.seen[:, : steps + 3]).item()
     for kept in range(1, steps + 1):
         stays = dataclasses.replace(mine, kept=delta_mixer.count_of(kept))
         short_y, short = delta_mixer.delta_mixer(where, rows[:, :kept], weights, shape, before)
         after = delta_mixer.delta_mixer(where, rows, weights, shape, stays)
         ends = delta_mixer.folded(where, shape, short)
-        alike = [(short_y, y[:, :kept]), *zip((after[1].window, after[1].state), ends, strict=True)]
+        begin = after[1].seen[:, :3], after[1].state
+        alike = [(short_y, y[:, :kept]), *zip(begin, ends, strict=True)]
         is_same = is_same and all(mx.array_equal(one, other).item() for one, other in alike)
-        state = delta_mixer.folded_plain(dataclasses.replace(right, kept=stays.kept))[1]
+        state = delta_mixer.folded_plain(shape, dataclasses.replace(right, kept=stays.kept))[1]
         offs["state"] = max(offs.get("state", 0.0), apart(after[1].state, state))
     limit = delta_mixer._TOLERANCE[dtype]
     return {

@@ -21,10 +21,9 @@ import mlx.core as mx
 from kernels import dialect
 from kernels.dispatch import Backend, backend_for
 from kernels.gated_delta import DeltaTape, gated_delta_plain, replay_plain
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
 
 __all__ = [
-    "BODY",
-    "FOLD_BODY",
     "MAX_ROWS",
     "MixerShape",
     "MixerState",
@@ -69,6 +68,11 @@ class MixerShape:
         """Of the convolution: all q, all k, all v."""
         return 2 * self.key_heads * self.key_width + self.heads * self.width
 
+    @property
+    def taped(self) -> int:
+        """Numbers of a row on the tape."""
+        return self.heads * (self.width + 1) + self.key_heads * self.key_width
+
 
 @dataclass(frozen=True, slots=True)
 class MixerWeights:
@@ -76,37 +80,34 @@ class MixerWeights:
 
     conv: mx.array
     """[channels, taps, 1]."""
-    a_log: mx.array
-    """[Hv]."""
-    dt_bias: mx.array
-    """[Hv]."""
-    norm: mx.array
-    """[Dv]."""
+    rest: mx.array
+    """float32 [2 Hv + Dv]: A_log, dt_bias, and the gated norm's weight. In one array, as below:
+    the host takes its time for each that a kernel reads or writes."""
+
+    @classmethod
+    def of(cls, conv: mx.array, a_log: mx.array, dt_bias: mx.array, norm: mx.array) -> MixerWeights:
+        """Return the weights of a layer, packed; they are as its class has them."""
+        parts = [part.astype(mx.float32) for part in (a_log, dt_bias, norm)]
+        return cls(conv, mx.concatenate(parts))
 
 
 @dataclass(frozen=True, slots=True)
 class MixerState:
     """What a layer remembers: what it was, and the rows of its newest pass that are to be added."""
 
-    window: mx.array
-    """[B, taps - 1, channels]: what the convolution needs of the rows before the pass."""
+    seen: mx.array
+    """[B, taps - 1 + MAX_ROWS, channels], in the type of the rows: what the convolution needs of those
+    before the pass, and what it saw of the pass. What lies behind that means nothing, here and below."""
     state: mx.array
     """float32 [B, Hv, Dv, Dk], before the pass."""
-    past: mx.array
-    """[B, MAX_ROWS, channels]: what the convolution saw of the pass; what lies behind its rows
-    means nothing, here and below."""
-    k: mx.array
-    """[B, MAX_ROWS, Hk, Dk], normed, in the type of the rows."""
-    delta: mx.array
-    """float32 [B, MAX_ROWS, Hv, Dv], the innovations."""
-    g: mx.array
-    """float32 [B, MAX_ROWS, Hv], the gates."""
+    tape: mx.array
+    """float32 [B, MAX_ROWS, Hv Dv + Hk Dk + Hv]: innovations; keys, normed; gates."""
     kept: mx.array
     """int32 [1], rows of the pass that stay."""
 
     def arrays(self) -> list[mx.array]:
         """Return the fields in their order."""
-        return [self.window, self.state, self.past, self.k, self.delta, self.g, self.kept]
+        return [self.seen, self.state, self.tape, self.kept]
 
 
 @functools.cache
@@ -116,9 +117,17 @@ def count_of(rows: int) -> mx.array:
 
 
 def settled(shape: MixerShape, window: mx.array, state: mx.array) -> MixerState:
-    """Return what a layer remembers where no rows are to be added."""
-    past, k, delta, g = _no_rows(shape, window.shape[0], window.dtype)
-    return MixerState(window, state, past, k, delta, g, count_of(0))
+    """Return what a layer remembers where no rows are to be added.
+
+    Args:
+        shape: of the layer.
+        window: [B, taps - 1, channels], the newest rows of the convolution.
+        state: float32 [B, Hv, Dv, Dk].
+    """
+    batch = window.shape[0]
+    spare = mx.zeros((batch, MAX_ROWS, shape.channels), window.dtype)
+    seen = mx.concatenate([window, spare], axis=1)
+    return MixerState(seen, state, mx.zeros((batch, MAX_ROWS, shape.taped)), count_of(0))
 
 
 def empty(shape: MixerShape, batch: int, dtype: mx.Dtype) -> MixerState:
@@ -126,23 +135,6 @@ def empty(shape: MixerShape, batch: int, dtype: mx.Dtype) -> MixerState:
     window = mx.zeros((batch, shape.taps - 1, shape.channels), dtype)
     state = mx.zeros((batch, shape.heads, shape.width, shape.key_width), mx.float32)
     return settled(shape, window, state)
-
-
-@functools.lru_cache(maxsize=8)
-def _no_rows(shape: MixerShape, batch: int, dtype: mx.Dtype) -> tuple[mx.array, ...]:
-    sizes = _tape_shapes(shape, batch, dtype)
-    return tuple(mx.zeros(size, kind) for size, kind in sizes)
-
-
-def _tape_shapes(
-    shape: MixerShape, batch: int, dtype: mx.Dtype
-) -> list[tuple[tuple[int, ...], mx.Dtype]]:
-    return [
-        ((batch, MAX_ROWS, shape.channels), dtype),
-        ((batch, MAX_ROWS, shape.key_heads, shape.key_width), dtype),
-        ((batch, MAX_ROWS, shape.heads, shape.width), mx.float32),
-        ((batch, MAX_ROWS, shape.heads), mx.float32),
-    ]
 
 
 def delta_mixer_plain(
@@ -166,7 +158,8 @@ def delta_mixer_plain(
     """
     dtype = rows.dtype
     batch, steps, _ = rows.shape
-    window, state = folded_plain(before)
+    window, state = folded_plain(shape, before)
+    a_log, dt_bias, norm = mx.split(weights.rest, [shape.heads, 2 * shape.heads])
     joined = mx.concatenate([window, _channels(rows, shape)], axis=1)
     wide, taps = joined.astype(mx.float32), weights.conv[..., 0].astype(mx.float32)
     mixed = sum(wide[:, i : i + steps] * taps[:, i] for i in range(shape.taps))
@@ -177,36 +170,40 @@ def delta_mixer_plain(
     q = q * shape.key_width**-0.5
     v = v.reshape(batch, steps, shape.heads, shape.width)
     z, b, a = (_part(rows, shape, index).astype(mx.float32) for index in (3, 4, 5))
-    opened = mx.logaddexp(a[..., 0] + weights.dt_bias.astype(mx.float32), 0)
-    g = mx.exp(-mx.exp(weights.a_log.astype(mx.float32)) * opened)
+    opened = mx.logaddexp(a[..., 0] + dt_bias, 0)
+    g = mx.exp(-mx.exp(a_log) * opened)
     beta = mx.sigmoid(b[..., 0])
     q, k, v = (each.astype(dtype).astype(mx.float32) for each in (q, k, v))
     ran = gated_delta_plain(q, k, v, g, beta, state)
-    y = mx.fast.rms_norm(ran.y, weights.norm.astype(mx.float32), shape.eps)
+    y = mx.fast.rms_norm(ran.y, norm, shape.eps)
     y = (y * z * mx.sigmoid(z)).astype(dtype).reshape(batch, steps, -1)
-    tape = (joined[:, shape.taps - 1 :], k.astype(dtype), ran.tape.delta, g)
-    return y, MixerState(window, state, *(_filled_up(part) for part in tape), count_of(steps))
+    parts = [each.reshape(batch, steps, -1) for each in (ran.tape.delta, k, g)]
+    spare = MAX_ROWS - steps
+    seen = mx.pad(joined, [(0, 0), (0, spare), (0, 0)])
+    tape = mx.pad(mx.concatenate(parts, axis=-1), [(0, 0), (0, spare), (0, 0)])
+    return y, MixerState(seen, state, tape, count_of(steps))
 
 
-def folded_plain(before: MixerState) -> tuple[mx.array, mx.array]:
+def folded_plain(shape: MixerShape, before: MixerState) -> tuple[mx.array, mx.array]:
     """Return the convolution's window and the state once the rows that stay were added.
 
     Args:
-        before: what a layer remembers; not changed.
+        shape: of the layer.
+        before: what the layer remembers; not changed.
+
+    Returns:
+        As `settled` takes them.
     """
-    joined = mx.concatenate([before.window, before.past], axis=1)
-    window = mx.take(joined, before.kept + mx.arange(before.window.shape[1]), axis=1)
+    window = mx.take(before.seen, before.kept + mx.arange(shape.taps - 1), axis=1)
     state = before.state
+    batch = state.shape[0]
+    ends = [shape.heads * shape.width, shape.taped - shape.heads]
     for t in range(MAX_ROWS):
-        row = DeltaTape(before.k[:, t : t + 1], before.delta[:, t : t + 1], before.g[:, t : t + 1])
-        state = mx.where(t < before.kept, replay_plain(row, 1, state), state)
+        delta, k, g = mx.split(before.tape[:, t : t + 1], ends, axis=-1)
+        k = k.reshape(batch, 1, shape.key_heads, shape.key_width)
+        delta = delta.reshape(batch, 1, shape.heads, shape.width)
+        state = mx.where(t < before.kept, replay_plain(DeltaTape(k, delta, g), 1, state), state)
     return window, state
-
-
-def _filled_up(part: mx.array) -> mx.array:
-    """Return rows [B, T, ...] with zeros behind them."""
-    spare = mx.zeros((part.shape[0], MAX_ROWS - part.shape[1], *part.shape[2:]), part.dtype)
-    return mx.concatenate([part, spare], axis=1)
 
 
 def _unit(x: mx.array) -> mx.array:
@@ -230,199 +227,12 @@ def _part(rows: mx.array, shape: MixerShape, index: int) -> mx.array:
     return rows[..., columns.reshape(-1)].reshape(*rows.shape[:2], -1, width)
 
 
-_PARTS = """
-constexpr int width = Dk / 32;
-constexpr int repeats = Hv / Hk;
-constexpr int channels = 2 * Hk * Dk + Hv * Dv;
-constexpr int before = Taps - 1;
-const int keep = kept[0];
-"""
-BODY = (
-    _PARTS
-    + """
-constexpr int layout[] = {AtQ, StepQ, AtK, StepK, AtV, StepV, AtZ, StepZ, AtB, StepB, AtA, StepA};
-const int steps = rows_shape[1];
-const int columns = rows_shape[2];
-constexpr int own = (Dv + Warps - 1) / Warps;
-// Queries, keys, and values in whose place their results come.
-SHARED float held[MaxRows * (2 * Dk + Dv)];
-SHARED float gates[2 * MaxRows];
-constexpr int keys = MaxRows * Dk, values = 2 * MaxRows * Dk;
-const int batch = slot / Hv;
-const int head = slot % Hv;
-const int key_head = head / repeats;
-const int place = head % repeats;
-
-// state, state_out: [B, Hv, Dv, Dk]; a warp has every so many-th row. Read first, wanted last.
-float held_state[own * width];
-UNROLL for (int j = 0; j < own; ++j) {
-  const int row = warp + j * Warps;
-  UNROLL for (int i = 0; i < width; ++i)
-    held_state[j * width + i] = row < Dv ? state[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] : 0.0f;
-}
-
-// rows: [B, T, columns]; window: [B, Taps - 1, channels]; past: [B, MaxRows, channels]
-// conv: [channels, Taps, 1]
-const DEVICE InT* own_rows = rows + static_cast<long>(batch) * steps * columns;
-const DEVICE InT* own_window = window + batch * before * channels;
-const DEVICE InT* own_past = past + batch * MaxRows * channels - before * channels;
-for (int task = warp; task < 3 * steps; task += Warps) {
-  const int t = task / 3, part = task % 3;
-  const int size = part == 2 ? Dv : Dk;
-  const int column = layout[2 * part] + key_head * layout[2 * part + 1] + (part == 2 ? place * Dv : 0);
-  const int channel = part == 2 ? 2 * Hk * Dk + head * Dv : (part * Hk + key_head) * Dk;
-  const int put = part * MaxRows * Dk + t * size;
-  float squares = 0.0f;
-  for (int i = lane; i < size; i += 32) {
-    float sum = 0.0f;
-    UNROLL for (int tap = 0; tap < Taps; ++tap) {
-      const int row = t + tap - before, at = keep + t + tap;
-      const float x = row >= 0
-          ? static_cast<float>(own_rows[static_cast<long>(row) * columns + column + i])
-          : static_cast<float>((at < before ? own_window : own_past)[at * channels + channel + i]);
-      sum = fused(x, static_cast<float>(conv[(channel + i) * Taps + tap]), sum);
-    }
-    sum = static_cast<float>(static_cast<InT>(sum / (1.0f + exp(-sum))));
-    squares = fused(sum, sum, squares);
-    held[put + i] = sum;
-  }
-  if (part == 2) continue;
-  squares = lane_sum(squares);
-  const float scale = (part == 0 ? 1.0f / sqrt(static_cast<float>(Dk)) : 1.0f) / sqrt(squares + 1e-6f);
-  for (int i = lane; i < size; i += 32) {
-    const InT x = static_cast<InT>(held[put + i] * scale);
-    held[put + i] = static_cast<float>(x);
-    // k, k_out: [B, MaxRows, Hk, Dk]
-    if (part == 1 && place == 0) k_out[((batch * MaxRows + t) * Hk + key_head) * Dk + i] = x;
-  }
-}
-// a_log, dt_bias: [Hv]; g, g_out: [B, MaxRows, Hv]
-for (int t = warp * 32 + lane; t < steps; t += 32 * Warps) {
-  const DEVICE InT* at = own_rows + static_cast<long>(t) * columns + place;
-  const float b = static_cast<float>(at[layout[8] + key_head * layout[9]]);
-  const float a = static_cast<float>(at[layout[10] + key_head * layout[11]])
-      + static_cast<float>(dt_bias[head]);
-  const float opened = (a > 0.0f ? a : 0.0f) + log(1.0f + exp(a > 0.0f ? -a : a));
-  const float gate = exp(-exp(static_cast<float>(a_log[head])) * opened);
-  gates[2 * t] = gate;
-  gates[2 * t + 1] = 1.0f / (1.0f + exp(-b));
-  g_out[(batch * MaxRows + t) * Hv + head] = gate;
-}
-// window_out: as window; past_out: as past
-for (int part = place == 0 ? 0 : 2; part < 3; ++part) {
-  const int size = part == 2 ? Dv : Dk;
-  const int column = layout[2 * part] + key_head * layout[2 * part + 1] + (part == 2 ? place * Dv : 0);
-  const int channel = part == 2 ? 2 * Hk * Dk + head * Dv : (part * Hk + key_head) * Dk;
-  for (int id = warp * 32 + lane; id < (before + steps) * size; id += 32 * Warps) {
-    const int row = id / size, i = id % size, at = keep + row;
-    if (row < before)
-      window_out[(batch * before + row) * channels + channel + i] =
-          (at < before ? own_window : own_past)[at * channels + channel + i];
-    else
-      past_out[(batch * MaxRows + row - before) * channels + channel + i] =
-          own_rows[static_cast<long>(row - before) * columns + column + i];
-  }
-}
-group_barrier();
-
-// delta, delta_out: [B, MaxRows, Hv, Dv]. What is stored has the newest pass's rows that stay.
-for (int t = 0; t < keep; ++t) {
-  const float gate = g[(batch * MaxRows + t) * Hv + head];
-  float key[width];
-  UNROLL for (int i = 0; i < width; ++i)
-    key[i] = static_cast<float>(k[((batch * MaxRows + t) * Hk + key_head) * Dk + 32 * i + lane]);
-  UNROLL for (int j = 0; j < own; ++j) {
-    const int row = warp + j * Warps;
-    const float change = row < Dv ? delta[((batch * MaxRows + t) * Hv + head) * Dv + row] : 0.0f;
-    UNROLL for (int i = 0; i < width; ++i)
-      held_state[j * width + i] = fused(key[i], change, held_state[j * width + i] * gate);
-  }
-}
-UNROLL for (int j = 0; j < own; ++j) {
-  const int row = warp + j * Warps;
-  UNROLL for (int i = 0; i < width; ++i)
-    if (row < Dv) state_out[(static_cast<long>(slot) * Dv + row) * Dk + 32 * i + lane] = held_state[j * width + i];
-}
-for (int t = 0; t < steps; ++t) {
-  const float gate = gates[2 * t], beta = gates[2 * t + 1];
-  float key[width], query[width];
-  UNROLL for (int i = 0; i < width; ++i) {
-    key[i] = held[keys + t * Dk + 32 * i + lane];
-    query[i] = held[t * Dk + 32 * i + lane];
-  }
-  UNROLL for (int j = 0; j < own; ++j) {
-    const int row = warp + j * Warps;
-    float seen = 0.0f;
-    UNROLL for (int i = 0; i < width; ++i) {
-      held_state[j * width + i] = held_state[j * width + i] * gate;
-      seen = fused(held_state[j * width + i], key[i], seen);
-    }
-    seen = lane_sum(seen);
-    const float change = ((row < Dv ? held[values + t * Dv + row] : 0.0f) - seen) * beta;
-    float out = 0.0f;
-    UNROLL for (int i = 0; i < width; ++i) {
-      held_state[j * width + i] = fused(key[i], change, held_state[j * width + i]);
-      out = fused(held_state[j * width + i], query[i], out);
-    }
-    out = lane_sum(out);
-    if (lane == 0 && row < Dv) {
-      held[values + t * Dv + row] = out;
-      delta_out[((batch * MaxRows + t) * Hv + head) * Dv + row] = change;
-    }
-  }
-}
-group_barrier();
-
-// y: [B, T, Hv, Dv]; norm: [Dv]
-for (int t = warp; t < steps; t += Warps) {
-  float squares = 0.0f;
-  for (int i = lane; i < Dv; i += 32) squares = fused(held[values + t * Dv + i], held[values + t * Dv + i], squares);
-  const float scale = 1.0f / sqrt(lane_sum(squares) / static_cast<float>(Dv) + as_number(EpsBits));
-  const int column = layout[6] + key_head * layout[7] + place * Dv;
-  for (int i = lane; i < Dv; i += 32) {
-    const float z = static_cast<float>(own_rows[static_cast<long>(t) * columns + column + i]);
-    const float normed = held[values + t * Dv + i] * scale * static_cast<float>(norm[i]);
-    y[((batch * steps + t) * Hv + head) * Dv + i] = static_cast<InT>(normed * (z / (1.0f + exp(-z))));
-  }
-}
-"""
-)
-FOLD_BODY = (
-    _PARTS
-    + """
-const int batch = head / Hv;
-const int value_head = head % Hv;
-const int key_head = value_head / repeats;
-if (row >= Dv) return;
-const long place = (static_cast<long>(head) * Dv + row) * Dk;
-for (int i = 0; i < width; ++i) {
-  const int at = 32 * i + lane;
-  float held = state[place + at];
-  for (int t = 0; t < keep; ++t) {
-    const int step = batch * MaxRows + t;
-    const float key = static_cast<float>(k[(step * Hk + key_head) * Dk + at]);
-    held = fused(key, delta[(step * Hv + value_head) * Dv + row], held * g[step * Hv + value_head]);
-  }
-  state_out[place + at] = held;
-}
-// window, window_out: [B, Taps - 1, channels]; past: [B, MaxRows, channels]
-for (int id = (value_head * Dv + row) * 32 + lane; id < before * channels; id += Hv * Dv * 32) {
-  const int at = keep + id / channels, channel = id % channels;
-  window_out[batch * before * channels + id] = at < before
-      ? window[(batch * before + at) * channels + channel]
-      : past[(batch * MaxRows + at - before) * channels + channel];
-}
-"""
-)
-
-
 @functools.cache
 def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
-    past = ("past", "k", "delta", "g")
-    inputs = ("rows", "conv", "a_log", "dt_bias", "norm", "window", "state", *past, "kept")
-    outputs = ("y", "window_out", "state_out", *(f"{name}_out" for name in past))
-    forward = dialect.Source("delta_mixer", inputs, outputs, BODY, is_of_blocks=True)
-    held = ("window", "state", *past, "kept")
+    held = ("seen", "state", "tape", "kept")
+    outputs = ("y", "seen_out", "state_out", "tape_out")
+    inputs = ("rows", "conv", "rest", *held)
+    forward = dialect.Source("delta_mixer", inputs, outputs, MIXER_BODY, is_of_blocks=True)
     fold = dialect.Source("delta_fold", held, ("window_out", "state_out"), FOLD_BODY)
     return dialect.build(where, forward), dialect.build(where, fold)
 
@@ -446,7 +256,7 @@ def _kept_forward(where: Backend, shape: MixerShape) -> Callable[..., list[mx.ar
     """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
 
     def call(*inputs: mx.array) -> list[mx.array]:
-        rows, window, state = inputs[0], inputs[5], inputs[6]
+        rows, seen, state, tape = inputs[0], *inputs[3:6]
         batch, steps, _ = rows.shape
         return dialect.run_blocks(
             _kernels(where)[0],
@@ -455,9 +265,9 @@ def _kept_forward(where: Backend, shape: MixerShape) -> Callable[..., list[mx.ar
             (1, _WARPS, batch * shape.heads),
             [
                 ((batch, steps, shape.heads * shape.width), rows.dtype),
-                (window.shape, rows.dtype),
+                (seen.shape, rows.dtype),
                 (state.shape, mx.float32),
-                *_tape_shapes(shape, batch, rows.dtype),
+                (tape.shape, mx.float32),
             ],
         )
 
@@ -467,13 +277,14 @@ def _kept_forward(where: Backend, shape: MixerShape) -> Callable[..., list[mx.ar
 @functools.cache
 def _kept_fold(where: Backend, shape: MixerShape) -> Callable[..., list[mx.array]]:
     def call(*held: mx.array) -> list[mx.array]:
-        window, state = held[:2]
+        seen, state = held[:2]
+        window = seen.shape[0], shape.taps - 1, shape.channels
         return dialect.run(
             _kernels(where)[1],
             list(held),
             _constants(shape),
-            (shape.width, window.shape[0] * shape.heads),
-            [(window.shape, window.dtype), (state.shape, mx.float32)],
+            (shape.width, seen.shape[0] * shape.heads),
+            [(window, seen.dtype), (state.shape, mx.float32)],
         )
 
     return mx.compile(call)
@@ -491,7 +302,7 @@ def delta_mixer(
         shape: see there.
         before: see there.
     """
-    own = weights.conv, weights.a_log, weights.dt_bias, weights.norm
+    own = weights.conv, weights.rest
     y, *left = _kept_forward(where, shape)(rows, *own, *before.arrays())
     return y, MixerState(*left, count_of(rows.shape[1]))
 
@@ -538,14 +349,15 @@ def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
     first = dataclasses.replace(first, kept=count_of(2))
     y, mine = delta_mixer(where, rows, weights, shape, first)
     right_y, right = delta_mixer_plain(rows, weights, shape, first)
-    pairs = [(y, right_y), (mine.state, right.state), (mine.window, right.window)]
-    pairs.append((mine.delta[:, :3], right.delta[:, :3]))
+    pairs = [(y, right_y), (mine.state, right.state)]
+    pairs += [(mine.seen[:, :5], right.seen[:, :5]), (mine.tape[:, :3], right.tape[:, :3])]
     for one, other in pairs:
         other = other.astype(mx.float32)
         apart = mx.abs(one.astype(mx.float32) - other).max() / mx.abs(other).max()
         if not (apart < _TOLERANCE[dtype]).item():
             return f"is off by {apart.item():.2g}"
-    for one, other in zip((mine.window, mine.state), folded(where, shape, first), strict=True):
+    begin = mine.seen[:, : shape.taps - 1], mine.state
+    for one, other in zip(begin, folded(where, shape, first), strict=True):
         if not mx.array_equal(one, other).item():
             return "leaves a tape that does not give its own state"
     alone = delta_mixer(where, rows[:, :2], weights, shape, first)[0]
@@ -564,7 +376,7 @@ def trial(
         for (begin, hop), width in zip(shape.columns, widths, strict=True)
     )
     rows = mx.random.normal((1, steps, columns), key=keys[0]).astype(dtype)
-    weights = MixerWeights(
+    weights = MixerWeights.of(
         mx.random.normal((shape.channels, shape.taps, 1), key=keys[1]).astype(dtype),
         mx.log(mx.random.uniform(0.5, 8, (shape.heads,), key=keys[2])),
         mx.random.normal((shape.heads,), key=keys[3]).astype(dtype),

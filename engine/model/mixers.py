@@ -40,9 +40,9 @@ class Mixer:
     def __init__(self, layer: nn.Module, shape: MixerShape, where: Backend) -> None:
         names = _PROJECTIONS[_kind(layer)]
         self._projections = [layer[name] for name in names]
-        self._weights = MixerWeights(
-            layer.conv1d.weight, layer.A_log, layer.dt_bias, layer.norm.weight
-        )
+        own = layer.conv1d.weight, layer.A_log, layer.dt_bias, layer.norm.weight
+        self._weights = MixerWeights.of(*own)
+        mx.eval(self._weights.rest)
         self._shape = shape
         self._where = where
 

@@ -116,7 +116,7 @@ class RecurrentCache(ArraysCache):
     @property
     def is_deferred(self) -> bool:
         """Whether rows of the newest pass are still to be added to the state."""
-        return len(self.cache) == _MIXED_SLOTS and self.cache[0] is not None
+        return self.mixer is not None and len(self.cache) == _MIXED_SLOTS
 
     def plain_slots(self) -> list[mx.array | None]:
         """Return convolution windows and state, all rows that stay in them."""

@@ -41,9 +41,9 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counted("mixer")
         return delta_mixer.delta_mixer_plain(*given)
 
-    def fold(_: Backend, __: MixerShape, before: MixerState) -> object:
+    def fold(_: Backend, shape: MixerShape, before: MixerState) -> object:
         counted("fold")
-        return delta_mixer.folded_plain(before)
+        return delta_mixer.folded_plain(shape, before)
 
     def total(_: Backend, *given: mx.array) -> object:
         counted("sum")

@@ -15,11 +15,11 @@ from mlx_lm.models.cache import ArraysCache
 from kernels import delta_mixer as kernel
 from kernels.delta_mixer import MixerShape, MixerState, MixerWeights
 from kernels.dispatch import Backend
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
 from tests.fakes.emulation import emulate, emulate_blocks, needs_compiler
 
 EPS = 1e-5
 SLOTS = [field.name for field in fields(MixerState)]
-TAPE = ("past", "k", "delta", "g")
 
 
 def in_a_row(key_heads: int, heads: int, key_width: int, width: int, taps: int = 4) -> MixerShape:
@@ -69,10 +69,10 @@ def emulated(folder: Path, shape: MixerShape, trial: Trial) -> tuple[mx.array, M
     held = dict(zip(SLOTS, before.arrays(), strict=True))
     kept = held.pop("kept")
     shapes = {f"{name}_out": (value.shape, value.dtype) for name, value in held.items()}
-    own = {name: getattr(weights, name) for name in ("conv", "a_log", "dt_bias", "norm")}
+    own = {"conv": weights.conv, "rest": weights.rest}
     y, *left = emulate_blocks(
         folder,
-        ("", kernel.BODY),
+        ("", MIXER_BODY),
         {"rows": rows, **own, **held, "kept": kept},
         {"y": ((batch, steps, shape.heads * shape.width), rows.dtype), **shapes},
         {**constants(shape), "Warps": 4},
@@ -83,13 +83,17 @@ def emulated(folder: Path, shape: MixerShape, trial: Trial) -> tuple[mx.array, M
 
 def folded(folder: Path, shape: MixerShape, before: MixerState) -> tuple[np.ndarray, np.ndarray]:
     held = dict(zip(SLOTS, before.arrays(), strict=True))
+    batch = before.state.shape[0]
     window, state = emulate(
         folder,
-        kernel.FOLD_BODY,
+        FOLD_BODY,
         held,
-        {"window_out": before.window.shape, "state_out": before.state.shape},
+        {
+            "window_out": (batch, shape.taps - 1, shape.channels),
+            "state_out": before.state.shape,
+        },
         constants(shape),
-        (shape.width, before.window.shape[0] * shape.heads),
+        (shape.width, batch * shape.heads),
     )
     return window, state
 
@@ -100,6 +104,10 @@ def apart(one: mx.array, other: mx.array) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 
+def window_of(shape: MixerShape, before: MixerState) -> mx.array:
+    return before.seen[:, : shape.taps - 1]
+
+
 def trial_of(shape: MixerShape, dtype: mx.Dtype, steps: int, batch: int = 1) -> Trial:
     """Return a trial of several sequences, of whose newest pass some rows are to be added."""
     rows, weights, before = kernel.trial(shape, dtype, steps)
@@ -107,7 +115,7 @@ def trial_of(shape: MixerShape, dtype: mx.Dtype, steps: int, batch: int = 1) -> 
     def times(part: mx.array) -> mx.array:
         return mx.concatenate([part * (0.5 + i) for i in range(batch)]).astype(part.dtype)
 
-    first = kernel.settled(shape, times(before.window), times(before.state))
+    first = kernel.settled(shape, times(window_of(shape, before)), times(before.state))
     _, left = kernel.delta_mixer_plain(times(rows)[:, ::-1], weights, shape, first)
     return times(rows), weights, replace(left, kept=kernel.count_of((steps + 1) // 2))
 
@@ -129,14 +137,11 @@ def assert_alike(
 ) -> None:
     rows = mine[0].shape[1]
     assert apart(mine[0], right[0]) < tolerance
-    for name in SLOTS:
-        one, other = getattr(mine[1], name), getattr(right[1], name)
-        assert (one.shape, one.dtype) == (other.shape, other.dtype)
-        if name in TAPE:
-            one, other = one[:, :rows], other[:, :rows]
-        if name in ("window", "past", "kept"):
-            assert mx.array_equal(one, other)
-        assert apart(one, other) < tolerance
+    assert apart(mine[1].state, right[1].state) < tolerance
+    assert apart(mine[1].tape[:, :rows], right[1].tape[:, :rows]) < tolerance
+    seen = mine[1].seen.shape[1] - kernel.MAX_ROWS + rows
+    assert mx.array_equal(mine[1].seen[:, :seen], right[1].seen[:, :seen])
+    assert mx.array_equal(mine[1].kept, right[1].kept)
 
 
 @needs_compiler
@@ -162,10 +167,11 @@ def test_the_body_in_16_bits_is_the_definition_but_for_rounding(
 def test_zeros_and_extremes_stay_numbers(built: Path, factor: float) -> None:
     shape = SHAPES["odd heads"]
     rows, weights, before = trial_of(shape, mx.float32, 3)
-    before = kernel.settled(shape, before.window * factor, before.state * min(factor, 1.0))
+    window = window_of(shape, before) * factor
+    before = kernel.settled(shape, window, before.state * min(factor, 1.0))
     trial = (rows * factor, weights, before)
     mine, right = emulated(built, shape, trial), right_of(shape, trial)
-    for one, other in ((mine[0], right[0]), (mine[1].delta[:, :3], right[1].delta[:, :3])):
+    for one, other in ((mine[0], right[0]), (mine[1].tape[:, :3], right[1].tape[:, :3])):
         assert mx.isfinite(one).all().item()
         assert mx.allclose(one, other, 1e-4, 1e-4).item()
 
@@ -186,7 +192,7 @@ def test_trap_12_13_whatever_stays_of_a_pass_equals_a_shorter_one_bit_for_bit(
         after = [emulated(built, shape, (*trial[:2], each)) for each in (short, stays)]
         assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
         assert mx.array_equal(after[0][0], after[1][0])
-        assert np.array_equal(np.array(after[1][1].window), ends[0][0])
+        assert np.array_equal(np.array(window_of(shape, after[1][1])), ends[0][0])
         assert np.array_equal(np.array(after[1][1].state), ends[0][1])
 
 
@@ -194,11 +200,13 @@ def test_trap_12_13_whatever_stays_of_a_pass_equals_a_shorter_one_bit_for_bit(
 def test_folding_is_what_is_defined_and_what_was_settled_stays(built: Path) -> None:
     shape = SHAPES["odd heads"]
     _, _, before = trial_of(shape, mx.float32, 4, batch=2)
-    for one, other in zip(folded(built, shape, before), kernel.folded_plain(before), strict=True):
+    for one, other in zip(
+        folded(built, shape, before), kernel.folded_plain(shape, before), strict=True
+    ):
         assert np.abs(one - np.array(other)).max() < 1e-6
-    still = kernel.settled(shape, before.window, before.state)
+    still = kernel.settled(shape, window_of(shape, before), before.state)
     window, state = folded(built, shape, still)
-    assert np.array_equal(window, np.array(before.window))
+    assert np.array_equal(window, np.array(window_of(shape, before)))
     assert np.array_equal(state, np.array(before.state))
 
 
@@ -210,7 +218,9 @@ def test_the_definition_goes_on_from_what_stays(name: str) -> None:
     for kept in range(1, 5):
         _, short = right_of(shape, first(trial, kept))
         stays = replace(whole, kept=kernel.count_of(kept))
-        for one, other in zip(kernel.folded_plain(short), kernel.folded_plain(stays), strict=True):
+        for one, other in zip(
+            *(kernel.folded_plain(shape, each) for each in (short, stays)), strict=True
+        ):
             assert mx.array_equal(one, other)
 
 
@@ -246,14 +256,14 @@ def test_the_definition_is_qwen3_nexts_layer() -> None:
 
 def assert_is_layer(layer: nn.Module, names: tuple[str, ...], shape: MixerShape) -> None:
     layer.norm.weight = mx.random.normal((shape.width,), key=mx.random.key(1))
-    weights = MixerWeights(layer.conv1d.weight, layer.A_log, layer.dt_bias, layer.norm.weight)
+    weights = MixerWeights.of(layer.conv1d.weight, layer.A_log, layer.dt_bias, layer.norm.weight)
     x = mx.random.normal((2, 5, 48), key=mx.random.key(2))
     cache = ArraysCache(size=2)
     right = layer(x, cache=cache)
     rows = mx.concatenate([layer[name](x) for name in names], axis=-1)
     before = kernel.empty(shape, 2, mx.float32)
     y, after = kernel.delta_mixer_plain(rows, weights, shape, before)
-    window, state = kernel.folded_plain(after)
+    window, state = kernel.folded_plain(shape, after)
     assert apart(layer.out_proj(y), right) < 1e-5
     assert apart(window, cache[0]) < 1e-6
     assert apart(state, cache[1]) < 1e-5
