@@ -162,7 +162,7 @@ def delta_mixer_plain(
     a_log, dt_bias, norm = mx.split(weights.rest, [shape.heads, 2 * shape.heads])
     joined = mx.concatenate([window, _channels(rows, shape)], axis=1)
     wide, taps = joined.astype(mx.float32), weights.conv[..., 0].astype(mx.float32)
-    mixed = sum(wide[:, i : i + steps] * taps[:, i] for i in range(shape.taps))
+    mixed = mx.stack([wide[:, i : i + steps] * taps[:, i] for i in range(shape.taps)]).sum(axis=0)
     mixed = (mixed * mx.sigmoid(mixed)).astype(dtype)
     ends = [shape.key_heads * shape.key_width, 2 * shape.key_heads * shape.key_width]
     q, k, v = mx.split(mixed, ends, axis=-1)

@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx_lm.models.qwen3_next import Qwen3NextAttention
 
 from engine.model.projections import joined
-from engine.model.rebinding import methods_naming, modules
+from engine.model.rebinding import called, methods_naming, modules
 from kernels import gated_heads as kernel
 from kernels.dispatch import Backend
 from kernels.gated_heads import HeadShape
@@ -70,8 +70,7 @@ def _fused(kind: type[nn.Module], shape: HeadShape, where: Backend) -> type[nn.M
         attended = attend(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
         return self.o_proj(kernel.gate_heads(where, attended, rows))
 
-    names = {"__call__": call, "__module__": kind.__module__}
-    return type(kind)(kind.__name__, (kind,), names)
+    return called(kind, call)
 
 
 @functools.lru_cache(maxsize=4)

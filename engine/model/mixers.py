@@ -6,8 +6,6 @@ rolls it back.
 
 from __future__ import annotations
 
-from typing import cast
-
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.qwen3_5 import GatedDeltaNet
@@ -38,8 +36,7 @@ class Mixer:
     """
 
     def __init__(self, layer: nn.Module, shape: MixerShape, where: Backend) -> None:
-        names = _PROJECTIONS[_kind(layer)]
-        self._projections = [layer[name] for name in names]
+        self._projections = [layer[name] for name in _projections(layer)]
         own = layer.conv1d.weight, layer.A_log, layer.dt_bias, layer.norm.weight
         self._weights = MixerWeights.of(*own)
         mx.eval(self._weights.rest)
@@ -60,15 +57,13 @@ class Mixer:
         y, after = kernel.delta_mixer(
             self._where, rows, self._weights, self._shape, self._remembered(slots, rows)
         )
-        return y, after.arrays()
+        return y, [*after.arrays()]
 
     def folded(self, slots: Slots) -> Slots:
         """Return slots in which no rows are left to be added, as mlx-lm's layer knows them."""
         if len(slots) == PLAIN_SLOTS or slots[0] is None:
             return slots[:PLAIN_SLOTS]
-        return [
-            *kernel.folded(self._where, self._shape, MixerState(*cast("list[mx.array]", slots)))
-        ]
+        return [*kernel.folded(self._where, self._shape, _state(slots))]
 
     def opened(self, slots: Slots) -> Slots:
         """Return the same slots as `run` leaves them; empty ones stay empty."""
@@ -80,7 +75,11 @@ class Mixer:
     def _remembered(self, slots: Slots, rows: mx.array) -> MixerState:
         if slots[0] is None:
             return kernel.empty(self._shape, rows.shape[0], rows.dtype)
-        return MixerState(*cast("list[mx.array]", self.opened(slots)))
+        return _state(self.opened(slots))
+
+
+def _state(slots: Slots) -> MixerState:
+    return MixerState(*(slot for slot in slots if slot is not None))
 
 
 _PROJECTIONS = {
@@ -92,6 +91,10 @@ _PROJECTIONS = {
 
 def _kind(layer: nn.Module) -> type[nn.Module] | None:
     return next((kind for kind in _PROJECTIONS if isinstance(layer, kind)), None)
+
+
+def _projections(layer: nn.Module) -> tuple[str, ...]:
+    return next(names for kind, names in _PROJECTIONS.items() if isinstance(layer, kind))
 
 
 def mixer_of(layer: nn.Module) -> Mixer | None:

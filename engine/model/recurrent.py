@@ -18,8 +18,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache
 
-from engine.model.mixers import Mixer, mixer_of
-from engine.model.rebinding import methods_naming, modules, rebound
+from engine.model.mixers import Mixer, Slots, mixer_of
+from engine.model.rebinding import called, methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
 from kernels.delta_mixer import MAX_ROWS, MixerState, count_of
 
@@ -106,7 +106,7 @@ class RecurrentCache(ArraysCache):
 
     def __init__(self, size: int) -> None:
         super().__init__(size=size)
-        self._begin: list[mx.array | None] = list(self.cache)
+        self._begin: Slots = list(self.cache)
         self._rows = 0
         self._tape: WindowTape | None = None
         self._is_one_pass = True
@@ -118,9 +118,11 @@ class RecurrentCache(ArraysCache):
         """Whether rows of the newest pass are still to be added to the state."""
         return self.mixer is not None and len(self.cache) == _MIXED_SLOTS
 
-    def plain_slots(self) -> list[mx.array | None]:
+    def plain_slots(self) -> Slots:
         """Return convolution windows and state, all rows that stay in them."""
-        return list(self.cache) if self.mixer is None else self.mixer.folded(self.cache)
+        return (
+            list(self.cache) if self.mixer is None else self.mixer.folded(cast("Slots", self.cache))
+        )
 
     def fold(self) -> None:
         """Bring the slots into mlx-lm's form; what they mean stays the same."""
@@ -138,7 +140,7 @@ class RecurrentCache(ArraysCache):
     def settle(self) -> None:
         """Make what the slots hold the state that a rollback goes back to."""
         if self.mixer is not None:
-            self.cache = self.mixer.opened(self.cache)
+            self.cache = self.mixer.opened(cast("Slots", self.cache))
         self._begin = list(self.cache)
         self._rows = 0
         self._tape = None
@@ -211,12 +213,11 @@ def _mixing(kind: type[nn.Module], mixer: Mixer) -> type[nn.Module]:
         if inputs.shape[1] > MAX_ROWS:
             cache.fold()
             return kind.__call__(self, inputs, mask, cache)
-        y, cache.cache = mixer.run(inputs, cache.cache)
+        y, cache.cache = mixer.run(inputs, cast("Slots", cache.cache))
         cache.advance(inputs.shape[1])
         return self.out_proj(y)
 
-    names = {"__call__": call, "__module__": kind.__module__, "untapped": kind}
-    return type(kind)(kind.__name__, (kind,), names)
+    return called(kind, call, untapped=kind)
 
 
 def _untapped(layer: nn.Module) -> type[nn.Module]:

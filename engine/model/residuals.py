@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from engine.model.projections import joined
-from engine.model.rebinding import modules
+from engine.model.rebinding import called, modules
 from kernels import residual_norm as sums
 from kernels import swiglu as gated
 from kernels.dispatch import Backend
@@ -109,8 +109,7 @@ def _open(kind: type[nn.Module], where: Backend) -> type[nn.Module]:
             x = _Pending(where, x)
         return kind.__call__(self, cast("mx.array", x), *rest, **named)
 
-    names = {"__call__": call, "__module__": kind.__module__}
-    return type(kind)(kind.__name__, (kind,), names)
+    return called(kind, call)
 
 
 def use_fused_mlps(model: nn.Module) -> str:
@@ -147,5 +146,4 @@ def _gated(kind: type[nn.Module], where: Backend) -> type[nn.Module]:
         product = joined([self.gate_proj, self.up_proj], x)
         return self.down_proj(gated.swiglu(where, product))
 
-    names = {"__call__": call, "__module__": kind.__module__}
-    return type(kind)(kind.__name__, (kind,), names)
+    return called(kind, call)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -224,33 +226,28 @@ def test_the_definition_goes_on_from_what_stays(name: str) -> None:
             assert mx.array_equal(one, other)
 
 
-def config(**changes: int) -> dict[str, int | float]:
-    sizes = {
-        "linear_num_value_heads": 6,
-        "linear_num_key_heads": 3,
-        "linear_key_head_dim": 32,
-        "linear_value_head_dim": 16,
-        "linear_conv_kernel_dim": 4,
-        "hidden_size": 48,
-        "rms_norm_eps": EPS,
-    }
-    return {**sizes, **changes}
+def config(taps: int) -> Any:
+    """Return what mlx-lm's layers ask of a config."""
+    return SimpleNamespace(
+        linear_num_value_heads=6,
+        linear_num_key_heads=3,
+        linear_key_head_dim=32,
+        linear_value_head_dim=16,
+        linear_conv_kernel_dim=taps,
+        hidden_size=48,
+        rms_norm_eps=EPS,
+    )
 
 
 @pytest.mark.parametrize("taps", [2, 4])
 def test_the_definition_is_qwen3_5s_layer(taps: int) -> None:
-    sizes = config(linear_conv_kernel_dim=taps)
-    layer = qwen3_5.GatedDeltaNet(qwen3_5.TextModelArgs(**sizes))
+    layer = qwen3_5.GatedDeltaNet(config(taps))
     names = ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a")
     assert_is_layer(layer, names, in_a_row(3, 6, 32, 16, taps))
 
 
 def test_the_definition_is_qwen3_nexts_layer() -> None:
-    class Sizes:
-        def __getattr__(self, name: str) -> int | float:
-            return config()[name]
-
-    layer = qwen3_next.Qwen3NextGatedDeltaNet(Sizes())
+    layer = qwen3_next.Qwen3NextGatedDeltaNet(config(4))
     assert_is_layer(layer, ("in_proj_qkvz", "in_proj_ba"), by_heads(3, 6, 32, 16))
 
 
