@@ -7,6 +7,7 @@ between. A name with a plus sign before it switches on what is not on by itself:
 
 from __future__ import annotations
 
+import functools
 import os
 from enum import Enum
 
@@ -69,8 +70,13 @@ def unknown_names() -> tuple[str, ...]:
     return tuple(sorted(_named() - known))
 
 
-def _named() -> set[str]:
-    return {name.strip() for name in os.environ.get("MTPLX_TUI_KERNELS", "").lower().split(",")}
+def _named() -> frozenset[str]:
+    return _names_in(os.environ.get("MTPLX_TUI_KERNELS", ""))
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(setting: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in setting.lower().split(","))
 
 
 def _is_off(kernel: str) -> bool:
