@@ -81,7 +81,7 @@ def use_fused_sums(model: nn.Module) -> str:
     """
     bodies = [module for module in modules(model) if _is_body(module)]
     for body in bodies:
-        norm = body.norm
+        norm = _final_norm(body)
         weight = norm.weight
         where = sums.runs_on(weight.shape[0], weight.dtype)
         if where is Backend.PLAIN:
@@ -94,9 +94,15 @@ def use_fused_sums(model: nn.Module) -> str:
     return ""
 
 
+def _final_norm(body: nn.Module) -> Any:
+    """Return a body's last norm, from within its tap where it has one."""
+    norm = body.get("norm")
+    return getattr(norm, "norm", norm)
+
+
 def _is_body(module: nn.Module) -> bool:
     layers = module.get("layers")
-    if not isinstance(layers, list) or type(module.get("norm")) is not nn.RMSNorm:
+    if not isinstance(layers, list) or type(_final_norm(module)) is not nn.RMSNorm:
         return False
     return all(type(layer).__module__ in _LAYERS for layer in layers)
 

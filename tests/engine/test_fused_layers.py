@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
@@ -12,15 +13,20 @@ import pytest
 from engine.model import residuals
 from engine.model.cache import Cache
 from engine.model.gated_attention import use_gated_heads
+from engine.model.heads.pair import PairHead
+from engine.model.load import load
 from engine.model.mixers import mixer_note
 from engine.model.rebinding import modules
 from engine.model.recurrent import RecurrentCache
 from engine.model.snapshot import put, taken
 from engine.model.trunk import Trunk, body_of
+from engine.protocol import Mode, Sampling
+from engine.speculation.cycle import read_prompt, run_cycle
+from engine.speculation.stream import Stream
 from kernels import delta_mixer, gated_heads, residual_norm, swiglu
 from kernels.delta_mixer import MixerShape, MixerState
 from kernels.dispatch import Backend
-from tests.fakes import families
+from tests.fakes import checkpoints, families
 
 NAMES = ("qwen3_5", "qwen3_5_moe", "qwen3_next")
 Passes = tuple[tuple[int, int], ...]
@@ -163,6 +169,29 @@ def test_a_snapshot_of_mixed_layers_is_mlx_lms_and_is_gone_on_from(name: str) ->
     tokens = mx.arange(3, 7)
     one, same = (trunk.forward(tokens, each).logits for each in (cache, other))
     assert apart(one, same) < 1e-5
+
+
+def test_a_head_of_fused_layers_drafts_and_text_is_that_of_plain_decoding(
+    tmp_path: Path, played: dict[str, int]
+) -> None:
+    path = checkpoints.write(tmp_path / "qwen3_5", "qwen3_5")
+    model = load("qwen3_5", path, tmp_path, lambda *_: None)
+    assert isinstance(model.head, PairHead)
+    assert isinstance(model.head.final_norm.norm, residuals._Norm)
+
+    def text(depth: int) -> list[int]:
+        stream = Stream(model.trunk.make_cache(), model.head, 3)
+        read_prompt(model.trunk, stream, list(range(5, 25)), 50)
+        out: list[int] = []
+        while len(out) < 12:
+            sampling = Sampling(1, 1, 0)
+            out += run_cycle(model.trunk, stream, depth, sampling, Mode.SEEDED).emitted
+        return out[:12]
+
+    plain = text(0)
+    before = dict(played)
+    assert text(3) == plain
+    assert played["split"] > before["split"]
 
 
 def test_two_passes_of_a_window_are_undone_whole_or_not_at_all(played: dict[str, int]) -> None:

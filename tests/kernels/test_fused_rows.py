@@ -50,8 +50,10 @@ def rows_of(width: int, dtype: mx.Dtype, rows: int = 3) -> list[mx.array]:
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [1, 33, 128, 500])
+@pytest.mark.parametrize(
+    ("width", "dtype"),
+    [(1, mx.float32), (33, mx.float16), (128, mx.bfloat16), (500, mx.float32)],
+)
 def test_sum_and_norm_are_the_definitions(built: Path, width: int, dtype: mx.Dtype) -> None:
     x, added, weight = rows_of(width, dtype)
     total, normed = summed(built, x, added, weight)
@@ -64,9 +66,8 @@ def test_sum_and_norm_are_the_definitions(built: Path, width: int, dtype: mx.Dty
 def test_a_row_is_summed_alike_whatever_is_beside_it(built: Path) -> None:
     x, added, weight = rows_of(500, mx.bfloat16, rows=9)
     whole = summed(built, x, added, weight)
-    for rows in (1, 4):
-        part = summed(built, x[:rows], added[:rows], weight)
-        assert all(mx.array_equal(a, b[:rows]) for a, b in zip(part, whole, strict=True))
+    part = summed(built, x[:4], added[:4], weight)
+    assert all(mx.array_equal(a, b[:4]) for a, b in zip(part, whole, strict=True))
 
 
 @needs_compiler
@@ -93,8 +94,9 @@ def gated(folder: Path, product: mx.array) -> mx.array:
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("width", [1, 31, 128, 300])
+@pytest.mark.parametrize(
+    ("width", "dtype"), [(1, mx.float32), (31, mx.float16), (300, mx.bfloat16)]
+)
 def test_swiglu_is_the_definition(built: Path, width: int, dtype: mx.Dtype) -> None:
     product = 4 * mx.random.normal((3, 2 * width), key=mx.random.key(width))
     product = product.astype(dtype)
@@ -159,8 +161,9 @@ def split(
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    ("name", "dtype"), [*((name, mx.float32) for name in HEADS), ("odd", mx.bfloat16)]
+)
 def test_heads_are_taken_apart_as_defined(built: Path, name: str, dtype: mx.Dtype) -> None:
     shape = HEADS[name]
     inputs, position = head_rows(shape, dtype, 3, batch=2), mx.array([37], mx.int32)
