@@ -29,8 +29,11 @@ from benchmarks.few_rows import commit
 from benchmarks.shape_27b import SHAPE, device, in_turns
 from engine.model.attention import use_window_attention
 from engine.model.cache import Cache
+from engine.model.gated_attention import use_gated_heads
+from engine.model.mixers import mixer_note
 from engine.model.projections import use_few_row_matmuls
 from engine.model.random_weights import fill, unfilled_model
+from engine.model.residuals import use_fused_mlps, use_fused_sums
 from engine.model.trunk import Trunk
 
 REPEATS = 25
@@ -93,6 +96,10 @@ def fast(made: nn.Module, options: argparse.Namespace) -> Trunk:
     if note:
         told(note)
     use_window_attention(made)
+    ways = use_gated_heads, use_fused_mlps, use_fused_sums, mixer_note
+    for note in (way(made) for way in ways):
+        if note:
+            told(note)
     trunk = Trunk(made)
     if options.compiled:
         trunk.compile_steps()

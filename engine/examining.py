@@ -97,9 +97,46 @@ def _verdict() -> str:
     return verdict_note()
 
 
+def _delta_mixer() -> str:
+    import mlx.core as mx
+
+    from kernels.delta_mixer import MixerShape, kernel_note
+
+    columns = ((0, 32), (32, 32), (64, 32), (96, 32), (128, 1), (129, 1))
+    return kernel_note(MixerShape(1, 1, 32, 32, 4, columns, 1e-6), mx.bfloat16)
+
+
+def _gated_heads() -> str:
+    import mlx.core as mx
+
+    from kernels.gated_heads import HeadShape, kernel_note
+
+    return kernel_note(HeadShape(2, 1, 64, 32, 1e6, 1.0, 1e-6), mx.bfloat16)
+
+
+def _residual_norm() -> str:
+    import mlx.core as mx
+
+    from kernels.residual_norm import kernel_note
+
+    return kernel_note(256, mx.bfloat16)
+
+
+def _swiglu() -> str:
+    import mlx.core as mx
+
+    from kernels.swiglu import kernel_note
+
+    return kernel_note(256, mx.bfloat16)
+
+
 _CHECKS: dict[str, Callable[[], str]] = {
     "gated_delta": _gated_delta,
+    "delta_mixer": _delta_mixer,
     "quant_matvec": _quant_matvec,
+    "residual_norm": _residual_norm,
+    "swiglu": _swiglu,
+    "gated_heads": _gated_heads,
     "distribution": _distribution,
     "verdict": _verdict,
 }

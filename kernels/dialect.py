@@ -5,7 +5,7 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 `warp` (of the block), `block` of `blocks`, `slot` of `slots`, memory that is SHARED by a block's warps, and
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
-`fused(a, b, c)` (a·b + c, rounded once), `as_bits(x)` and `as_number(bits)` for float32, and
+`fused(a, b, c)` (a·b + c, rounded once), `cosine(x)` and `sine(x)` of large angles too, `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
 Scalars come as arrays of one item, since MLX passes those alike to both.
 
@@ -23,6 +23,7 @@ others wrote to an array.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -31,7 +32,7 @@ import mlx.core as mx
 
 from kernels.dispatch import Backend
 
-__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "build", "run", "run_blocks"]
+__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "bits_of", "build", "run", "run_blocks"]
 
 LANES = 32
 ROWS_PER_GROUP = 4
@@ -52,6 +53,8 @@ inline float quad_sum(float x) {
   return x + metal::simd_shuffle_xor(x, ushort(1));
 }
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
+inline float cosine(float x) { return metal::precise::cos(x); }
+inline float sine(float x) { return metal::precise::sin(x); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
@@ -115,6 +118,8 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 1);
 }
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+__device__ inline float cosine(float x) { return cosf(x); }
+__device__ inline float sine(float x) { return sinf(x); }
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
 __device__ inline void group_barrier() { __syncthreads(); }
@@ -178,6 +183,11 @@ class Source:
     """What stands before the body: types and functions."""
     is_of_blocks: bool = False
     """Whether it is for `run_blocks`."""
+
+
+def bits_of(number: float) -> int:
+    """Return the bits of a float32, as a constant of a template that `as_number` reads."""
+    return struct.unpack("i", struct.pack("f", number))[0]
 
 
 def build(backend: Backend, source: Source) -> Kernel:

@@ -17,7 +17,11 @@ __all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why
 
 KERNELS = (
     "gated_delta",
+    "delta_mixer",
     "quant_matvec",
+    "residual_norm",
+    "swiglu",
+    "gated_heads",
     "window_attention",
     "compiled_steps",
     "distribution",

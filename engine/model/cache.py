@@ -51,6 +51,8 @@ class Cache:
         self._taps = taps
         leaves = leaves_of(layers)
         self._recurrent = [leaf for leaf in leaves if isinstance(leaf, RecurrentCache)]
+        for leaf, tap in zip(self._recurrent, taps, strict=False):
+            leaf.mixer = tap.mixer
         self._obstinate = {type(leaf).__name__ for leaf in leaves if not _can_roll_back(leaf)}
 
     @property

@@ -20,12 +20,15 @@ from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
 from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
+from engine.model.gated_attention import use_gated_heads
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
 from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
+from engine.model.mixers import mixer_note
 from engine.model.projections import use_few_row_matmuls
 from engine.model.recurrent import has_recurrence
+from engine.model.residuals import use_fused_mlps, use_fused_sums
 from engine.model.tokenizer import Tokenizer
 from engine.model.trunk import Trunk
 from engine.protocol import HeadInfo, ModelInfo, Sampling
@@ -209,7 +212,11 @@ def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
     """
     note = use_few_row_matmuls(model, cache_folder, progress)
     use_window_attention(model)
-    return note or (gated_delta.kernel_note() if has_recurrence(model) else "")
+    notes = [note, use_gated_heads(model), use_fused_mlps(model), use_fused_sums(model)]
+    notes.append(mixer_note(model))
+    if has_recurrence(model):
+        notes.append(gated_delta.kernel_note())
+    return next((each for each in notes if each), "")
 
 
 def _head(

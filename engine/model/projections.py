@@ -26,7 +26,7 @@ from kernels import quant_matvec
 from kernels.dispatch import Backend, backend_for
 from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Choice, Packed
 
-__all__ = ["use_few_row_matmuls"]
+__all__ = ["joined", "use_few_row_matmuls"]
 
 _log = logging.getLogger(__name__)
 _MEASURED_BYTES = 300_000_000
@@ -57,6 +57,10 @@ class _Family:
         self._x: mx.array | None = None
         self._y: mx.array | None = None
 
+    def whole(self, x: mx.array) -> mx.array:
+        """Return all members' columns of the product; x is [..., inputs]."""
+        return _multiplied(x, self.packed, self.choice)
+
     def part(self, x: mx.array, begin: int, end: int) -> mx.array:
         """Return a member's columns of the product; x is [..., inputs]."""
         y = self._y
@@ -67,6 +71,15 @@ class _Family:
         if not self._left:
             self._x = self._y = None
         return y[..., begin:end]
+
+
+def joined(layers: list[nn.Module], x: mx.array) -> mx.array:
+    """Return the products of layers that see the same rows, side by side; [..., all outputs]."""
+    first = layers[0]
+    family = first._family if isinstance(first, _FewRows) else None
+    if family is not None and first._has_few(x):
+        return family.whole(x)
+    return mx.concatenate([layer(x) for layer in layers], axis=-1)
 
 
 def _multiplied(x: mx.array, packed: Packed, choice: Choice) -> mx.array:
@@ -82,9 +95,12 @@ class _FewRows(nn.Module):
     _family: _Family | None
     _begin: int
 
-    def _few(self, x: mx.array) -> mx.array | None:
+    def _has_few(self, x: mx.array) -> bool:
         rows = x.size // x.shape[-1]
-        if not 0 < rows <= MAX_ROWS or x.dtype != self._packed.scales.dtype:
+        return 0 < rows <= MAX_ROWS and x.dtype == self._packed.scales.dtype
+
+    def _few(self, x: mx.array) -> mx.array | None:
+        if not self._has_few(x):
             return None
         if self._family is not None:
             return self._family.part(x, self._begin, self._begin + self._packed.outputs)

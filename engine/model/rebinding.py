@@ -1,4 +1,4 @@
-"""One name of mlx-lm's, bound to ours within the methods of one module.
+"""One name of mlx-lm's, bound to ours within the methods of one module; or what it does when called.
 
 mlx-lm's code is neither copied nor changed: the module's own methods run with other globals.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from types import FunctionType
+from typing import cast
 
 import mlx.nn as nn
 
-__all__ = ["methods_naming", "modules", "rebound"]
+__all__ = ["called", "methods_naming", "modules", "rebound"]
 
 
 def modules(module: nn.Module) -> list[nn.Module]:
@@ -28,6 +29,18 @@ def methods_naming(kind: type, name: str) -> dict[str, FunctionType]:
     """Return the methods that call the function of that name."""
     methods = inspect.getmembers(kind, inspect.isfunction)
     return {key: method for key, method in methods if name in method.__code__.co_names}
+
+
+def called(kind: type[nn.Module], call: Callable[..., object], **more: object) -> type[nn.Module]:
+    """Return the class of a layer that does what is ours when it is called.
+
+    Args:
+        kind: of the layer.
+        call: takes the layer and what it is called with.
+        more: names that the class is to have beside it.
+    """
+    names = {"__call__": call, "__module__": kind.__module__, **more}
+    return cast("type[nn.Module]", type(kind)(kind.__name__, (kind,), names))
 
 
 def rebound(kind: type, name: str, ours: Callable[..., object]) -> type:

@@ -10,7 +10,7 @@ name bound to ours, the recurrence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import FunctionType
 from typing import cast
 
@@ -18,8 +18,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import ArraysCache
 
-from engine.model.rebinding import methods_naming, modules, rebound
+from engine.model.mixers import Mixer, Slots, mixer_of
+from engine.model.rebinding import called, methods_naming, modules, rebound
 from engine.model.recurrences import RECURRENCES, Recurrence, Tape
+from kernels.delta_mixer import MAX_ROWS, MixerState, count_of
 
 __all__ = [
     "RecurrentCache",
@@ -28,6 +30,9 @@ __all__ = [
     "has_recurrence",
     "tap_recurrent_layers",
 ]
+
+
+_MIXED_SLOTS = len(fields(MixerState))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,19 @@ class RecurrentTap:
     """
 
     def __init__(self, layer: nn.Module) -> None:
+        layer.__class__ = _untapped(layer)
         name, original = _recurrence_of(layer)
         self._recurrence: Recurrence = RECURRENCES[name](original)
         self._convs = [_watch(conv) for conv in _convolutions(layer)]
+        self._mixer = mixer_of(layer)
         layer.__class__ = rebound(type(layer), name, self._recurrence)
+        if self._mixer is not None:
+            layer.__class__ = _mixing(type(layer), self._mixer)
+
+    @property
+    def mixer(self) -> Mixer | None:
+        """What runs the layer's few rows, where there is a kernel for it."""
+        return self._mixer
 
     def take(self) -> WindowTape | None:
         """Return the newest pass's tape, and let go of it; None where none was kept."""
@@ -84,21 +98,49 @@ class RecurrentTap:
 
 
 class RecurrentCache(ArraysCache):
-    """Convolution windows and, in the last slot, the state of a tapped layer."""
+    """Convolution windows and the state of a tapped layer; behind them what a mixer keeps.
+
+    Where a mixer ran, how many rows of the newest pass stay is one of the slots, so that undoing
+    the others only changes that number.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__(size=size)
-        self._begin: list[mx.array | None] = list(self.cache)
+        self._begin: Slots = list(self.cache)
         self._rows = 0
         self._tape: WindowTape | None = None
+        self._is_one_pass = True
+        self.mixer: Mixer | None = None
+        """Of its layer, where there is one."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether rows of the newest pass are still to be added to the state."""
+        return self.mixer is not None and len(self.cache) == _MIXED_SLOTS
+
+    def plain_slots(self) -> Slots:
+        """Return convolution windows and state, all rows that stay in them."""
+        return (
+            list(self.cache) if self.mixer is None else self.mixer.folded(cast("Slots", self.cache))
+        )
+
+    def fold(self) -> None:
+        """Bring the slots into mlx-lm's form; what they mean stays the same."""
+        is_begin = self._rows == 0
+        self.cache = self.plain_slots()
+        if is_begin:
+            self._begin = list(self.cache)
 
     def record(self, rows: int, tape: WindowTape | None) -> None:
         """Note a pass over the next rows; several passes in a window can only be undone whole."""
-        self._tape = tape if self._rows == 0 else None
+        self._is_one_pass = self._rows == 0
+        self._tape = tape if self._is_one_pass else None
         self._rows += rows
 
     def settle(self) -> None:
         """Make what the slots hold the state that a rollback goes back to."""
+        if self.mixer is not None:
+            self.cache = self.mixer.opened(cast("Slots", self.cache))
         self._begin = list(self.cache)
         self._rows = 0
         self._tape = None
@@ -114,7 +156,8 @@ class RecurrentCache(ArraysCache):
             ValueError: the open rows are fewer, or were too many to keep a tape of.
         """
         kept = self._rows - n
-        if kept < 0 or (kept and n and self._tape is None):
+        can_split = self._tape is not None or (self.is_deferred and self._is_one_pass)
+        if kept < 0 or (kept and n and not can_split):
             raise ValueError(f"can't undo {n} of {self._rows} rows of a recurrent state")
         if n and kept:
             self._replay(kept)
@@ -125,6 +168,9 @@ class RecurrentCache(ArraysCache):
         return n
 
     def _replay(self, kept: int) -> None:
+        if self.is_deferred:
+            self.cache = [*self.cache[:-1], count_of(kept)]
+            return
         if self._tape is None:
             raise ValueError("there is no tape to replay")
         windows = []
@@ -150,10 +196,33 @@ def _convolutions(layer: nn.Module) -> list[nn.Conv1d]:
 
 
 def _is_recurrent(module: nn.Module) -> bool:
-    kind = type(module)
+    kind = _untapped(module)
     if not kind.__module__.startswith("mlx_lm.models."):
         return False
     return any(methods_naming(kind, name) for name in RECURRENCES)
+
+
+def _mixing(kind: type[nn.Module], mixer: Mixer) -> type[nn.Module]:
+    """Return the class whose few rows, over a cache of ours, are run by a mixer."""
+
+    def call(
+        self: nn.Module, inputs: mx.array, mask: mx.array | None = None, cache: object = None
+    ) -> mx.array:
+        if mask is not None or not isinstance(cache, RecurrentCache) or cache.lengths is not None:
+            return kind.__call__(self, inputs, mask, cache)
+        if inputs.shape[1] > MAX_ROWS:
+            cache.fold()
+            return kind.__call__(self, inputs, mask, cache)
+        y, cache.cache = mixer.run(inputs, cast("Slots", cache.cache))
+        cache.advance(inputs.shape[1])
+        return self.out_proj(y)
+
+    return called(kind, call, untapped=kind)
+
+
+def _untapped(layer: nn.Module) -> type[nn.Module]:
+    """Return the layer's class without a mixer in it."""
+    return getattr(type(layer), "untapped", type(layer))
 
 
 def _recurrence_of(layer: nn.Module) -> tuple[str, FunctionType]:

@@ -14,6 +14,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache, KVCache
 
 from engine.model.cache import Cache, LayerCache, leaves_of
+from engine.model.recurrent import RecurrentCache
 from engine.model.sliding import SlidingCache
 
 __all__ = ["Snapshot", "can_cut", "can_keep", "put", "taken"]
@@ -102,7 +103,8 @@ def _taken(leaf: LayerCache, begin: int) -> Arrays:
     if isinstance(leaf, SlidingCache):
         return tuple(_copy(array) for array in leaf.kept_rows())
     if isinstance(leaf, ArraysCache):
-        return tuple(None if array is None else _copy(array) for array in leaf.cache)
+        slots = leaf.plain_slots() if isinstance(leaf, RecurrentCache) else leaf.cache
+        return tuple(None if array is None else _copy(array) for array in slots)
     raise ValueError(f"a {type(leaf).__name__} can't be kept")
 
 

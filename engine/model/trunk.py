@@ -15,6 +15,7 @@ from engine.errors import HeadError
 from engine.model.arrays import reals
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
+from engine.model.residuals import settled
 from engine.model.steps import CompiledSteps, StepParts
 from engine.verdict.families import Side
 
@@ -46,8 +47,8 @@ class NormTap(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Return the normed rows."""
-        normed = self.norm(x)
-        self._seen[:] = [x if self._side == "pre" else normed]
+        normed = settled(self.norm(x))
+        self._seen[:] = [settled(x) if self._side == "pre" else normed]
         return normed
 
     def take(self) -> mx.array:

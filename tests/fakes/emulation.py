@@ -93,6 +93,8 @@ static uint32_t count_up(Counter* place, uint32_t amount) { return (*place += am
 static uint32_t count_at(const Counter* place) { return *place; }
 static void set_count(Counter* place, uint32_t amount) { *place = amount; }
 static float fused(float a, float b, float c) { return std::fma(a, b, c); }
+static float cosine(float x) { return std::cos(x); }
+static float sine(float x) { return std::sin(x); }
 template <int Bytes, typename T> static bool is_at(const T* place) {
   return reinterpret_cast<std::uintptr_t>(place) % Bytes == 0;
 }

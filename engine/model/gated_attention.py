@@ -1,0 +1,79 @@
+"""mlx-lm's gated attention layers with one kernel before they attend and one after, for few rows."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.qwen3_next import Qwen3NextAttention
+
+from engine.model.projections import joined
+from engine.model.rebinding import called, methods_naming, modules
+from kernels import gated_heads as kernel
+from kernels.dispatch import Backend
+from kernels.gated_heads import HeadShape
+
+__all__ = ["use_gated_heads"]
+
+_MAX_ROWS = 16
+_ATTEND = "scaled_dot_product_attention"
+
+
+def use_gated_heads(model: nn.Module) -> str:
+    """Let the gated attention layers of a model or head run few rows by the kernels, on a GPU.
+
+    Call it after `use_window_attention`: how they attend is theirs.
+
+    Returns:
+        Why the kernels are left out; empty where they run or are not wanted.
+    """
+    notes = []
+    for module in modules(model):
+        shape = _shape_of(module)
+        if shape is None:
+            continue
+        dtype = module.q_norm.weight.dtype
+        notes.append(kernel.kernel_note(shape, dtype))
+        where = kernel.runs_on(shape, dtype)
+        if where is not Backend.PLAIN:
+            module.__class__ = _fused(type(module), shape, where)
+    return next((note for note in notes if note), "")
+
+
+def _shape_of(layer: nn.Module) -> HeadShape | None:
+    """Return the shape of a layer that is one of these, and turned by plain frequencies."""
+    if not isinstance(layer, Qwen3NextAttention) or type(layer.rope) is not nn.RoPE:
+        return None
+    rope = layer.rope
+    if rope.traditional or layer.q_norm.eps != layer.k_norm.eps:
+        return None
+    heads, key_heads = int(layer.num_attention_heads), int(layer.num_key_value_heads)
+    sizes = heads, key_heads, int(layer.head_dim), int(rope.dims)
+    return HeadShape(*sizes, float(rope.base), float(rope.scale), float(layer.q_norm.eps))
+
+
+def _fused(kind: type[nn.Module], shape: HeadShape, where: Backend) -> type[nn.Module]:
+    (method, *_) = methods_naming(kind, _ATTEND).values()
+    attend = method.__globals__[_ATTEND]
+
+    def call(self: Any, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
+        if cache is None or x.size // x.shape[-1] > _MAX_ROWS:
+            return kind.__call__(self, x, mask, cache)
+        rows = joined([self.q_proj, self.k_proj, self.v_proj], x)
+        offset = cache.offset
+        position = offset if isinstance(offset, mx.array) else _position(offset)
+        norms = self.q_norm.weight, self.k_norm.weight
+        queries, keys, values = kernel.split_heads(where, rows, *norms, position, shape)
+        keys, values = cache.update_and_fetch(keys, values)
+        attended = attend(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
+        return self.o_proj(kernel.gate_heads(where, attended, rows))
+
+    return called(kind, call)
+
+
+@functools.lru_cache(maxsize=4)
+def _position(offset: int) -> mx.array:
+    """Return a position as an array; all layers of a pass share it."""
+    return mx.array([offset], mx.int32)
