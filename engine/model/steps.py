@@ -1,14 +1,15 @@
-"""A trunk's pass over a few rows as a compiled graph, so that the host need not build it each time.
+"""A pass over a few rows as a graph that MLX repeats, so that the host need not build it each time.
 
-The model runs as it is, once for each number of rows and each bucket of cache lengths, over stand-ins
-for its caches whose position is an input; after that MLX repeats the graph it left. Only for models
-whose layers keep plain KV caches or tapped recurrent states, and only on a GPU: the first graph's
-result is compared with the ordinary pass, and one that differs or can't be traced is told and not
-used.
+A trunk or head runs as it is, once for each number of rows and each bucket of cache lengths, over
+stand-ins for its caches whose position is an input; after that MLX repeats the graph it left. Only
+where layers keep plain KV caches or tapped recurrent states. Knows no model: who uses a replay
+compares it with the ordinary pass first.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,16 +20,21 @@ from mlx_lm.models.cache import KVCache
 
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
+from engine.model.unfused import unfused
 
-__all__ = ["MAX_ROWS", "CompiledSteps", "StepOutput", "StepParts"]
+__all__ = ["MAX_GRAPHS", "MAX_ROWS", "PassParts", "Replay"]
 
 _log = logging.getLogger(__name__)
 MAX_ROWS = 9
 """The longest window: the last token and the deepest draft."""
+MAX_GRAPHS = 36
+"""Kept of one kind of pass: of all windows at four lengths. The one used longest ago goes first."""
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
 Arrays = list[mx.array]
+_Left = tuple[Arrays, Arrays]
+"""Of a tape: the rows of its convolutions, and what its recurrence is made of."""
 
 
 class _OpenKV:
@@ -68,90 +74,118 @@ class _OpenKV:
 
 
 @dataclass(frozen=True, slots=True)
-class StepParts:
-    """What a step runs, and what it leaves beside its logits."""
+class PassParts:
+    """What a pass runs, and what it leaves beside its outputs."""
 
-    run: Callable[[mx.array, list[Any]], mx.array]
-    """Tokens [1, n] and the layers' caches to logits [1, n, vocabulary]."""
-    taps: Sequence[RecurrentTap]
-    take_hidden: Callable[[], mx.array | None]
+    name: str
+    """Of the passes, for a person."""
+    run: Callable[[Arrays, list[Any]], Arrays]
+    """Inputs and the layers' caches to outputs."""
+    taps: Sequence[RecurrentTap] = ()
+
+
+@dataclass(slots=True)
+class _Kinds:
+    """What a graph's arrays stand for."""
+
+    is_recurrent: list[bool]
+    """Of each layer."""
+    tapes: list[type[Tape] | None]
+    """Of each tap, once the graph is traced."""
 
 
 @dataclass(frozen=True, slots=True)
-class StepOutput:
-    """What a step gives."""
+class _Graph:
+    """What is repeated for one number of rows and one bucket."""
 
-    logits: mx.array
-    """[1, n, vocabulary]."""
-    hidden: mx.array | None
-    """[1, n, hidden]; None where the trunk isn't tapped."""
-    tapes: list[WindowTape | None]
-    """Of each recurrent layer."""
+    repeat: Callable[[Arrays, mx.array, list[Arrays]], tuple[Arrays, list[Arrays], list[_Left]]]
+    kinds: _Kinds
 
 
-class CompiledSteps:
-    """The graphs of one trunk."""
+class Replay:
+    """The graphs of one kind of pass.
 
-    def __init__(self, parts: StepParts) -> None:
+    Args:
+        parts: of the pass.
+        fuses: whether MLX may fuse operations.
+    """
+
+    def __init__(self, parts: PassParts, *, fuses: bool = False) -> None:
         self._parts = parts
-        self._graph = mx.compile(self._traced)
-        self._tapes: dict[int, list[type[Tape] | None]] = {}
-        """By rows: what each tap's tape is."""
-        self._is_recurrent: list[bool] = []
+        self._fuses = fuses
+        self._graphs: dict[tuple[int, int], _Graph] = {}
         self.note = ""
         """Why no graph is used; empty while they are."""
         self.traced = 0
-        """Graphs so far: each is a number of rows and a bucket."""
+        """Graphs that were built, again ones too."""
+        self.repeated = 0
+        """Passes that were no more than the repeating of a graph."""
 
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
-        """Return whether a pass over these caches can be a compiled one."""
+        """Return whether a pass over these caches can be a graph's."""
         return not self.note and 0 < rows <= MAX_ROWS and all(_is_filled(each) for each in layers)
 
-    def run(self, tokens: mx.array, layers: list[Any]) -> StepOutput:
+    def run(
+        self, inputs: Arrays, rows: int, layers: list[Any]
+    ) -> tuple[Arrays, list[WindowTape | None]]:
         """Run over the next positions, and leave the caches as the model would.
 
         Args:
-            tokens: integer [n].
+            inputs: of the pass; their shapes follow from the number of rows.
+            rows: of the pass.
             layers: caches for which `can_run` is true; changed in place.
+
+        Returns:
+            The outputs, and the tape of each recurrent layer.
         """
-        rows = tokens.shape[0]
-        self._is_recurrent = [isinstance(layer, RecurrentCache) for layer in layers]
         written = [layer for layer in layers if isinstance(layer, KVCache)]
+        offset = written[0].offset if written else 0
+        bucket = _bucket(offset + rows) if written else 0
         for layer in written:
-            _make_room(layer, rows)
-        offset = mx.array([written[0].offset if written else 0], mx.int32)
+            _make_room(layer, bucket)
+        graph = self._graph(rows, bucket, layers)
         states = [_held(layer) for layer in layers]
-        logits, hidden, after, tapes = self._graph(tokens.astype(mx.uint32), offset, states)
+        before = self.traced
+        with contextlib.nullcontext() if self._fuses else unfused():
+            outputs, after, left = graph.repeat(inputs, mx.array([offset], mx.int32), states)
+        self.repeated += self.traced == before
         for layer, state in zip(layers, after, strict=True):
             _put(layer, state, rows)
-        kinds = self._tapes[rows]
-        windows = [
+        tapes = [
             None if kind is None else WindowTape(tuple(inputs), kind.of(arrays))
-            for kind, (inputs, arrays) in zip(kinds, tapes, strict=True)
+            for kind, (inputs, arrays) in zip(graph.kinds.tapes, left, strict=True)
         ]
-        return StepOutput(logits, hidden[0] if hidden else None, windows)
+        return outputs, tapes
 
     def give_up(self, reason: str) -> None:
         """Use no graph from now on."""
-        self.note = f"compiled steps are off: {reason}"
+        self.note = f"{self._parts.name} are built anew each time: {reason}"
+        self._graphs.clear()
         _log.warning("%s", self.note)
 
+    def _graph(self, rows: int, bucket: int, layers: list[Any]) -> _Graph:
+        graph = self._graphs.pop((rows, bucket), None)
+        if graph is None:
+            kinds = _Kinds([isinstance(each, RecurrentCache) for each in layers], [])
+            graph = _Graph(mx.compile(functools.partial(self._traced, kinds)), kinds)
+        self._graphs[rows, bucket] = graph
+        while len(self._graphs) > MAX_GRAPHS:
+            del self._graphs[next(iter(self._graphs))]
+        return graph
+
     def _traced(
-        self, tokens: mx.array, offset: mx.array, states: list[Arrays]
-    ) -> tuple[mx.array, Arrays, list[Arrays], list[tuple[Arrays, Arrays]]]:
+        self, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
+    ) -> tuple[Arrays, list[Arrays], list[_Left]]:
         self.traced += 1
         layers = [
             _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
-            for state, is_recurrent in zip(states, self._is_recurrent, strict=True)
+            for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
         ]
-        logits = self._parts.run(tokens[None], layers)
-        hidden = self._parts.take_hidden()
+        outputs = self._parts.run(inputs, layers)
         tapes = [tap.take() for tap in self._parts.taps]
-        self._tapes[tokens.shape[0]] = [
-            None if tape is None else type(tape.recurrence) for tape in tapes
-        ]
+        kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
         left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-        return logits, [] if hidden is None else [hidden], [_held(each) for each in layers], left
+        return outputs, [_held(each) for each in layers], left
 
 
 def _is_filled(layer: object) -> bool:
@@ -160,11 +194,15 @@ def _is_filled(layer: object) -> bool:
     return type(layer) is KVCache and layer.keys is not None
 
 
-def _make_room(layer: KVCache, rows: int) -> None:
-    """Bring a cache to its bucket's length."""
-    needed, bucket = layer.offset + rows, _LEAST
-    while bucket < needed:
+def _bucket(positions: int) -> int:
+    bucket = _LEAST
+    while bucket < positions:
         bucket *= 2
+    return bucket
+
+
+def _make_room(layer: KVCache, bucket: int) -> None:
+    """Bring a cache to its bucket's length."""
     keys, values = layer.keys, layer.values
     if keys is None or values is None or keys.shape[2] == bucket:
         return

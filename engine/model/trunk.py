@@ -6,7 +6,7 @@ Copies none of its code: mlx-lm's model is built and run as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,7 +15,7 @@ from engine.errors import HeadError
 from engine.model.arrays import reals
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
-from engine.model.steps import CompiledSteps, StepParts
+from engine.model.steps import PassParts, Replay
 from engine.verdict.families import Side
 
 __all__ = ["NormTap", "Trunk", "TrunkOutput", "body_of", "embedding_name", "norm_name"]
@@ -62,7 +62,7 @@ class Trunk:
         self.model = model
         self._tap: NormTap | None = None
         self._taps = tap_recurrent_layers(model)
-        self._steps: CompiledSteps | None = None
+        self._steps: Replay | None = None
 
     @property
     def can_roll_back(self) -> bool:
@@ -104,9 +104,11 @@ class Trunk:
         """
         rows = tokens.shape[0]
         if self._steps is not None and self._steps.can_run(rows, cache.layers):
-            step = self._steps.run(tokens, cache.layers)
-            cache.wrote(rows, step.tapes)
-            return TrunkOutput(step.logits[0], step.hidden)
+            (logits, *hidden), tapes = self._steps.run(
+                [tokens.astype(mx.uint32)], rows, cache.layers
+            )
+            cache.wrote(rows, tapes)
+            return TrunkOutput(logits[0], hidden[0] if hidden else None)
         logits = self.model(tokens[None], cache=cache.layers)
         cache.wrote(rows)
         return TrunkOutput(logits[0], self._hidden())
@@ -119,16 +121,17 @@ class Trunk:
         """Why passes are not compiled though they could be; empty where they are."""
         return "" if self._steps is None else self._steps.note
 
-    def compile_steps(self) -> None:
+    def _pass(self, inputs: list[mx.array], layers: list[Any]) -> list[mx.array]:
+        logits = self.model(inputs[0][None], cache=layers)
+        hidden = self._hidden()
+        return [logits] if hidden is None else [logits, hidden]
+
+    def compile_steps(self, *, fuses: bool = False) -> None:
         """Compile passes over few rows from now on, once one was found equal to the ordinary one.
 
         The trunk must not be tapped anew after that.
         """
-        steps = CompiledSteps(
-            StepParts(
-                lambda tokens, layers: self.model(tokens, cache=layers), self._taps, self._hidden
-            )
-        )
+        steps = Replay(PassParts("steps", self._pass, self._taps), fuses=fuses)
         ordinary = self._trial()
         self._steps = steps
         try:
