@@ -22,8 +22,10 @@ from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
+from engine.model.heads.chain import ChainHead
 from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
+from engine.model.heads.pair import PairHead
 from engine.model.projections import use_few_row_matmuls
 from engine.model.recurrent import has_recurrence
 from engine.model.tokenizer import Tokenizer
@@ -33,7 +35,7 @@ from engine.verdict.checkpoint import CheckpointFacts, check_folder
 from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
 from kernels import gated_delta
-from kernels.dispatch import Backend, backend_for
+from kernels.dispatch import Backend, backend_for, keep_compiled
 
 __all__ = ["LoadedModel", "Progress", "build_trunk", "load", "memory_bytes"]
 
@@ -63,6 +65,7 @@ def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> Loade
         ModelError: it can't be loaded; the message says why.
     """
     begin = time.perf_counter()
+    keep_compiled(cache_folder / "kernels")
     is_file = path.suffix == ".gguf"
     loaded = (
         _load_demo(path, cache_folder, progress)
@@ -126,7 +129,7 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         trunk.tap(DEMO.hidden)
     except HeadError as error:
         note = error.message
-    _compile_steps(trunk, progress)
+    graphs = _build_graphs(trunk, head, progress)
     config: dict[str, object] = {
         "model_type": "llama",
         "vocab_size": gguf.args.vocab_size,
@@ -142,7 +145,7 @@ def _load_demo(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
         gguf.tokenizer,
         config,
         Sampling(),
-        kernels or trunk.steps_note,
+        kernels or graphs,
     )
 
 
@@ -159,19 +162,24 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     head, note = _head(facts, trunk, settle, progress)
     if isinstance(head, nn.Module):
         _speed_up(head, cache_folder, progress)
-    _compile_steps(trunk, progress)
+    graphs = _build_graphs(trunk, head, progress)
     sampling = _sampling(tokenizers.read_json(path / "generation_config.json"))
     config = {**facts.config, **_text_config(facts.config)}
     family = facts.head.family.name if facts.head else ""
-    return _Parts(
-        model, trunk, head, family, note, tokenizer, config, sampling, kernels or trunk.steps_note
-    )
+    return _Parts(model, trunk, head, family, note, tokenizer, config, sampling, kernels or graphs)
 
 
-def _compile_steps(trunk: Trunk, progress: Progress) -> None:
-    if backend_for("compiled_steps") is not Backend.PLAIN:
-        progress("compiling steps", 0, 0)
-        trunk.compile_steps()
+def _build_graphs(trunk: Trunk, head: Head | None, progress: Progress) -> str:
+    """Let passes of few rows be repeated as graphs on a GPU, each compared and built by now.
+
+    Returns:
+        Why some are not; empty where all are or there is no GPU.
+    """
+    if backend_for("compiled_steps") is Backend.PLAIN:
+        return ""
+    trunk.compile_steps(progress)
+    note = head.replay_passes(progress) if isinstance(head, (PairHead, ChainHead)) else ""
+    return trunk.steps_note or note
 
 
 def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:

@@ -8,7 +8,6 @@ compares it with the ordinary pass first.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Callable, Sequence
@@ -18,11 +17,19 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
+from engine.model.arrays import reals
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
-from engine.model.unfused import unfused
 
-__all__ = ["MAX_GRAPHS", "MAX_ROWS", "PassParts", "Replay"]
+__all__ = [
+    "MAX_GRAPHS",
+    "MAX_ROWS",
+    "PassParts",
+    "Progress",
+    "Replay",
+    "graphs_built",
+    "unheard",
+]
 
 _log = logging.getLogger(__name__)
 MAX_ROWS = 9
@@ -32,6 +39,10 @@ MAX_GRAPHS = 36
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
+_NOISE = 0.05
+"""Two orders of summing in 16 bits may be this far apart, as a share of all numbers."""
+
+Progress = Callable[[str, int, int], None]
 Arrays = list[mx.array]
 _Left = tuple[Arrays, Arrays]
 """Of a tape: the rows of its convolutions, and what its recurrence is made of."""
@@ -107,23 +118,21 @@ class Replay:
 
     Args:
         parts: of the pass.
-        fuses: whether MLX may fuse operations.
     """
 
-    def __init__(self, parts: PassParts, *, fuses: bool = False) -> None:
+    def __init__(self, parts: PassParts) -> None:
         self._parts = parts
-        self._fuses = fuses
         self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._is_compared = False
         self.note = ""
         """Why no graph is used; empty while they are."""
-        self.traced = 0
-        """Graphs that were built, again ones too."""
-        self.repeated = 0
-        """Passes that were no more than the repeating of a graph."""
+        self.built = 0
+        """Graphs so far, those that were built again counted in."""
 
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
         """Return whether a pass over these caches can be a graph's."""
-        return not self.note and 0 < rows <= MAX_ROWS and all(_is_filled(each) for each in layers)
+        is_wanted = self._is_compared and not self.note and 0 < rows <= MAX_ROWS
+        return is_wanted and all(_is_filled(each) for each in layers)
 
     def run(
         self, inputs: Arrays, rows: int, layers: list[Any]
@@ -145,10 +154,7 @@ class Replay:
             _make_room(layer, bucket)
         graph = self._graph(rows, bucket, layers)
         states = [_held(layer) for layer in layers]
-        before = self.traced
-        with contextlib.nullcontext() if self._fuses else unfused():
-            outputs, after, left = graph.repeat(inputs, mx.array([offset], mx.int32), states)
-        self.repeated += self.traced == before
+        outputs, after, left = graph.repeat(inputs, mx.array([offset], mx.int32), states)
         for layer, state in zip(layers, after, strict=True):
             _put(layer, state, rows)
         tapes = [
@@ -156,6 +162,43 @@ class Replay:
             for kind, (inputs, arrays) in zip(graph.kinds.tapes, left, strict=True)
         ]
         return outputs, tapes
+
+    def prepare(
+        self, trial: Callable[[], mx.array], run: Callable[[int], object], progress: Progress
+    ) -> bool:
+        """Compare graphs with the ordinary pass, and build those of a short cache.
+
+        Args:
+            trial: runs passes that read, draft, roll back and go on; returns what they gave.
+            run: a pass over so many rows.
+            progress: told the stage and how much of how much is done; may raise to end it.
+
+        Returns:
+            Whether graphs are used: not where caches are of another kind, nor where they were
+            given up, since they differ or can't be built.
+        """
+        stage = f"building graphs of {self._parts.name}"
+        progress(stage, 0, MAX_ROWS)
+        if not self._is_right(trial):
+            return False
+        for rows in range(1, MAX_ROWS + 1):
+            progress(stage, rows - 1, MAX_ROWS)
+            run(rows)
+        return True
+
+    def _is_right(self, trial: Callable[[], mx.array]) -> bool:
+        self._is_compared = False
+        ordinary = trial()
+        self._is_compared = True
+        try:
+            apart = _apart(trial(), ordinary)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            self.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
+            return False
+        if apart < _NOISE:
+            return self.built > 0
+        self.give_up(f"graphs of them are off by {apart:.2g}")
+        return False
 
     def give_up(self, reason: str) -> None:
         """Use no graph from now on."""
@@ -176,7 +219,8 @@ class Replay:
     def _traced(
         self, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
     ) -> tuple[Arrays, list[Arrays], list[_Left]]:
-        self.traced += 1
+        self.built += 1
+        _count_one()
         layers = [
             _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
             for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
@@ -186,6 +230,27 @@ class Replay:
         kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
         left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
         return outputs, [_held(each) for each in layers], left
+
+
+def unheard(*_: object) -> None:
+    """Stand in for a progress that nobody hears."""
+
+
+def graphs_built() -> int:
+    """Return how many graphs this process has built: while a text is written, none should be."""
+    return _built[0]
+
+
+_built = [0]
+
+
+def _count_one() -> None:
+    _built[0] += 1
+
+
+def _apart(one: mx.array, other: mx.array) -> float:
+    (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
+    return share
 
 
 def _is_filled(layer: object) -> bool:

@@ -5,6 +5,7 @@ Copies none of its code: mlx-lm's model is built and run as it is.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,10 +13,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from engine.errors import HeadError
-from engine.model.arrays import reals
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
-from engine.model.steps import PassParts, Replay
+from engine.model.steps import PassParts, Progress, Replay, unheard
 from engine.verdict.families import Side
 
 __all__ = ["NormTap", "Trunk", "TrunkOutput", "body_of", "embedding_name", "norm_name"]
@@ -126,22 +126,30 @@ class Trunk:
         hidden = self._hidden()
         return [logits] if hidden is None else [logits, hidden]
 
-    def compile_steps(self, *, fuses: bool = False) -> None:
+    def compile_steps(self, progress: Progress = unheard) -> None:
         """Compile passes over few rows from now on, once one was found equal to the ordinary one.
 
         The trunk must not be tapped anew after that.
+
+        Args:
+            progress: told the stage and how much of how much is done; may raise to end it.
         """
-        steps = Replay(PassParts("steps", self._pass, self._taps), fuses=fuses)
-        ordinary = self._trial()
-        self._steps = steps
-        try:
-            apart = _apart(self._trial(), ordinary)
-            if not steps.traced:
-                self._steps = None
-            elif not apart < _NOISE:
-                steps.give_up(f"they are off by {apart:.2g}")
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            steps.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
+        self._steps = Replay(PassParts("steps", self._pass, self._taps))
+        run = functools.partial(self._open, self._begun())
+        if not self._steps.prepare(self._trial, run, progress) and not self._steps.note:
+            self._steps = None
+
+    def _begun(self) -> Cache:
+        """Return a cache that holds a position."""
+        cache = self.make_cache()
+        self.forward(mx.zeros(1, mx.uint32), cache)
+        cache.commit(1)
+        return cache
+
+    def _open(self, cache: Cache, rows: int) -> None:
+        """Run over made-up rows and undo them."""
+        mx.eval(self.forward(mx.zeros(rows, mx.uint32), cache).logits)
+        cache.commit(0)
 
     def _trial(self) -> mx.array:
         """Return the logits of passes that read, draft, roll back and go on; [rows, vocabulary]."""
@@ -241,12 +249,3 @@ def norm_name(body: nn.Module) -> str:
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if isinstance(module.get(name), nn.Module)), None)
-
-
-_NOISE = 0.05
-"""Two orders of summing in 16 bits may be this far apart, as a share of all logits."""
-
-
-def _apart(one: mx.array, other: mx.array) -> float:
-    (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
-    return share
