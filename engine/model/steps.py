@@ -36,6 +36,9 @@ MAX_ROWS = 9
 """The longest window: the last token and the deepest draft."""
 MAX_GRAPHS = 36
 """Kept of one kind of pass: of all windows at four lengths. The one used longest ago goes first."""
+_WAITED_FOR = 4
+"""Rows of the longest pass that a load waits for: CUDA's compiler takes ten seconds for each of MLX's own
+matmuls of eight rows and more, which may never be asked for."""
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
@@ -91,7 +94,8 @@ class PassParts:
     name: str
     """Of the passes, for a person."""
     run: Callable[[Arrays, list[Any]], Arrays]
-    """Inputs and the layers' caches to outputs."""
+    """Inputs and the layers' caches to outputs. Holds no one who holds the graphs: with such a ring a
+    model would stay in memory when it is let go of."""
     taps: Sequence[RecurrentTap] = ()
 
 
@@ -126,8 +130,6 @@ class Replay:
         self._is_compared = False
         self.note = ""
         """Why no graph is used; empty while they are."""
-        self.built = 0
-        """Graphs so far, those that were built again counted in."""
 
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
         """Return whether a pass over these caches can be a graph's."""
@@ -164,13 +166,13 @@ class Replay:
         return outputs, tapes
 
     def prepare(
-        self, trial: Callable[[], mx.array], run: Callable[[int], object], progress: Progress
+        self, trial: Callable[[], mx.array], run: Callable[[int], mx.array], progress: Progress
     ) -> bool:
         """Compare graphs with the ordinary pass, and build those of a short cache.
 
         Args:
             trial: runs passes that read, draft, roll back and go on; returns what they gave.
-            run: a pass over so many rows.
+            run: a pass over so many rows, undone in the caches; returns what it gave.
             progress: told the stage and how much of how much is done; may raise to end it.
 
         Returns:
@@ -183,7 +185,9 @@ class Replay:
             return False
         for rows in range(1, MAX_ROWS + 1):
             progress(stage, rows - 1, MAX_ROWS)
-            run(rows)
+            result = run(rows)
+            if rows <= _WAITED_FOR:
+                mx.eval(result)
         return True
 
     def _is_right(self, trial: Callable[[], mx.array]) -> bool:
@@ -196,7 +200,7 @@ class Replay:
             self.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
             return False
         if apart < _NOISE:
-            return self.built > 0
+            return bool(self._graphs)
         self.give_up(f"graphs of them are off by {apart:.2g}")
         return False
 
@@ -210,26 +214,26 @@ class Replay:
         graph = self._graphs.pop((rows, bucket), None)
         if graph is None:
             kinds = _Kinds([isinstance(each, RecurrentCache) for each in layers], [])
-            graph = _Graph(mx.compile(functools.partial(self._traced, kinds)), kinds)
+            graph = _Graph(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
         self._graphs[rows, bucket] = graph
         while len(self._graphs) > MAX_GRAPHS:
             del self._graphs[next(iter(self._graphs))]
         return graph
 
-    def _traced(
-        self, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
-    ) -> tuple[Arrays, list[Arrays], list[_Left]]:
-        self.built += 1
-        _count_one()
-        layers = [
-            _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
-            for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
-        ]
-        outputs = self._parts.run(inputs, layers)
-        tapes = [tap.take() for tap in self._parts.taps]
-        kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
-        left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-        return outputs, [_held(each) for each in layers], left
+
+def _traced(
+    parts: PassParts, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
+) -> tuple[Arrays, list[Arrays], list[_Left]]:
+    _built[0] += 1
+    layers = [
+        _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
+        for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
+    ]
+    outputs = parts.run(inputs, layers)
+    tapes = [tap.take() for tap in parts.taps]
+    kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
+    left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
+    return outputs, [_held(each) for each in layers], left
 
 
 def unheard(*_: object) -> None:
@@ -242,10 +246,6 @@ def graphs_built() -> int:
 
 
 _built = [0]
-
-
-def _count_one() -> None:
-    _built[0] += 1
 
 
 def _apart(one: mx.array, other: mx.array) -> float:

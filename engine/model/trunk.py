@@ -6,6 +6,7 @@ Copies none of its code: mlx-lm's model is built and run as it is.
 from __future__ import annotations
 
 import functools
+import weakref
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -134,7 +135,8 @@ class Trunk:
         Args:
             progress: told the stage and how much of how much is done; may raise to end it.
         """
-        self._steps = Replay(PassParts("steps", self._pass, self._taps))
+        own = functools.partial(Trunk._pass, weakref.proxy(self))
+        self._steps = Replay(PassParts("steps", own, self._taps))
         run = functools.partial(self._open, self._begun())
         if not self._steps.prepare(self._trial, run, progress) and not self._steps.note:
             self._steps = None
@@ -146,10 +148,11 @@ class Trunk:
         cache.commit(1)
         return cache
 
-    def _open(self, cache: Cache, rows: int) -> None:
-        """Run over made-up rows and undo them."""
-        mx.eval(self.forward(mx.zeros(rows, mx.uint32), cache).logits)
+    def _open(self, cache: Cache, rows: int) -> mx.array:
+        """Run over made-up rows and undo them; return their logits."""
+        logits = self.forward(mx.zeros(rows, mx.uint32), cache).logits
         cache.commit(0)
+        return logits
 
     def _trial(self) -> mx.array:
         """Return the logits of passes that read, draft, roll back and go on; [rows, vocabulary]."""

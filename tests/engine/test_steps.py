@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
@@ -12,7 +15,7 @@ from engine.model.arrays import reals
 from engine.model.cache import Cache
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.pair import PairHead
-from engine.model.load import LoadedModel
+from engine.model.load import LoadedModel, load
 from engine.model.steps import MAX_ROWS, graphs_built
 from engine.model.trunk import Trunk
 from tests.engine.test_family_heads import decoded
@@ -118,6 +121,21 @@ def test_graphs_are_bounded_and_one_that_went_is_built_and_counted_again(
     assert len(trunk._steps._graphs) == 2
     assert graphs_built() - before == 1
     assert apart(graphs, grown(Trunk(trunk.model), passes)[0]) < 1e-3
+
+
+def test_a_model_with_graphs_goes_when_it_is_let_go_of(tmp_path: Path) -> None:
+    model = load("mimo", checkpoints.write(tmp_path / "mimo", "mimo"), tmp_path, lambda *_: None)
+    assert isinstance(model.head, PairHead)
+    with unfused():
+        model.trunk.compile_steps()
+        model.head.replay_passes()
+    held = weakref.ref(model.trunk.model), weakref.ref(model.head)
+    gc.disable()
+    try:
+        del model
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", checkpoints.DONORS)

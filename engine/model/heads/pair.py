@@ -12,6 +12,7 @@ the cache of a recurrent layer for a mask, an empty one stands behind the others
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -134,7 +135,8 @@ class PairHead(nn.Module):
         Returns:
             Why passes are built anew each time though they could be graphs; empty where not.
         """
-        self._passes = passes = Replay(PassParts("draft passes", self._pass))
+        own = functools.partial(PairHead._pass, weakref.proxy(self))
+        self._passes = passes = Replay(PassParts("draft passes", own))
         run = functools.partial(self._open, self._begun())
         if not passes.prepare(self._trial, run, progress) and not passes.note:
             self._passes = None
@@ -154,7 +156,6 @@ class PairHead(nn.Module):
     def _open(self, cache: Cache, rows: int) -> mx.array:
         """Run over made-up rows and undo them; return what came out."""
         _, normed = self.run(*self._made_up(rows), cache)
-        mx.eval(normed)
         cache.commit(0)
         return normed
 
