@@ -296,6 +296,7 @@ class Request:
                 for token, row in zip(result.emitted, result.logprobs, strict=False)
             ),
             detail=detail_of(result.numbers, piece) if result.numbers else None,
+            graphs_built=result.graphs_built,
         )
 
     def _logprob(self, token: int, row: RowLogprobs) -> TokenLogprob:

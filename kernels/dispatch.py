@@ -2,7 +2,7 @@
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
 MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
-between. A name with a plus sign before it switches on what is not on by itself: compiled steps.
+between.
 """
 
 from __future__ import annotations
@@ -10,10 +10,20 @@ from __future__ import annotations
 import functools
 import os
 from enum import Enum
+from importlib.metadata import version
+from pathlib import Path
 
 import mlx.core as mx
 
-__all__ = ["KERNELS", "Backend", "backend", "backend_for", "unknown_names", "why_plain"]
+__all__ = [
+    "KERNELS",
+    "Backend",
+    "backend",
+    "backend_for",
+    "keep_compiled",
+    "unknown_names",
+    "why_plain",
+]
 
 KERNELS = (
     "gated_delta",
@@ -48,13 +58,9 @@ def backend() -> Backend:
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
 
 
-_ON_DEMAND = frozenset({"compiled_steps"})
-"""What is off unless asked for: on CUDA, MLX compiles its fused operations for minutes."""
-
-
 def backend_for(kernel: str) -> Backend:
     """Return what runs a kernel of that name: PLAIN where it is switched off."""
-    return Backend.PLAIN if _is_off(kernel) or _is_unasked(kernel) else backend()
+    return Backend.PLAIN if _is_off(kernel) else backend()
 
 
 def why_plain(kernel: str) -> str:
@@ -63,13 +69,29 @@ def why_plain(kernel: str) -> str:
         return "switched off by MTPLX_TUI_KERNELS"
     if backend() is Backend.PLAIN:
         return "MLX computes on the CPU here"
-    return f"off until MTPLX_TUI_KERNELS has +{kernel}" if _is_unasked(kernel) else ""
+    return ""
 
 
 def unknown_names() -> tuple[str, ...]:
     """Return what MTPLX_TUI_KERNELS names and is no kernel."""
-    known = {"", "off", *KERNELS, *(f"+{kernel}" for kernel in _ON_DEMAND)}
-    return tuple(sorted(_named() - known))
+    return tuple(sorted(_named() - {"", "off", *KERNELS}))
+
+
+def keep_compiled(folder: Path) -> None:
+    """Let CUDA keep what it compiles in a folder of ours, once for a machine.
+
+    MLX's own place is one that all users of a machine share and that a restart empties. A folder
+    that MLX_PTX_CACHE_DIR names goes before. Files are called by what they compute, so each
+    version of MLX and each architecture has its own. To be called before a kernel is compiled.
+
+    Args:
+        folder: of what is kept of kernels.
+    """
+    if backend() is not Backend.CUDA:
+        return
+    device = mx.device_info().get("architecture", "")
+    own = folder / f"ptx-{version('mlx')}-{device}"
+    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(own))
 
 
 def _named() -> frozenset[str]:
@@ -84,7 +106,3 @@ def _names(text: str) -> frozenset[str]:
 
 def _is_off(kernel: str) -> bool:
     return bool(_named() & {"off", kernel})
-
-
-def _is_unasked(kernel: str) -> bool:
-    return kernel in _ON_DEMAND and f"+{kernel}" not in _named()

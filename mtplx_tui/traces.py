@@ -235,6 +235,7 @@ def _check_cycle(cycle: CycleDone) -> None:
         and len(cycle.drafted) == len(cycle.drafted_pieces) == cycle.depth
         and len(cycle.emitted) == len(cycle.emitted_pieces) <= cycle.accepted + 1
         and cycle.cycle >= 0
+        and cycle.graphs_built >= 0
     )
     if not is_whole:
         raise TraceError("a cycle whose counts contradict each other")

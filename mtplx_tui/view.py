@@ -132,6 +132,8 @@ class RequestView:
     draft_s: float = 0.0
     verify_s: float = 0.0
     accept_s: float = 0.0
+    graphs_built: int = 0
+    """In this request's cycles; see `CycleDone`."""
     answer: str = ""
     reasoning: str = ""
     done: RequestDone | None = None
@@ -324,6 +326,7 @@ def _cycle_done(view: EngineView, event: CycleDone) -> EngineView:
         draft_s=old.draft_s + event.draft_s,
         verify_s=old.verify_s + event.verify_s,
         accept_s=old.accept_s + event.accept_s,
+        graphs_built=old.graphs_built + event.graphs_built,
         **_with_runs(old, event.runs),
     )
 

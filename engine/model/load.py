@@ -23,8 +23,10 @@ from engine.model.contracts import settled_contract
 from engine.model.gated_attention import use_gated_heads
 from engine.model.gguf import load_gguf
 from engine.model.head import Head
+from engine.model.heads.chain import ChainHead
 from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
+from engine.model.heads.pair import PairHead
 from engine.model.mixers import mixer_note
 from engine.model.projections import use_few_row_matmuls
 from engine.model.recurrent import has_recurrence
@@ -36,7 +38,7 @@ from engine.verdict.checkpoint import CheckpointFacts, check_folder
 from engine.verdict.contract import Contract
 from engine.verdict.family_table import DEMO
 from kernels import gated_delta
-from kernels.dispatch import Backend, backend_for
+from kernels.dispatch import Backend, backend_for, keep_compiled
 
 __all__ = [
     "Assembled",
@@ -75,6 +77,7 @@ def load(name: str, path: Path, cache_folder: Path, progress: Progress) -> Loade
         ModelError: it can't be loaded; the message says why.
     """
     begin = time.perf_counter()
+    keep_compiled(cache_folder / "kernels")
     is_file = path.suffix == ".gguf"
     loaded = (
         _load_demo(path, cache_folder, progress)
@@ -117,8 +120,8 @@ def assemble(
     head, head_note = head_of(trunk)
     if isinstance(head, nn.Module):
         _speed_up(head, cache_folder, progress)
-    _compile_steps(trunk, progress)
-    return Assembled(trunk, head, head_note, kernels or trunk.steps_note)
+    graphs = _build_graphs(trunk, head, progress)
+    return Assembled(trunk, head, head_note, kernels or graphs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +201,17 @@ def _load_folder(path: Path, cache_folder: Path, progress: Progress) -> _Parts:
     return _Parts(model, made, family, tokenizer, config, sampling)
 
 
-def _compile_steps(trunk: Trunk, progress: Progress) -> None:
-    if backend_for("compiled_steps") is not Backend.PLAIN:
-        progress("compiling steps", 0, 0)
-        trunk.compile_steps()
+def _build_graphs(trunk: Trunk, head: Head | None, progress: Progress) -> str:
+    """Let passes of few rows be repeated as graphs on a GPU, each compared and built by now.
+
+    Returns:
+        Why some are not; empty where all are or there is no GPU.
+    """
+    if backend_for("compiled_steps") is Backend.PLAIN:
+        return ""
+    trunk.compile_steps(progress)
+    note = head.replay_passes(progress) if isinstance(head, (PairHead, ChainHead)) else ""
+    return trunk.steps_note or note
 
 
 def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:

@@ -1,14 +1,14 @@
-"""A trunk's pass over a few rows as a compiled graph, so that the host need not build it each time.
+"""A pass over a few rows as a graph that MLX repeats, so that the host need not build it each time.
 
-The model runs as it is, once for each number of rows and each bucket of cache lengths, over stand-ins
-for its caches whose position is an input; after that MLX repeats the graph it left. Only for models
-whose layers keep plain KV caches or tapped recurrent states, and only on a GPU: the first graph's
-result is compared with the ordinary pass, and one that differs or can't be traced is told and not
-used.
+A trunk or head runs as it is, once for each number of rows and each bucket of cache lengths, over
+stand-ins for its caches whose position is an input; after that MLX repeats the graph it left. Only
+where layers keep plain KV caches or tapped recurrent states. Knows no model: who uses a replay
+compares it with the ordinary pass first.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,18 +17,38 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
+from engine.model.arrays import reals
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
 
-__all__ = ["MAX_ROWS", "CompiledSteps", "StepOutput", "StepParts"]
+__all__ = [
+    "MAX_GRAPHS",
+    "MAX_ROWS",
+    "PassParts",
+    "Progress",
+    "Replay",
+    "graphs_built",
+    "unheard",
+]
 
 _log = logging.getLogger(__name__)
 MAX_ROWS = 9
 """The longest window: the last token and the deepest draft."""
+MAX_GRAPHS = 36
+"""Kept of one kind of pass: of all windows at four lengths. The one used longest ago goes first."""
+_WAITED_FOR = 4
+"""Rows of the longest pass that a load waits for: CUDA's compiler takes ten seconds for each of MLX's own
+matmuls of eight rows and more, which may never be asked for."""
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
+_NOISE = 0.05
+"""Two orders of summing in 16 bits may be this far apart, as a share of all numbers."""
+
+Progress = Callable[[str, int, int], None]
 Arrays = list[mx.array]
+_Left = tuple[Arrays, Arrays]
+"""Of a tape: the rows of its convolutions, and what its recurrence is made of."""
 
 
 class _OpenKV:
@@ -68,90 +88,174 @@ class _OpenKV:
 
 
 @dataclass(frozen=True, slots=True)
-class StepParts:
-    """What a step runs, and what it leaves beside its logits."""
+class PassParts:
+    """What a pass runs, and what it leaves beside its outputs."""
 
-    run: Callable[[mx.array, list[Any]], mx.array]
-    """Tokens [1, n] and the layers' caches to logits [1, n, vocabulary]."""
-    taps: Sequence[RecurrentTap]
-    take_hidden: Callable[[], mx.array | None]
+    name: str
+    """Of the passes, for a person."""
+    run: Callable[[Arrays, list[Any]], Arrays]
+    """Inputs and the layers' caches to outputs. Holds no one who holds the graphs: with such a ring a
+    model would stay in memory when it is let go of."""
+    taps: Sequence[RecurrentTap] = ()
+
+
+@dataclass(slots=True)
+class _Kinds:
+    """What a graph's arrays stand for."""
+
+    is_recurrent: list[bool]
+    """Of each layer."""
+    tapes: list[type[Tape] | None]
+    """Of each tap, once the graph is traced."""
 
 
 @dataclass(frozen=True, slots=True)
-class StepOutput:
-    """What a step gives."""
+class _Graph:
+    """What is repeated for one number of rows and one bucket."""
 
-    logits: mx.array
-    """[1, n, vocabulary]."""
-    hidden: mx.array | None
-    """[1, n, hidden]; None where the trunk isn't tapped."""
-    tapes: list[WindowTape | None]
-    """Of each recurrent layer."""
+    repeat: Callable[[Arrays, mx.array, list[Arrays]], tuple[Arrays, list[Arrays], list[_Left]]]
+    kinds: _Kinds
 
 
-class CompiledSteps:
-    """The graphs of one trunk."""
+class Replay:
+    """The graphs of one kind of pass.
 
-    def __init__(self, parts: StepParts) -> None:
+    Args:
+        parts: of the pass.
+    """
+
+    def __init__(self, parts: PassParts) -> None:
         self._parts = parts
-        self._graph = mx.compile(self._traced)
-        self._tapes: dict[int, list[type[Tape] | None]] = {}
-        """By rows: what each tap's tape is."""
-        self._is_recurrent: list[bool] = []
+        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._is_compared = False
         self.note = ""
         """Why no graph is used; empty while they are."""
-        self.traced = 0
-        """Graphs so far: each is a number of rows and a bucket."""
+
+    @property
+    def count(self) -> int:
+        """How many graphs there are."""
+        return len(self._graphs)
 
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
-        """Return whether a pass over these caches can be a compiled one."""
-        return not self.note and 0 < rows <= MAX_ROWS and all(_is_filled(each) for each in layers)
+        """Return whether a pass over these caches can be a graph's."""
+        is_wanted = self._is_compared and not self.note and 0 < rows <= MAX_ROWS
+        return is_wanted and all(_is_filled(each) for each in layers)
 
-    def run(self, tokens: mx.array, layers: list[Any]) -> StepOutput:
+    def run(
+        self, inputs: Arrays, rows: int, layers: list[Any]
+    ) -> tuple[Arrays, list[WindowTape | None]]:
         """Run over the next positions, and leave the caches as the model would.
 
         Args:
-            tokens: integer [n].
+            inputs: of the pass; their shapes follow from the number of rows.
+            rows: of the pass.
             layers: caches for which `can_run` is true; changed in place.
+
+        Returns:
+            The outputs, and the tape of each recurrent layer.
         """
-        rows = tokens.shape[0]
-        self._is_recurrent = [isinstance(layer, RecurrentCache) for layer in layers]
         written = [layer for layer in layers if isinstance(layer, KVCache)]
+        offset = written[0].offset if written else 0
+        bucket = _bucket(offset + rows) if written else 0
         for layer in written:
-            _make_room(layer, rows)
-        offset = mx.array([written[0].offset if written else 0], mx.int32)
+            _make_room(layer, bucket)
+        graph = self._graph(rows, bucket, layers)
         states = [_held(layer) for layer in layers]
-        logits, hidden, after, tapes = self._graph(tokens.astype(mx.uint32), offset, states)
+        outputs, after, left = graph.repeat(inputs, mx.array([offset], mx.int32), states)
         for layer, state in zip(layers, after, strict=True):
             _put(layer, state, rows)
-        kinds = self._tapes[rows]
-        windows = [
+        tapes = [
             None if kind is None else WindowTape(tuple(inputs), kind.of(arrays))
-            for kind, (inputs, arrays) in zip(kinds, tapes, strict=True)
+            for kind, (inputs, arrays) in zip(graph.kinds.tapes, left, strict=True)
         ]
-        return StepOutput(logits, hidden[0] if hidden else None, windows)
+        return outputs, tapes
+
+    def prepare(
+        self, trial: Callable[[], mx.array], run: Callable[[int], mx.array], progress: Progress
+    ) -> bool:
+        """Compare graphs with the ordinary pass, and build those of a short cache.
+
+        Args:
+            trial: runs passes that read, draft, roll back and go on; returns what they gave.
+            run: a pass over so many rows, undone in the caches; returns what it gave.
+            progress: told the stage and how much of how much is done; may raise to end it.
+
+        Returns:
+            Whether graphs are used: not where caches are of another kind, nor where they were
+            given up, since they differ or can't be built.
+        """
+        stage = f"building graphs of {self._parts.name}"
+        progress(stage, 0, MAX_ROWS)
+        if not self._is_right(trial):
+            return False
+        for rows in range(1, MAX_ROWS + 1):
+            progress(stage, rows - 1, MAX_ROWS)
+            result = run(rows)
+            if rows <= _WAITED_FOR:
+                mx.eval(result)
+        return True
+
+    def _is_right(self, trial: Callable[[], mx.array]) -> bool:
+        self._is_compared = False
+        ordinary = trial()
+        self._is_compared = True
+        try:
+            apart = _apart(trial(), ordinary)
+        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            self.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
+            return False
+        if apart < _NOISE:
+            return bool(self._graphs)
+        self.give_up(f"graphs of them are off by {apart:.2g}")
+        return False
 
     def give_up(self, reason: str) -> None:
         """Use no graph from now on."""
-        self.note = f"compiled steps are off: {reason}"
+        self.note = f"{self._parts.name} are built anew each time: {reason}"
+        self._graphs.clear()
         _log.warning("%s", self.note)
 
-    def _traced(
-        self, tokens: mx.array, offset: mx.array, states: list[Arrays]
-    ) -> tuple[mx.array, Arrays, list[Arrays], list[tuple[Arrays, Arrays]]]:
-        self.traced += 1
-        layers = [
-            _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
-            for state, is_recurrent in zip(states, self._is_recurrent, strict=True)
-        ]
-        logits = self._parts.run(tokens[None], layers)
-        hidden = self._parts.take_hidden()
-        tapes = [tap.take() for tap in self._parts.taps]
-        self._tapes[tokens.shape[0]] = [
-            None if tape is None else type(tape.recurrence) for tape in tapes
-        ]
-        left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-        return logits, [] if hidden is None else [hidden], [_held(each) for each in layers], left
+    def _graph(self, rows: int, bucket: int, layers: list[Any]) -> _Graph:
+        graph = self._graphs.pop((rows, bucket), None)
+        if graph is None:
+            kinds = _Kinds([isinstance(each, RecurrentCache) for each in layers], [])
+            graph = _Graph(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
+        self._graphs[rows, bucket] = graph
+        while len(self._graphs) > MAX_GRAPHS:
+            del self._graphs[next(iter(self._graphs))]
+        return graph
+
+
+def _traced(
+    parts: PassParts, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
+) -> tuple[Arrays, list[Arrays], list[_Left]]:
+    _built[0] += 1
+    layers = [
+        _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
+        for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
+    ]
+    outputs = parts.run(inputs, layers)
+    tapes = [tap.take() for tap in parts.taps]
+    kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
+    left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
+    return outputs, [_held(each) for each in layers], left
+
+
+def unheard(*_: object) -> None:
+    """Stand in for a progress that nobody hears."""
+
+
+def graphs_built() -> int:
+    """Return how many graphs this process has built: while a text is written, none should be."""
+    return _built[0]
+
+
+_built = [0]
+
+
+def _apart(one: mx.array, other: mx.array) -> float:
+    (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
+    return share
 
 
 def _is_filled(layer: object) -> bool:
@@ -160,11 +264,15 @@ def _is_filled(layer: object) -> bool:
     return type(layer) is KVCache and layer.keys is not None
 
 
-def _make_room(layer: KVCache, rows: int) -> None:
-    """Bring a cache to its bucket's length."""
-    needed, bucket = layer.offset + rows, _LEAST
-    while bucket < needed:
+def _bucket(positions: int) -> int:
+    bucket = _LEAST
+    while bucket < positions:
         bucket *= 2
+    return bucket
+
+
+def _make_room(layer: KVCache, bucket: int) -> None:
+    """Bring a cache to its bucket's length."""
     keys, values = layer.keys, layer.values
     if keys is None or values is None or keys.shape[2] == bucket:
         return

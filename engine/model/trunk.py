@@ -5,18 +5,19 @@ Copies none of its code: mlx-lm's model is built and run as it is.
 
 from __future__ import annotations
 
+import functools
+import weakref
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from engine.errors import HeadError
-from engine.model.arrays import reals
 from engine.model.cache import Cache, trunk_cache
 from engine.model.recurrent import tap_recurrent_layers
 from engine.model.residuals import settled
-from engine.model.steps import CompiledSteps, StepParts
+from engine.model.steps import PassParts, Progress, Replay, unheard
 from engine.verdict.families import Side
 
 __all__ = ["NormTap", "Trunk", "TrunkOutput", "body_of", "embedding_name", "norm_name"]
@@ -63,7 +64,7 @@ class Trunk:
         self.model = model
         self._tap: NormTap | None = None
         self._taps = tap_recurrent_layers(model)
-        self._steps: CompiledSteps | None = None
+        self._steps: Replay | None = None
 
     @property
     def can_roll_back(self) -> bool:
@@ -105,9 +106,11 @@ class Trunk:
         """
         rows = tokens.shape[0]
         if self._steps is not None and self._steps.can_run(rows, cache.layers):
-            step = self._steps.run(tokens, cache.layers)
-            cache.wrote(rows, step.tapes)
-            return TrunkOutput(step.logits[0], step.hidden)
+            (logits, *hidden), tapes = self._steps.run(
+                [tokens.astype(mx.uint32)], rows, cache.layers
+            )
+            cache.wrote(rows, tapes)
+            return TrunkOutput(logits[0], hidden[0] if hidden else None)
         logits = self.model(tokens[None], cache=cache.layers)
         cache.wrote(rows)
         return TrunkOutput(logits[0], self._hidden())
@@ -123,28 +126,39 @@ class Trunk:
     @property
     def compiled_graphs(self) -> int:
         """How many graphs of passes there are; 0 where none is compiled."""
-        return 0 if self._steps is None else self._steps.traced
+        return 0 if self._steps is None else self._steps.count
 
-    def compile_steps(self) -> None:
+    def _pass(self, inputs: list[mx.array], layers: list[Any]) -> list[mx.array]:
+        logits = self.model(inputs[0][None], cache=layers)
+        hidden = self._hidden()
+        return [logits] if hidden is None else [logits, hidden]
+
+    def compile_steps(self, progress: Progress = unheard) -> None:
         """Compile passes over few rows from now on, once one was found equal to the ordinary one.
 
         The trunk must not be tapped anew after that.
+
+        Args:
+            progress: told the stage and how much of how much is done; may raise to end it.
         """
-        steps = CompiledSteps(
-            StepParts(
-                lambda tokens, layers: self.model(tokens, cache=layers), self._taps, self._hidden
-            )
-        )
-        ordinary = self._trial()
-        self._steps = steps
-        try:
-            apart = _apart(self._trial(), ordinary)
-            if not steps.traced:
-                self._steps = None
-            elif not apart < _NOISE:
-                steps.give_up(f"they are off by {apart:.2g}")
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            steps.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
+        own = functools.partial(Trunk._pass, weakref.proxy(self))
+        self._steps = Replay(PassParts("steps", own, self._taps))
+        run = functools.partial(self._open, self._begun())
+        if not self._steps.prepare(self._trial, run, progress) and not self._steps.note:
+            self._steps = None
+
+    def _begun(self) -> Cache:
+        """Return a cache that holds a position."""
+        cache = self.make_cache()
+        self.forward(mx.zeros(1, mx.uint32), cache)
+        cache.commit(1)
+        return cache
+
+    def _open(self, cache: Cache, rows: int) -> mx.array:
+        """Run over made-up rows and undo them; return their logits."""
+        logits = self.forward(mx.zeros(rows, mx.uint32), cache).logits
+        cache.commit(0)
+        return logits
 
     def _trial(self) -> mx.array:
         """Return the logits of passes that read, draft, roll back and go on; [rows, vocabulary]."""
@@ -244,12 +258,3 @@ def norm_name(body: nn.Module) -> str:
 
 def _first(module: nn.Module, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if isinstance(module.get(name), nn.Module)), None)
-
-
-_NOISE = 0.05
-"""Two orders of summing in 16 bits may be this far apart, as a share of all logits."""
-
-
-def _apart(one: mx.array, other: mx.array) -> float:
-    (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
-    return share

@@ -185,6 +185,8 @@ class CycleDone:
     """Beside `emitted`; empty unless asked for."""
     detail: WindowDetail | None = None
     """None unless SetDetail asked for it."""
+    graphs_built: int = 0
+    """Passes that had to be built as graphs in this cycle, before they can be repeated; 0 on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from engine.model.arrays import integers, reals
 from engine.model.cache import evaluate
+from engine.model.steps import graphs_built
 from engine.model.trunk import Trunk, TrunkOutput
 from engine.protocol import MAX_DEPTH, Ended, Mode, Sampling
 from engine.speculation.acceptance import Verdict, block_rule, seeded_rule, token_rule
@@ -66,6 +67,8 @@ class CycleResult:
     """Rows the head took in, where they are more than one cycle leaves; else 0."""
     numbers: WindowNumbers | None
     """What the window was judged by; None unless the stream asks for it."""
+    graphs_built: int
+    """Passes of trunk and head that were built as graphs; 0 once all were."""
 
 
 def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int) -> None:
@@ -110,7 +113,7 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         keep: decides where a stop cuts; the caches are rolled back to the last kept token.
         ruling: what counts of the verdict; a text of a ruling other than its own is not exact.
     """
-    begin = time.perf_counter()
+    begin, graphs_before = time.perf_counter(), graphs_built()
     depth = depth if stream.can_draft else 0
     waiting = stream.pending_rows
     noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1)
@@ -164,6 +167,7 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         logprobs=report.rows(len(emitted)),
         caught_up=taken if taken > MAX_DEPTH + 1 else 0,
         numbers=numbers,
+        graphs_built=graphs_built() - graphs_before,
     )
 
 

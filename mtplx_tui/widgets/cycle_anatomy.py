@@ -104,8 +104,20 @@ def anatomy_page(
             whole,
             Content.assemble("tokens".ljust(LABEL), ("a cycle".rjust(bar), "dim"), each),
             Content.assemble(" " * LABEL, ("a second".rjust(bar), "dim"), (speeds, "bold")),
+            *([_graphs_row(request, selected, bar)] if request and request.graphs_built else []),
         ]
     )
+
+
+def _graphs_row(request: RequestView, selected: int | None, bar: int) -> Content:
+    """Return how many graphs had to be built, which is time that no other cycle takes."""
+    count = len(request.cycles)
+    shown = request.cycles.since(max(0, count - RECENT))
+    if selected is not None:
+        shown = [request.cycles[selected]]
+    counts = (sum(cycle.graphs_built for cycle in shown), request.graphs_built)
+    figures = "".join(str(each).rjust(FIGURE) for each in counts)
+    return Content.assemble("graphs".ljust(LABEL), ("built".rjust(bar), "dim"), figures)
 
 
 def _columns(request: RequestView, selected: int | None) -> list[tuple[str, CycleTimes]]:

@@ -15,7 +15,6 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear
 from engine.model import attention, projections
 from engine.model.arrays import reals
 from engine.model.attention import use_window_attention, window_attention
-from engine.model.cache import Cache
 from engine.model.rebinding import modules
 from engine.model.trunk import Trunk
 from kernels import quant_matvec
@@ -24,15 +23,6 @@ from kernels.quant_matvec import CHOICES, Choice, Packed
 from tests.fakes import families
 
 TOKENS = mx.array([3, 1, 4, 1, 5], mx.uint32)
-NO_GRAPHS = (
-    "deepseek_v32",
-    "glm_moe_dsa",
-    "mimo_v2_flash",
-    "step3p5",
-    "longcat_flash",
-    "exaone_moe",
-)
-"""Their caches slide, or are lists."""
 
 
 def played(
@@ -200,67 +190,3 @@ def test_trunks_attend_alike_with_window_attention(name: str) -> None:
     before = logits(Trunk(model))
     use_window_attention(model)
     assert apart(logits(Trunk(model)), before) < 1e-3
-
-
-def grown(trunk: Trunk, passes: list[tuple[int, int]]) -> tuple[mx.array, Cache]:
-    cache = trunk.make_cache()
-    rows = []
-    for count, kept in passes:
-        rows.append(trunk.forward(mx.arange(7, 7 + count), cache).logits)
-        cache.commit(kept)
-    return mx.concatenate(rows), cache
-
-
-@pytest.mark.parametrize("name", families.CONFIGS)
-def test_compiled_passes_leave_what_ordinary_ones_do(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trunk = Trunk(families.build(families.config(name)))
-    trunk.tap()
-    passes = [(20, 20), (1, 1), (4, 2), (9, 9), (2, 0), (1, 1)]
-    plain, ordinary = grown(trunk, passes)
-    mx.disable_compile()
-    try:
-        trunk.compile_steps()
-        assert trunk.steps_note == ""
-        assert (trunk._steps is None) == (name in NO_GRAPHS)
-        compiled, cache = grown(trunk, passes)
-    finally:
-        mx.enable_compile()
-    assert apart(compiled, plain) < 1e-3
-    assert cache.length == ordinary.length == 33
-
-
-def test_a_graph_grows_with_its_bucket_and_is_traced_once_for_each() -> None:
-    trunk = Trunk(families.build(families.config("mimo")))
-    plain, _ = grown(trunk, [(200, 200), *[(9, 9)] * 8])
-    trunk.compile_steps()
-    steps = trunk._steps
-    assert steps is not None
-    before = steps.traced
-    compiled, cache = grown(trunk, [(200, 200), *[(9, 9)] * 8])
-    assert steps.traced - before == 2
-    assert cache.layers[0].state[0].shape[2] == 512
-    assert apart(compiled, plain) < 1e-3
-
-
-def test_passes_that_differ_or_cannot_be_traced_are_told_and_not_used(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from engine.model import steps as module
-
-    class Shifted(module._OpenKV):
-        @property
-        def offset(self) -> mx.array:
-            return super().offset + 1
-
-    class Broken(module._OpenKV):
-        def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-            raise ValueError("no such axis")
-
-    for stand_in, word in ((Shifted, "off by"), (Broken, "no such axis")):
-        trunk = Trunk(families.build(families.config("mimo")))
-        monkeypatch.setattr(module, "_OpenKV", stand_in)
-        trunk.compile_steps()
-        assert word in trunk.steps_note
-        assert logits(trunk).shape == (6, families.VOCABULARY)

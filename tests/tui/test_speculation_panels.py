@@ -144,6 +144,17 @@ class TestAnatomy:
         assert page[0].split()[-2:] == ["this", "all"]
         assert page[1].split()[-2] == "40.0"
 
+    def test_graphs_that_had_to_be_built_are_counted_where_there_are_any(self) -> None:
+        new = timed(0.04, 0.1, 0.001, 0.16)
+        cycles = [replace(new, graphs_built=2), *[timed(0.004, 0.01, 0.001, 0.016)] * RECENT]
+        request = request_of(streams.started(), *cycles)
+        page = anatomy_page(request, None, 60, UNICODE).plain.splitlines()
+        assert page[-1].split() == ["graphs", "built", "0", "2"]
+        page = anatomy_page(request, 0, 60, UNICODE).plain.splitlines()
+        assert page[-1].split() == ["graphs", "built", "2", "2"]
+        request = request_of(streams.started(), *cycles[1:])
+        assert "graphs" not in anatomy_page(request, None, 60, UNICODE).plain
+
     @pytest.mark.parametrize("width", WIDTHS)
     def test_bars_follow_each_other_and_fill_the_width(self, width: int) -> None:
         request = request_of(streams.started(), timed(0.005, 0.01, 0.003, 0.02))

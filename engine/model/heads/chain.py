@@ -18,6 +18,7 @@ import mlx.nn as nn
 
 from engine.model.cache import Cache
 from engine.model.heads.pair import PairHead
+from engine.model.steps import Progress, unheard
 
 __all__ = ["ChainCache", "ChainHead"]
 
@@ -94,6 +95,11 @@ class ChainHead(nn.Module):
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
         return self.draft_head.logits(mx.split(recycled, 2, axis=-1)[1])[0]
+
+    def replay_passes(self, progress: Progress = unheard) -> str:
+        """Repeat passes of every head as graphs; see `PairHead.replay_passes`."""
+        notes = [head.replay_passes(progress) for head in self.heads]
+        return next((note for note in notes if note), "")
 
     def _take_in(self, hidden: mx.array, tokens: mx.array, chain: ChainCache) -> mx.array:
         """Feed true rows and tokens through all heads, each as far as tokens are known."""

@@ -12,8 +12,9 @@ the cache of a recurrent layer for a mask, an empty one stands behind the others
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,6 +23,7 @@ from mlx_lm.models.cache import ArraysCache
 from engine.errors import HeadError
 from engine.model.cache import Cache, LayerCache, trunk_cache
 from engine.model.draft_head import DraftHead, full_head
+from engine.model.steps import PassParts, Progress, Replay, unheard
 from engine.model.trunk import NormTap, Trunk, body_of, embedding_name, norm_name
 from engine.verdict.families import Family
 
@@ -63,6 +65,7 @@ class PairHead(nn.Module):
         self._blanks_first = family.blanks_first
         self._embed: Callable[[mx.array], mx.array] = trunk.embed
         self.draft_head = full_head(trunk)
+        self._passes: Replay | None = None
 
     def follow(self, family: Family) -> None:
         """Take the order of the inputs and the recycled row from a contract."""
@@ -98,15 +101,75 @@ class PairHead(nn.Module):
 
     def run(self, hidden: mx.array, tokens: mx.array, cache: Cache) -> tuple[mx.array, mx.array]:
         """Run the head; return its rows before and after its final norm."""
+        rows = tokens.shape[0]
+        if self._passes is not None and self._passes.can_run(rows, cache.layers):
+            inputs = [hidden, tokens.astype(mx.uint32)]
+            (before, after), tapes = self._passes.run(inputs, rows, cache.layers)
+            cache.wrote(rows, tapes)
+            return before, after
+        is_first = not cache.length + cache.open
+        before, after = self._rows(hidden, tokens, cache.layers, is_first=is_first)
+        cache.wrote(rows)
+        return before, after
+
+    def _rows(
+        self, hidden: mx.array, tokens: mx.array, layers: list[Any], *, is_first: bool
+    ) -> tuple[mx.array, mx.array]:
         embedded = self.embedding_norm(self._embed(tokens[None]))
-        if self._blanks_first and not cache.length + cache.open:
+        if self._blanks_first and is_first:
             embedded = embedded * (mx.arange(tokens.shape[0]) > 0)[:, None]
         pair = [embedded, self.hidden_norm(hidden)]
         pair = pair if self._is_embedding_first else pair[::-1]
         u = self.projection(mx.concatenate(pair, axis=-1))
-        normed = self.body(u, [*cache.layers, *self._spare])
-        cache.wrote(tokens.shape[0])
+        normed = self.body(u, [*layers, *self._spare])
         return self.final_norm.take(), normed
+
+    def replay_passes(self, progress: Progress = unheard) -> str:
+        """Repeat passes over few rows as graphs from now on, once one was found equal.
+
+        Its weights and its LM head must be final by then.
+
+        Args:
+            progress: told the stage and how much of how much is done; may raise to end it.
+
+        Returns:
+            Why passes are built anew each time though they could be graphs; empty where not.
+        """
+        own = functools.partial(PairHead._pass, weakref.proxy(self))
+        self._passes = passes = Replay(PassParts("draft passes", own))
+        run = functools.partial(self._open, self._begun())
+        if not passes.prepare(self._trial, run, progress) and not passes.note:
+            self._passes = None
+        return passes.note
+
+    def _pass(self, inputs: list[mx.array], layers: list[Any]) -> list[mx.array]:
+        hidden, tokens = inputs
+        return [*self._rows(hidden, tokens, layers, is_first=False)]
+
+    def _begun(self) -> Cache:
+        """Return a cache that holds a few positions."""
+        cache = self.make_cache()
+        self.run(*self._made_up(3), cache)
+        cache.commit(3)
+        return cache
+
+    def _open(self, cache: Cache, rows: int) -> mx.array:
+        """Run over made-up rows and undo them; return what came out."""
+        _, normed = self.run(*self._made_up(rows), cache)
+        cache.commit(0)
+        return normed
+
+    def _made_up(self, rows: int) -> tuple[mx.array, mx.array]:
+        tokens = mx.arange(rows, dtype=mx.uint32)
+        embedded = self._embed(tokens[None])
+        shape = (1, rows, self.hidden_norm["weight"].shape[0])
+        return mx.random.normal(shape, embedded.dtype, key=mx.random.key(rows)), tokens
+
+    def _trial(self) -> mx.array:
+        """Return rows of passes that take in true ones and draft; [rows, hidden]."""
+        cache = self._begun()
+        passes = [self._open(cache, rows) for rows in (1, 4, 1)]
+        return mx.concatenate(passes, axis=1)[0].astype(mx.float32)
 
     def logits(self, recycled: mx.array) -> mx.array:
         """Return draft logits; see `engine.model.head.Head.logits`."""
