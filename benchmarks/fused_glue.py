@@ -149,7 +149,7 @@ def passes(options: argparse.Namespace) -> dict[str, Any]:
     asked = os.environ.get("MTPLX_TUI_KERNELS", "")
     for name, named in {"without": f"{asked},{OURS}", "with": asked}.items():
         os.environ["MTPLX_TUI_KERNELS"] = named
-        trunk = fast(model(options.layers), argparse.Namespace(compiled=options.compiled))
+        trunk = fast(model(options.layers), argparse.Namespace(graphs=options.graphs))
         cache = started(trunk)
         for rows in (1, 4):
             ways[f"{name} {rows}"] = lambda t=trunk, c=cache, n=rows: own_pass(t, c, n)
@@ -163,7 +163,7 @@ def main() -> int:
     """Compare, time, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--commit", default="", help="where there is no git")
     options = parser.parse_args()
     if backend() is Backend.PLAIN:

@@ -1,6 +1,6 @@
 """The 27B shape with random 4-bit weights through the production engine, on a GPU.
 
-    python -m benchmarks.shape_27b [--layers 64] [--cycles 500] [--folder FOLDER]
+    python -m benchmarks.shape_27b [--layers 64] [--cycles 500] [--folder FOLDER] [--made] [--out FILE]
 
 Writes a checkpoint of Qwen3.6-27B's shape with a head of its family, loads it as a person's model
 is loaded, and measures: loading, a plain step against stock mlx-lm's, windows of 1 to 9 rows, cycles
@@ -12,12 +12,14 @@ acceptance is that of a random head and means nothing. Prints one JSON document.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain, groupby
 from pathlib import Path
@@ -34,13 +36,16 @@ from engine.certify.divergence import Kind, classify, noise_limit, row_noise
 from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
 from engine.model.arrays import reals
 from engine.model.cache import Cache
-from engine.model.load import LoadedModel, load
+from engine.model.load import Assembled, LoadedModel, load
 from engine.model.random_weights import unfilled_head, unfilled_model, weights
 from engine.model.recurrent import RecurrentCache
 from engine.model.trunk import Trunk
 from engine.protocol import Mode, Sampling
+from engine.shape_bench.models import made
+from engine.speculation.acceptance import Verdict
 from engine.speculation.cycle import CycleResult, read_prompt, run_cycle
 from engine.speculation.stream import Stream
+from engine.verdict.shape_costs import Plan
 from engine.verdict.shapes import shape_of
 from kernels.dispatch import backend
 from kernels.gated_delta import kernel_note
@@ -58,18 +63,43 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=64)
     parser.add_argument("--cycles", type=int, default=500)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "shape-27b")
+    parser.add_argument("--made", action="store_true", help="weights made on the device, no files")
+    parser.add_argument(
+        "--out", type=Path, help="written after each part, so that a kill loses one"
+    )
     options = parser.parse_args()
-    write(options.folder, options.layers)
     document: dict[str, Any] = {"device": device(), "layers": options.layers}
-    model, document["load"] = loaded(options.folder)
-    document["plain_step"] = plain_steps(model, options.folder)
-    document["windows_ms"] = windows(model)
-    document["cycles"] = {depth: cycles(model, depth) for depth in range(5)}
-    document["delta_logits"] = delta_logits(model)
-    document["greedy"] = greedy(model)
-    document["state"] = states(model, options.cycles)
-    document["peak_gib"] = round(mx.get_peak_memory() / 2**30, 2)
+    model: Assembled | LoadedModel
+    if options.made:
+        plan = Plan("qwen3.6-27b", layers=options.layers)
+        model = made(plan, options.folder / "cache", lambda stage: told(f"{stage}\n")).own
+    else:
+        write(options.folder, options.layers)
+        model, document["load"] = loaded(options.folder)
+        document["plain_step"] = plain_steps(model, options.folder)
+    facts = model if isinstance(model, Assembled) else model.info
+    document["kernel_note"] = facts.kernel_note
+    parts: dict[str, Callable[[], object]] = {
+        "delta_logits": lambda: delta_logits(model),
+        "state": lambda: states(model, options.cycles),
+        "greedy": lambda: greedy(model),
+        "windows_ms": lambda: windows(model),
+        "cycles": lambda: {depth: cycles(model, depth) for depth in range(5)},
+        "peak_gib": lambda: round(mx.get_peak_memory() / 2**30, 2),
+    }
+    for name, measure in parts.items():
+        begin = time.perf_counter()
+        document[name] = measure()
+        told(f"{name} after {time.perf_counter() - begin:.0f} s\n")
+        if options.out:
+            options.out.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def told(line: str) -> None:
+    """Say how far it is."""
+    sys.stderr.write(line)
+    sys.stderr.flush()
 
 
 def device() -> dict[str, str]:
@@ -163,7 +193,7 @@ def loaded(folder: Path) -> tuple[LoadedModel, dict[str, object]]:
     }
 
 
-def plain_steps(model: LoadedModel, folder: Path) -> dict[str, float]:
+def plain_steps(model: Assembled | LoadedModel, folder: Path) -> dict[str, float]:
     """Return milliseconds of a plain step, ours and stock mlx-lm's, taken in turns."""
     stock, _ = load_model(folder)
     mx.eval(stock.parameters())
@@ -182,7 +212,7 @@ def plain_steps(model: LoadedModel, folder: Path) -> dict[str, float]:
     return {**times, "stock_over_own": round(times["stock"] / times["own"], 3)}
 
 
-def windows(model: LoadedModel) -> dict[str, float]:
+def windows(model: Assembled | LoadedModel) -> dict[str, float]:
     """Return milliseconds of a pass over windows of some rows, each rolled back to one row."""
     cache = read(model)
 
@@ -207,7 +237,7 @@ def in_turns(ways: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     return {name: round(statistics.median(values), 2) for name, values in times.items()}
 
 
-def cycles(model: LoadedModel, depth: int) -> dict[str, float]:
+def cycles(model: Assembled | LoadedModel, depth: int) -> dict[str, float]:
     """Return what cycles at a depth cost."""
     done = decoded(model, depth, 60, Sampling(), Mode.TOKEN)[10:]
     return {
@@ -219,28 +249,33 @@ def cycles(model: LoadedModel, depth: int) -> dict[str, float]:
 
 
 def decoded(
-    model: LoadedModel, depth: int, count: int, sampling: Sampling, mode: Mode
+    model: Assembled | LoadedModel, depth: int, count: int, sampling: Sampling, mode: Mode
 ) -> list[CycleResult]:
     """Run cycles behind the prompt."""
     return list(running(model, stream_of(model), depth, count, sampling, mode))
 
 
 def running(
-    model: LoadedModel, stream: Stream, depth: int, count: int, sampling: Sampling, mode: Mode
+    model: Assembled | LoadedModel,
+    stream: Stream,
+    depth: int,
+    count: int,
+    sampling: Sampling,
+    mode: Mode,
 ) -> Iterable[CycleResult]:
     """Run cycles one by one."""
     for _ in range(count):
         yield run_cycle(model.trunk, stream, depth, sampling, mode)
 
 
-def stream_of(model: LoadedModel) -> Stream:
+def stream_of(model: Assembled | LoadedModel) -> Stream:
     """Return a stream whose prompt was read."""
     stream = Stream(model.trunk.make_cache(), model.head, 7)
     read_prompt(model.trunk, stream, PROMPT[:-1], PROMPT[-1])
     return stream
 
 
-def read(model: LoadedModel) -> Cache:
+def read(model: Assembled | LoadedModel) -> Cache:
     """Return a trunk's cache that holds the prompt."""
     cache = model.trunk.make_cache()
     mx.eval(model.trunk.forward(mx.array(PROMPT), cache).logits)
@@ -248,7 +283,7 @@ def read(model: LoadedModel) -> Cache:
     return cache
 
 
-def delta_logits(model: LoadedModel) -> dict[str, float]:
+def delta_logits(model: Assembled | LoadedModel) -> dict[str, float]:
     """Return the most that windows of some rows move logits away from single rows'."""
     text = PROMPT[:37]
     alone = replayed_rows(model.trunk, PROMPT, single_rows(text))
@@ -261,7 +296,7 @@ def delta_logits(model: LoadedModel) -> dict[str, float]:
     return apart
 
 
-def greedy(model: LoadedModel) -> dict[str, object]:
+def greedy(model: Assembled | LoadedModel) -> dict[str, object]:
     """Draft greedily, and judge every place where plain decoding would have chosen otherwise."""
     done = decoded(model, 3, 150, GREEDY, Mode.TOKEN)
     text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)]
@@ -291,10 +326,17 @@ def greedy(model: LoadedModel) -> dict[str, object]:
     }
 
 
-def states(model: LoadedModel, count: int) -> dict[str, float]:
-    """Return how far recurrent state drifts from sequential decoding, rolled back and not."""
+def states(model: Assembled | LoadedModel, count: int) -> dict[str, object]:
+    """Return how far recurrent state drifts from sequential decoding, rolled back and not.
+
+    As many drafts as the cycle's number says are taken for accepted, 0 to 3 in turn, since those of
+    a random head never are.
+    """
     stream = stream_of(model)
-    done = list(running(model, stream, 3, count, Sampling(), Mode.TOKEN))
+    done = []
+    for number in range(count):
+        ruling = functools.partial(_ruled, number % 4)
+        done.append(run_cycle(model.trunk, stream, 3, Sampling(), Mode.TOKEN, ruling=ruling))
     text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)][:-1]
     widths = [Window((0,) * (len(c.drafted) + 1), len(c.emitted)) for c in done]
     sequential = state_after(model, single_rows(text))
@@ -303,13 +345,18 @@ def states(model: LoadedModel, count: int) -> dict[str, float]:
     drafted = recurrent_arrays(stream.trunk_cache)
     return {
         "cycles": count,
+        "accepted_by_turns": "0 1 2 3",
         "tokens": len(text),
         "rolled_back": distance(drafted, sequential),
         "width_control": distance(control, sequential),
     }
 
 
-def state_after(model: LoadedModel, passes: list[Window]) -> list[mx.array]:
+def _ruled(accepted: int, verdict: Verdict) -> Verdict:
+    return replace(verdict, accepted=mx.array(accepted, mx.int32), pair=None)
+
+
+def state_after(model: Assembled | LoadedModel, passes: list[Window]) -> list[mx.array]:
     """Return the recurrent state after passes of the trunk behind the prompt."""
     cache = model.trunk.make_cache()
     mx.eval(model.trunk.forward(mx.array(PROMPT[:-1]), cache).logits)
@@ -323,8 +370,9 @@ def state_after(model: LoadedModel, passes: list[Window]) -> list[mx.array]:
 
 def recurrent_arrays(cache: Cache) -> list[mx.array]:
     """Return the delta states of a cache's recurrent layers."""
-    recurrent = [layer.state for layer in cache.layers if isinstance(layer, RecurrentCache)]
-    return [array for _, array in arrays_of(recurrent) if array.ndim == 4]
+    layers = [layer for layer in cache.layers if isinstance(layer, RecurrentCache)]
+    slots = [slot for layer in layers for slot in layer.plain_slots()]
+    return [slot for slot in slots if slot is not None and slot.ndim == 4]
 
 
 def arrays_of(tree: object) -> list[tuple[str, mx.array]]:
