@@ -2,7 +2,7 @@
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
 MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
-between.
+between. A name with a plus sign before it switches on what is not on by itself: compiled steps.
 """
 
 from __future__ import annotations
@@ -58,9 +58,13 @@ def backend() -> Backend:
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
 
 
+_ON_DEMAND = frozenset({"compiled_steps"})
+"""What is off unless asked for: on CUDA a cycle that drafts fails where its passes are graphs."""
+
+
 def backend_for(kernel: str) -> Backend:
     """Return what runs a kernel of that name: PLAIN where it is switched off."""
-    return Backend.PLAIN if _is_off(kernel) else backend()
+    return Backend.PLAIN if _is_off(kernel) or _is_unasked(kernel) else backend()
 
 
 def why_plain(kernel: str) -> str:
@@ -69,12 +73,13 @@ def why_plain(kernel: str) -> str:
         return "switched off by MTPLX_TUI_KERNELS"
     if backend() is Backend.PLAIN:
         return "MLX computes on the CPU here"
-    return ""
+    return f"off until MTPLX_TUI_KERNELS has +{kernel}" if _is_unasked(kernel) else ""
 
 
 def unknown_names() -> tuple[str, ...]:
     """Return what MTPLX_TUI_KERNELS names and is no kernel."""
-    return tuple(sorted(_named() - {"", "off", *KERNELS}))
+    known = {"", "off", *KERNELS, *(f"+{kernel}" for kernel in _ON_DEMAND)}
+    return tuple(sorted(_named() - known))
 
 
 def keep_compiled(folder: Path) -> None:
@@ -106,3 +111,7 @@ def _names(text: str) -> frozenset[str]:
 
 def _is_off(kernel: str) -> bool:
     return bool(_named() & {"off", kernel})
+
+
+def _is_unasked(kernel: str) -> bool:
+    return kernel in _ON_DEMAND and f"+{kernel}" not in _named()

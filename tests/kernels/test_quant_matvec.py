@@ -246,6 +246,8 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         monkeypatch.setenv("MTPLX_TUI_KERNELS", value)
         assert (dispatch.backend_for("quant_matvec") is Backend.PLAIN) is is_off
+    assert dispatch.backend_for("compiled_steps") is Backend.PLAIN
+    monkeypatch.setenv("MTPLX_TUI_KERNELS", "+compiled_steps")
     assert dispatch.backend_for("compiled_steps") is Backend.CUDA
 
 
