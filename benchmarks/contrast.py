@@ -18,9 +18,11 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
+from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
@@ -31,6 +33,8 @@ GROUNDS = ("background", "surface", "panel", "marked")
 """What depths are drawn upon; the last is a marked cycle in the ribbon."""
 STATES = ("primary", "accent", "success", "warning", "error")
 QUIET = ("$text-muted", "$foreground 65%")
+REJECTED = "$foreground 75%"
+"""Of drafts struck through."""
 BAR_CONTRAST = 3.0
 """Of bars and other signs that are no text."""
 LEAST_DIFFERENCE = 15.0
@@ -166,6 +170,7 @@ def measure(palette: Palette) -> tuple[Measure, ...]:
     kinds = [
         _worst("text", least, looks.contrasts(["$foreground"], GROUNDS)),
         _worst("quiet text", 4.5, looks.contrasts(QUIET, ("background", "surface"))),
+        _worst("rejected", 4.5, looks.contrasts([REJECTED], ("background", "marked"))),
         _worst("states", least, looks.contrasts(states, plain)),
         _worst("open tab", 4.5, looks.contrasts(["$text-primary"], ["primary-muted"])),
         _worst("cursor", 4.5, looks.contrasts([cursor[0]], [cursor[1]])),
@@ -179,6 +184,25 @@ def measure(palette: Palette) -> tuple[Measure, ...]:
             _worst(f"ΔE {eye}", LEAST_DIFFERENCE, looks.steps(depths, eye)) for eye in SEEN_BY
         )
     return tuple(kinds)
+
+
+def faint_words(app: App[Any], least: float = 4.5) -> list[tuple[float, str]]:
+    """Return what an app draws with less contrast than text needs: how much, and the words.
+
+    Letters and figures count, bars and frames don't.
+    """
+    found: list[tuple[float, str]] = []
+    for segment in chain.from_iterable(app.screen._compositor.render_strips()):
+        style = segment.style
+        if style is None or style.color is None or style.bgcolor is None:
+            continue
+        if not any(sign.isalnum() for sign in segment.text):
+            continue
+        colors = (Color.from_rich_color(color) for color in (style.color, style.bgcolor))
+        value = contrast(*colors)
+        if value < least:
+            found.append((value, segment.text.strip()))
+    return found
 
 
 class Looks:

@@ -1,11 +1,12 @@
-"""Draws every tab in every theme, to be looked at: a sheet of PNG for each theme and size.
+"""Draws every tab and page in every theme, to be looked at: a sheet of PNG for each theme and size.
 
     uv run python -m benchmarks.theme_sheets --out /tmp/sheets
     uv run python -m benchmarks.theme_sheets --out /tmp/sheets --themes dusk,paper --sizes 80x24
 
 The scenes are those of the tests' pictures: made-up streams, a made-up machine, a fake hub. Each is
 set once and looked at in one theme after the other; that of the terminal's own colours draws
-differently from the start on, and is left to the tests' pictures. Chromium lays the pictures side by side.
+differently from the start on, and is left to the tests' pictures. Chromium lays the pictures side by
+side. Words that are drawn with too little contrast are told, but for what a dialog covers.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ import asyncio
 import base64
 import sys
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 from playwright.async_api import async_playwright
 
+from benchmarks.contrast import faint_words
+from mtplx_tui.doctor.check import Check
+from mtplx_tui.doctor.surroundings import Surroundings
+from mtplx_tui.screens.doctor import DoctorScreen
 from mtplx_tui.theming import load_palettes
+from tests.doctor.broken import sound
 from tests.tui import (
     test_bench_pictures,
     test_chat_pictures,
+    test_doctor,
     test_models_pictures,
     test_server_pictures,
     test_speculation_pictures,
@@ -34,6 +41,7 @@ from tests.tui import (
 from tests.tui.bench_talk import BenchTalk
 from tests.tui.chat_talk import Talk
 from tests.tui.models_talk import ModelsTalk, hub_for, stock
+from tests.tui.set_up_talk import first_run, known, made_up
 from tests.tui.thermal_talk import HotTalk
 
 SIZES = ("80x24", "120x40")
@@ -42,6 +50,7 @@ CHROMIUM = "/usr/bin/chromium"
 
 Size = tuple[int, int]
 AnyTalk = Talk | ModelsTalk
+Scene = Callable[[Path, Size], AbstractAsyncContextManager[AnyTalk]]
 
 
 @asynccontextmanager
@@ -123,14 +132,77 @@ async def dialog(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
         yield talk
 
 
-SCENES = (chat, speculation, models, thermals, bench, server, dialog)
+@asynccontextmanager
+async def settings(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
+    """One changed, one broken by hand."""
+    file = folder / "config" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('depth = 3\nblas = "fastest"\n')
+    talk = Talk(folder)
+    async with running(talk, size):
+        await talk.press("f8", "down", "down")
+        yield talk
+
+
+@asynccontextmanager
+async def keys(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
+    """The list of keys."""
+    talk = Talk(folder)
+    async with running(talk, size):
+        await talk.press("f8", "k", "down", "down")
+        yield talk
+
+
+@asynccontextmanager
+async def doctor(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
+    """An error, a warning, a note, and what is well."""
+    talk = Talk(folder)
+
+    def found(_: Surroundings) -> Iterator[Check]:
+        yield from (
+            *test_doctor.WELL,
+            test_doctor.NOTE,
+            test_doctor.WARNING,
+            test_doctor.ERROR,
+        )
+
+    async with running(talk, size):
+        await talk.app.push_screen(DoctorScreen(lambda: sound(folder), found))
+        await talk.settle()
+        yield talk
+
+
+@asynccontextmanager
+async def first(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
+    """The first run."""
+    talk = first_run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        made_up(patch)
+        async with running(talk, size):
+            await known(talk)
+            yield talk
+
+
+SCENES: dict[str, Scene] = {
+    "chat": chat,
+    "speculation": speculation,
+    "models": models,
+    "thermals": thermals,
+    "bench": bench,
+    "server": server,
+    "settings": settings,
+    "keys": keys,
+    "doctor": doctor,
+    "first run": first,
+    "dialog": dialog,
+}
 
 
 async def drawn(themes: list[str], size: str) -> dict[str, list[str]]:
     """Return, by theme, the SVG of every tab."""
     columns, rows = map(int, size.split("x"))
     pictures: dict[str, list[str]] = {theme: [] for theme in themes}
-    for scene in SCENES:
+    for name, scene in SCENES.items():
         with tempfile.TemporaryDirectory() as folder:
             async with scene(Path(folder), (columns, rows)) as talk:
                 for theme in themes:
@@ -138,6 +210,8 @@ async def drawn(themes: list[str], size: str) -> dict[str, list[str]]:
                     await talk.pilot.pause()
                     await talk.pilot.pause()
                     pictures[theme].append(talk.app.export_screenshot(title=theme))
+                    for value, words in () if talk.app.screen.is_modal else faint_words(talk.app):
+                        sys.stdout.write(f"{size} {theme} {name}: {value:.1f} {words}\n")
     return pictures
 
 

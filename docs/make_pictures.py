@@ -1,6 +1,7 @@
 """Draws the README's pictures from a real run: the app, the engine, the demo model, one question.
 
-    uv run docs/make_pictures.py
+    uv run docs/make_pictures.py                all of them
+    uv run docs/make_pictures.py first-run      a stranger's first minutes alone, or `app` alone
 
 Writes docs/pictures/*.svg. What they show is what the machine did: text, acceptance, milliseconds.
 """
@@ -11,10 +12,12 @@ import asyncio
 import functools
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import first_run
 from textual.pilot import Pilot
 
 from mtplx_tui import config, link
@@ -44,8 +47,13 @@ async def until(pilot: Pilot[int], is_so: Callable[[], bool], what: str) -> None
 
 
 def keep(app: MtplxApp, name: str) -> None:
-    """Write what the app shows as a picture; fonts are left to whoever looks at it."""
-    drawn = re.sub(r"terminal-\d+-", "terminal-", app.export_screenshot(title="mtplx-tui"))
+    """Write what the app shows as a picture."""
+    write(name, app.export_screenshot(title="mtplx-tui"))
+
+
+def write(name: str, picture: str) -> None:
+    """Write a picture; fonts are left to whoever looks at it."""
+    drawn = re.sub(r"terminal-\d+-", "terminal-", picture)
     drawn = re.sub(r" *@font-face \{.*?\}\n", "", drawn, flags=re.DOTALL)
     if len(drawn.encode()) > LARGEST_BYTES:
         raise ValueError(f"{name} has {len(drawn.encode())} bytes")
@@ -82,11 +90,17 @@ async def draw() -> None:
 
 
 def main() -> None:
-    """Draw with a home of its own."""
+    """Draw with homes of their own."""
+    wanted = sys.argv[1:] or ["app", "first-run"]
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as home:
-        os.environ |= {"MTPLX_TUI_HOME": home, "HF_HUB_CACHE": f"{home}/hub", "HF_HUB_OFFLINE": "1"}
-        asyncio.run(draw())
+    with tempfile.TemporaryDirectory() as folder:
+        if "first-run" in wanted:
+            first_run.draw(Path(folder), write)
+        if "app" in wanted:
+            home = f"{folder}/app"
+            os.environ |= {"MTPLX_TUI_HOME": home, "HF_HUB_CACHE": f"{home}/hub"}
+            os.environ["HF_HUB_OFFLINE"] = "1"
+            asyncio.run(draw())
 
 
 if __name__ == "__main__":

@@ -2,12 +2,13 @@
 
 MLX's CPU wheel links a reference BLAS. A library loaded with global symbols beforehand takes
 its place: scipy-openblas32, whose symbols carry a `scipy_` prefix that patchelf takes off a
-private copy. Imports no mlx. `stock` keeps MLX's own, which gives the same bits whatever the
-number of rows; an optimised one does not.
+private copy, kept in memory where no disk takes it. Imports no mlx. `stock` keeps MLX's own, which
+gives the same bits whatever the number of rows; an optimised one does not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import importlib.util
@@ -78,11 +79,23 @@ def _is_installed(name: str) -> bool:
 
 
 def _private_copy(version: str, cache_folder: Path) -> Path:
-    """Return the library with plain symbol names, made on first use."""
+    """Return the library with plain symbol names: made once and kept, or, where that can't be, in memory.
+
+    A file in memory lasts as long as its descriptor, which nobody closes.
+    """
     target = cache_folder / "blas" / f"openblas-{version}-{platform.machine()}.so"
     if target.exists():
         return target
     source = _wheel_library()
+    try:
+        _keep(source, target)
+    except OSError:
+        return _in_memory(source)
+    return target
+
+
+def _keep(source: Path, target: Path) -> None:
+    """Write the renamed library so that a half-written one is never taken for whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{os.getpid()}-{target.name}")
     names = target.with_name(f".{os.getpid()}-names")
@@ -92,9 +105,22 @@ def _private_copy(version: str, cache_folder: Path) -> Path:
         _patchelf("--rename-dynamic-symbols", str(names), str(partial))
         partial.replace(target)
     finally:
-        partial.unlink(missing_ok=True)
-        names.unlink(missing_ok=True)
-    return target
+        # A folder that can't be written to refuses this too, whether or not there is a file.
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+            names.unlink(missing_ok=True)
+
+
+def _in_memory(source: Path) -> Path:
+    """Return the renamed library as a file that lies on no disk."""
+    library, names = (os.memfd_create(name) for name in ("openblas", "names"))
+    for descriptor, content in ((library, source.read_bytes()), (names, _renames(source).encode())):
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+    places = [f"/proc/self/fd/{each}" for each in (names, library)]
+    _patchelf("--rename-dynamic-symbols", *places, keep=(library, names))
+    os.close(names)
+    return Path(f"/proc/self/fd/{library}")
 
 
 def _wheel_library() -> Path:
@@ -123,13 +149,15 @@ def _is_name(word: bytes) -> bool:
     return word.isascii() and word.decode("ascii").isidentifier()
 
 
-def _patchelf(*arguments: str) -> None:
+def _patchelf(*arguments: str, keep: tuple[int, ...] = ()) -> None:
+    """Run patchelf, which gets the descriptors to keep. Raises _CannotUse."""
     program = Path(sys.prefix, "bin", "patchelf")
     command = str(program) if program.exists() else "patchelf"
     try:
         done = subprocess.run(
-            [command, *arguments], capture_output=True, text=True, check=False, timeout=60
-        )
+            [command, *arguments],
+            capture_output=True, text=True, check=False, timeout=60, pass_fds=keep,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _CannotUse(f"patchelf can't be run: {error}") from error
     if done.returncode:

@@ -13,7 +13,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from mtplx_tui.files import write_atomically
+from mtplx_tui.files import reason, write_atomically
 
 __all__ = ["Bookmark", "BookmarkFile", "read"]
 
@@ -80,7 +80,7 @@ class BookmarkFile:
         try:
             write_atomically(self._path, json.dumps(asdict(now)))
         except OSError as error:
-            self.problem = f"where you are can't be kept: {error}"
+            self.problem = f"where you are can't be kept: {reason(error)}"
 
     def close(self) -> None:
         """Write what is not written yet, and let go of the file."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from engine.protocol import LimitPrefixes
 from mtplx_tui import settings_file
 from mtplx_tui.config import Settings
+from mtplx_tui.files import reason
 from mtplx_tui.settings_schema import SCHEMA
 from mtplx_tui.wording import read_size
 
@@ -96,5 +97,5 @@ class Preferences:
 
     def _tell_unsaved(self, error: OSError, *, is_once: bool = False) -> None:
         if not (is_once and self._has_told_newer):
-            self._warn(f"settings not saved: {error}")
+            self._warn(f"settings not saved: {reason(error)}")
         self._has_told_newer |= is_once

@@ -18,7 +18,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.resources import files
 from pathlib import Path
@@ -127,8 +127,6 @@ def _packages() -> dict[str, str]:
 
 
 def _check(redactor: Redactor, check: Check) -> dict[str, str]:
-    plain = asdict(check)
-    del plain["own"]
     clean = redactor.without_values if check.group == "your files" else redactor.text
     return {
         "group": check.group,

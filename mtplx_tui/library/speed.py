@@ -6,6 +6,7 @@ machine change. A prediction says what it rests on; where a bench has measured t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -123,7 +124,8 @@ def known(places: Places) -> MachineSpeed | None:
 def measure(places: Places, blas: str) -> MachineSpeed | None:
     """Measure the machine's speed, some seconds of work; None where that fails.
 
-    It is kept, unless the machine was busy with something else: then a later run measures again.
+    It is kept where it can be, unless the machine was busy with something else: then a later run
+    measures again.
     """
     command = [sys.executable, "-P", "-m", "engine.measuring", "--blas", blas]
     try:
@@ -133,10 +135,11 @@ def measure(places: Places, blas: str) -> MachineSpeed | None:
         )  # fmt: skip
         content = {"of": _stamp(), **json.loads(done.stdout)}
         speed = _read(content)
-        if speed.is_steady:
-            write_atomically(_place(places), json.dumps(content, indent=1) + "\n")
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
         return None
+    if speed.is_steady:
+        with contextlib.suppress(OSError):  # then a later run measures again
+            write_atomically(_place(places), json.dumps(content, indent=1) + "\n")
     return speed
 
 

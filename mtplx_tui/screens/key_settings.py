@@ -14,6 +14,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from mtplx_tui.files import reason
 from mtplx_tui.keymap import KEYS_PAGE, SCOPES, Scope, bindings, key_name
 from mtplx_tui.keymap import Key as Action
 from mtplx_tui.keys_file import KEYS, Keys, trouble_with
@@ -223,7 +224,7 @@ class KeySettings(Screen[None]):
         try:
             self.mtplx.change_keys(changes)
         except OSError as error:
-            self.notify(f"keys not saved: {error}", severity="error", markup=False)
+            self.notify(f"keys not saved: {reason(error)}", severity="error", markup=False)
         self.show_all()
 
     def action_close(self) -> None:

@@ -278,7 +278,7 @@ class ModelsScreen(ModelsActions):
         ]
         self._put("#models-filters", Content(f" {marks.dot} ").join(parts))
         hint = self.mtplx.keys.fill(HINT_HERE if self._filters.is_local else HINT_HUB)
-        self._put("#models-hint", Content.styled(hint.replace("·", marks.dot), "dim"))
+        self._put("#models-hint", Content(hint.replace("·", marks.dot)))
 
     def _show_strip(self) -> None:
         jobs = [job for job in self.mtplx.errands.downloads.jobs if job.is_open]

@@ -81,7 +81,7 @@ class OpenModel(Dialog):
 
     def _line(self, model: Location) -> Content:
         mark = "● " if model.name == self._current else "  "
-        return Content.assemble(mark, showable(model.name), "  ", (KINDS[model.kind], "dim"))
+        return Content.assemble(mark, showable(model.name), "  ", KINDS[model.kind])
 
     @on(OptionList.OptionSelected)
     def _take_option(self, event: OptionList.OptionSelected) -> None:

@@ -157,9 +157,9 @@ class SettingsScreen(Screen[None]):
         is_changed = self.value_of(setting) != setting.default
         return Content.assemble(
             f"  {setting.name.ljust(NAME_CELLS)}",
-            text.stylize("bold" if is_changed else "dim"),
+            text.stylize("bold" if is_changed else ""),
             " " * (VALUE_CELLS + 2 - text.cell_length),
-            (self._origin(setting), "$text-error" if self._source(setting).problem else "dim"),
+            (self._origin(setting), "$text-error" if self._source(setting).problem else ""),
         )
 
     def _origin(self, setting: Setting) -> str:

@@ -119,7 +119,7 @@ class Answering:
             self._mind_queue()
 
     def _mind_queue(self) -> None:
-        if self._exchange.is_queued and time.time() - self._exchange.began_at > QUEUE_S:
+        if self._exchange.is_queued and self._exchange.age_s > QUEUE_S:
             self._exchange.fail(_WAITED)
 
     async def _pieces(self, first: Step | Read | Ended | None) -> AsyncIterator[bytes]:

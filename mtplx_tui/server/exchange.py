@@ -59,6 +59,8 @@ class Exchange:
         self.ask = ask
         self.choices = tuple(choices)
         self.began_at = time.time()
+        self._began = time.monotonic()
+        """The same by a clock that nobody sets; for how long things take."""
         self._client = client
         self._send = send
         self._on_end = on_end
@@ -69,7 +71,7 @@ class Exchange:
         self._read = Read(0, 0)
         self._phase = Phase.QUEUED
         self._note = ""
-        self._ended_at: float | None = None
+        self._took_s: float | None = None
 
     # For the broker
 
@@ -147,12 +149,17 @@ class Exchange:
                 self._note = "the engine is gone"
 
     def _end(self, phase: Phase, note: str) -> None:
-        self._phase, self._note, self._ended_at = phase, note, time.time()
+        self._phase, self._note, self._took_s = phase, note, self.age_s
         for request in list(self._running):
             self._cancel(request)
         self._on_end(self)
 
     # For whoever answers the client
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was asked."""
+        return time.monotonic() - self._began
 
     async def next(self, wait_s: float) -> Outcome | None:
         """Return what comes next; None where nothing came in that time."""
@@ -222,6 +229,6 @@ class Exchange:
             tokens_per_cycle=usage.completion / cycles if cycles else None,
             saved_s=sum(saved) if saved else None,
             first_token_s=min(firsts, default=None),
-            total_s=None if self._ended_at is None else self._ended_at - self.began_at,
+            total_s=self._took_s,
             note=self._note,
         )

@@ -59,10 +59,10 @@ _COLUMNS = (
     _Column("tok/cycle", 11, lambda row, _: f"{row.tokens_per_cycle:.2f}", 4),
     _Column("ms/cycle", 10, lambda row, _: f"{row.ms_per_cycle:.1f}", 5),
     _ACCEPTED,
-    _Column("draft", 7, lambda row, _: f"{row.draft_ms:.1f}", 7, "$cycle-draft"),
-    _Column("verify", 8, lambda row, _: f"{row.verify_ms:.1f}", 8, "$cycle-verify"),
-    _Column("accept", 8, lambda row, _: f"{row.accept_ms:.1f}", 9, "$cycle-accept"),
-    _Column("host", 6, lambda row, _: f"{_host_ms(row):.1f}", 10, "$cycle-host"),
+    _Column("draft", 7, lambda row, _: f"{row.draft_ms:.1f}", 7),
+    _Column("verify", 8, lambda row, _: f"{row.verify_ms:.1f}", 8),
+    _Column("accept", 8, lambda row, _: f"{row.accept_ms:.1f}", 9),
+    _Column("host", 6, lambda row, _: f"{_host_ms(row):.1f}", 10),
 )
 """Beside the depth; cells of each."""
 DEPTH_CELLS = 7

@@ -132,4 +132,6 @@ def _line(summary: Summary, *, is_open: bool) -> Content:
     mark = "● " if is_open else "  "
     title = showable(summary.title).replace("\n", " ") or "New chat"
     day = datetime.fromtimestamp(summary.changed).strftime("%d %b")
-    return Content.assemble(mark, (title, "bold" if is_open else ""), "  ", (day, "dim"))
+    return Content.assemble(
+        mark, (title, "bold" if is_open else ""), "  ", (day, "" if is_open else "dim")
+    )

@@ -51,7 +51,7 @@ class Ribbon(ScrollView, can_focus=False):
         & > .ribbon--plain { color: $foreground; }
         & > .ribbon--bonus { color: $foreground; text-style: bold; }
         & > .ribbon--residual { color: $foreground; text-style: bold italic; }
-        & > .ribbon--rejected { color: $foreground 70%; text-style: strike; }
+        & > .ribbon--rejected { color: $foreground 75%; text-style: strike; }
         & > .ribbon--unjudged { color: $foreground 65%; }
         & > .ribbon--bracket { color: $foreground 65%; }
         & > .ribbon--selected { background: $primary 20%; }

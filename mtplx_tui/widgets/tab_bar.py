@@ -73,7 +73,7 @@ def _tabs(active: str, style: str, keys: Keys, *, has_name: bool) -> Content:
         if tab == active:
             left.append(Content.styled(f" {key} {title} ", style))
         else:
-            text = Content.assemble(" ", (key, "dim"), f" {title} ")
+            text = Content(f" {key} {title} ")
             left.append(text.stylize(f"@click=app.show_tab('{tab}')"))
         left.append(Content(" "))
     return Content.assemble(*left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -253,6 +254,20 @@ class TestDisk:
     def test_a_home_without_permission(self, tmp_path: Path) -> None:
         (tmp_path / "home").mkdir(mode=0o500)
         assert any("denied" in check.found for check in look(sound(tmp_path), "folders"))
+
+    def test_a_disk_that_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Writable by its rights; only a write tells."""
+        (tmp_path / "home").mkdir()
+
+        def full(descriptor: int, _: bytes) -> int:
+            assert descriptor > 2
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr("mtplx_tui.doctor.folders.os.write", full)
+        found = [check for check in look(sound(tmp_path), "folders") if check.is_problem]
+        assert {check.name for check in found} >= {"config", "data"}
+        assert all("No space left on device" in check.found for check in found)
+        assert all(check.remedy.startswith("make room for") for check in found)
 
     def test_no_disk_space(self, tmp_path: Path) -> None:
         s = sound(tmp_path, needs=Needs(data=10**18, cache=10**18, models=1))

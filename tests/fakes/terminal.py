@@ -26,6 +26,7 @@ class Terminal:
         command: the program and its words.
         environment: all of it.
         size: columns and rows.
+        answers: whether it tells where its cursor is when it is asked, as most terminals do.
     """
 
     def __init__(
@@ -33,9 +34,13 @@ class Terminal:
         command: Sequence[str | Path],
         environment: Mapping[str, str],
         size: tuple[int, int] = (100, 30),
+        *,
+        answers: bool = False,
     ) -> None:
         self._ours, theirs = os.openpty()
         self._screen = pyte.Screen(*size)
+        if answers:
+            self._screen.write_process_input = lambda data: self.press(data)  # how pyte says it
         self._stream = pyte.ByteStream(self._screen)
         self.written = b""
         """All that the program wrote."""
@@ -59,6 +64,11 @@ class Terminal:
         rows = (self._screen.buffer[y] for y in range(self._screen.lines))
         columns = range(self._screen.columns)
         return "\n".join("".join(row[x].data for x in columns) for row in rows)
+
+    @property
+    def screen(self) -> pyte.Screen:
+        """What the screen shows, with its colours."""
+        return self._screen
 
     @property
     def modes(self) -> list[Any]:
@@ -94,6 +104,15 @@ class Terminal:
             assert left > 0, f"not in time: {what}\n{self.text}"
             assert self._read(min(left, 0.1)) or is_so(), f"it ended: {what}\n{self.text}"
         return time.monotonic() - begin
+
+    def rest(self, quiet_s: float = 1.0, at_most_s: float = 5.0) -> None:
+        """Read on until nothing more is written for a while; a cursor that blinks has no end."""
+        written, end = -1, time.monotonic() + at_most_s
+        while written < len(self.written) and time.monotonic() < end:
+            written = len(self.written)
+            deadline = time.monotonic() + quiet_s
+            while (left := deadline - time.monotonic()) > 0 and self._read(left):
+                pass
 
     def end(self, within_s: float = PATIENCE_S) -> int:
         """Read on until the program has ended, and return its exit code."""

@@ -162,15 +162,27 @@ def test_a_toy_is_not_foretold() -> None:
     assert predict(replace(READS, trunk=10**6), MACHINE) is None
 
 
+_KINDS = {kind: {"1": [1.0, 9.0]} for kind in MACHINE.rates}
+
+
 def test_it_says_when_something_else_ran(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds = {kind: {"1": [1.0, 9.0]} for kind in MACHINE.rates}
-    said = json.dumps({"device": "cpu", "is_steady": False, "kinds": kinds})
+    said = json.dumps({"device": "cpu", "is_steady": False, "kinds": _KINDS})
     done = subprocess.CompletedProcess("", 0, said, "")
     monkeypatch.setattr("mtplx_tui.library.speed.subprocess.run", lambda *_, **__: done)
     found = speed.measure(places, "auto")
     assert found is not None
     assert "something else ran" in foretold(READS, found).rests_on
     assert known(places) is None  # the next run measures again
+
+
+def test_a_speed_that_cant_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    nowhere = Places(*[tmp_path / "file"] * 3)
+    said = json.dumps({"device": "cpu", "is_steady": True, "kinds": _KINDS})
+    done = subprocess.CompletedProcess("", 0, said, "")
+    monkeypatch.setattr("mtplx_tui.library.speed.subprocess.run", lambda *_, **__: done)
+    assert speed.measure(nowhere, "auto") is not None
+    assert known(nowhere) is None
 
 
 def test_nothing_known_is_nothing_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -95,6 +96,26 @@ class TestQueue:
                 got = await place.ask()
             assert got.status_code == 500
             assert "waited too long" in got.json()["error"]["message"]
+
+    @pytest.mark.parametrize("jump_s", [-1e6, 1e6])
+    async def test_a_clock_that_jumps_ends_no_waiting(
+        self, monkeypatch: pytest.MonkeyPatch, jump_s: float
+    ) -> None:
+        now = time.time()
+        async with serving(parallel=1, heartbeat_s=0.02) as place:
+            place.engine.hold_after = WRITING
+            async with streaming(place):
+                waits = asyncio.create_task(place.ask())
+                await until(lambda: len(place.server.live) == 2)
+                monkeypatch.setattr("time.time", lambda: now + jump_s)
+                await asyncio.sleep(0.1)
+                assert not waits.done()
+                place.engine.hold_after = None
+                place.server.cancel(place.server.live[0].id)
+                assert (await waits).status_code == 200
+            took = place.server.recent[0].total_s
+            assert took is not None
+            assert 0 < took < 60
 
 
 class TestClientsThatGo:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from textual.color import Color
 
-from benchmarks.contrast import contrast, difference, lab, measure
+from benchmarks import theme_sheets
+from benchmarks.contrast import contrast, difference, faint_words, lab, measure
 from mtplx_tui.theming import Palette, load_palettes
 
 PALETTES = {palette.theme.name: palette for palette in load_palettes()[0]}
@@ -135,3 +136,17 @@ def test_white_and_grey_look_the_same_to_every_eye() -> None:
     for color in (Color.parse("#FFFFFF"), Color.parse("#808080")):
         assert difference(lab(color, "protanopia"), lab(color)) < 0.5
         assert difference(lab(color, "tritanopia"), lab(color)) < 0.5
+
+
+PAGES = sorted(theme_sheets.SCENES.keys() - {"first run", "dialog"})
+"""What covers another page leaves that one faint."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_every_word_on_a_page_can_be_read(page: str, tmp_path: Path) -> None:
+    async with theme_sheets.SCENES[page](tmp_path, (80, 24)) as talk:
+        for theme in ("dusk", "paper", "newsprint"):
+            talk.app.theme = theme
+            await talk.pilot.pause()
+            await talk.pilot.pause()
+            assert faint_words(talk.app) == [], theme

@@ -85,6 +85,15 @@ class TestFile:
         assert len(problems) == 1
         assert problems[0].startswith(f"{path}:3: {problem}")
 
+    def test_two_that_want_the_same_key_both_get_their_own_back(self, path: Path) -> None:
+        path.write_text('"chat.new" = "f11"\n"chat.list" = "f11"\n"chat.fold" = "ctrl+w"\n')
+        keys, problems = keys_file.read(path)
+        assert keys == Keys({"chat.fold": "ctrl+w"})
+        assert problems == (
+            f"{path}:1: chat.new: chat.list would want the same key",
+            f"{path}:2: chat.list: chat.new would want the same key",
+        )
+
     @pytest.mark.parametrize("content", [b"\xff\xfe", b"a =", b'"chat.new" = "x'])
     def test_no_content_at_all_ends_the_app(self, path: Path, content: bytes) -> None:
         path.write_bytes(content)
