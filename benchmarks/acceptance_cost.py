@@ -25,6 +25,8 @@ from engine.protocol import Sampling
 from engine.speculation import on_device
 from engine.speculation.acceptance import Verdict, block_rule, token_rule
 from engine.speculation.sampling import draw, target_distribution
+from kernels import distribution as rows_kernel
+from kernels.dispatch import backend_for
 from kernels.distribution import Distribution
 
 VOCABULARY = 248_320
@@ -85,11 +87,9 @@ def logits_of(rows: int, width: int, seed: int = 0) -> mx.array:
 def rows_of(
     logits: mx.array, law: Sampling, uniform: mx.array | None, columns: mx.array | None = None
 ) -> Distribution:
-    """Return the kernel's rows."""
-    found = on_device.distribution(logits, law, None, uniform, columns)
-    if found is None:
-        raise RuntimeError("the kernel of distributions is not on")
-    return found
+    """Return the kernel's rows, also of laws that the engine leaves to plain MLX."""
+    where = backend_for("distribution")
+    return rows_kernel.distribution(where, logits, on_device.law_of(law), uniform, columns)
 
 
 def compared() -> list[str]:

@@ -46,6 +46,8 @@ QUESTIONS = (
     "Explain a hash table. 漢字 🙂 naïve",
 )
 MODELS = 40
+LONGEST_ANSWER = 160
+"""Tokens: a small model may go on listing until its context ends."""
 PATIENCE_S = 300.0
 READY = "● ready"
 READ_S = 20.0
@@ -79,6 +81,9 @@ class Person:
         }
         for name in ("COLUMNS", "LINES", "HF_TOKEN", "NO_COLOR"):
             environment.pop(name, None)
+        settings = self.home / "config.toml"
+        if not settings.exists():
+            settings.write_text(f"max_tokens = {LONGEST_ANSWER}\n", "utf-8")
         self.terminal = Terminal([PROGRAM, self.model], environment, (120, 40))
         self.terminal.shows(READY, within_s=PATIENCE_S)
 

@@ -72,7 +72,7 @@ def test_drafts_are_recorded_with_what_they_were_drawn_from(
     stream = Stream(trunk.make_cache(), head, 7)
     stream.witness = lambda _, rows: seen.append(rows) if rows is not None else None
     read_prompt(trunk, stream, PROMPT[:-1], PROMPT[-1])
-    run_cycle(trunk, stream, 3, Sampling(1.0, 1.0, 0), Mode.TOKEN)
+    run_cycle(trunk, stream, 3, Sampling(1.0, 1.0, 8), Mode.TOKEN)
     assert mx.array_equal(seen[0], mx.concatenate([each.probs for each in made]))
 
 
@@ -107,3 +107,8 @@ def test_kernels_are_compared_and_left_out_where_they_differ(
     assert all("no such instruction" in note for note in notes())
     on_device._rows_note.cache_clear()
     on_device._verdict_note.cache_clear()
+
+
+def test_laws_that_plain_mlx_draws_from_faster_are_left_to_it() -> None:
+    assert [on_device.is_faster(each) for each in SAMPLINGS] == [True, False, False]
+    assert not on_device.is_faster(Sampling(1.0, 1.0, 257))
