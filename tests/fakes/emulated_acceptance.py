@@ -19,7 +19,7 @@ WARPS = 2
 
 
 def law_of(sampling: Sampling) -> Law:
-    return on_device._law(sampling)
+    return on_device.law_of(sampling)
 
 
 def distribution(
