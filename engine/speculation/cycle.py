@@ -225,13 +225,13 @@ def _judge(
         return seeded_rule(target_probs, drafted.tokens, mx.concatenate(rows))
     is_block = mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
     draft = None if drafted.probs is None else (drafted.probs, drafted.tokens)
-    found = verdict(target, draft, noise.judging(depth), is_block=is_block, is_told=is_told)
+    numbers = noise.judging(depth)
+    found = verdict(target, draft, numbers, is_block=is_block, is_told=is_told)
     if found is not None:
         return found
     draft_probs = target_probs[:0] if drafted.probs is None else drafted.probs
     rule = block_rule if is_block else token_rule
-    accept, following = noise.accept(depth), noise.following(depth)
-    return rule(target_probs, draft_probs, drafted.tokens, accept, following)
+    return rule(target_probs, draft_probs, drafted.tokens, numbers[:depth], numbers[depth:])
 
 
 def _bound_pending(stream: Stream) -> None:

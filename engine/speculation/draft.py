@@ -63,19 +63,19 @@ def draft(stream: Stream, depth: int, sampling: Sampling, mode: Mode, noise: Cyc
             recycled = head.forward(recycled, tokens[-1], cache)
         rules = narrowed(stream.draft_rules(tokens), draft_head)
         logits = head.logits(recycled)
-        if mode is not Mode.SEEDED:
-            uniform = noise.draft(index)
+        uniform = None if mode is Mode.SEEDED else noise.draft(index)
+        if uniform is not None:
             drawn = distribution(logits, own, rules, uniform, draft_head.column_of)
             if drawn is not None:
                 tokens.append(drawn.tokens)
                 rows.append(drawn.probs)
                 continue
         probs = target_distribution(logits, own, rules)
-        if mode is Mode.SEEDED:
+        if uniform is None:
             gumbel = noise.gumbel(index, draft_head.vocabulary)
             column = draw_with_gumbel(probs, draft_head.narrowed(gumbel))
         else:
-            column = draw(probs, noise.draft(index))
+            column = draw(probs, uniform)
         tokens.append(draft_head.tokens_at(column))
         rows.append(draft_head.widened(probs))
     cache.commit(0)

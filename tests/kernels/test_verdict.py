@@ -55,6 +55,7 @@ def assert_alike(mine: Judged, right: Verdict, noise: mx.array) -> None:
     assert accepted == right.accepted.item()
     assert right.next_probs is not None
     probs = np.array(right.next_probs, np.float64)
+    probs /= probs.sum()
     past, uniform = np.cumsum(probs), noise[depth + accepted].item()
     assert probs[token] > 0
     assert past[token] > uniform - 1e-5
