@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from kernels import dialect
+from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 from kernels.gated_delta import DeltaTape, gated_delta_plain, replay_plain
 from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
@@ -334,12 +335,7 @@ def _fits(shape: MixerShape) -> bool:
 @functools.cache
 def _note(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
     """Compare the kernels with their definitions once; return what is wrong, or nothing."""
-    try:
-        wrong = _wrong(where, shape, dtype)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        return f"the kernel of a gated DeltaNet layer can't run here: {reason}"
-    return f"the kernel of a gated DeltaNet layer {wrong}; plain MLX runs" if wrong else ""
+    return note_of("the kernel of a gated DeltaNet layer", lambda: _wrong(where, shape, dtype))
 
 
 def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
@@ -352,10 +348,9 @@ def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
     pairs = [(y, right_y), (mine.state, right.state)]
     pairs += [(mine.seen[:, :5], right.seen[:, :5]), (mine.tape[:, :3], right.tape[:, :3])]
     for one, other in pairs:
-        other = other.astype(mx.float32)
-        apart = mx.abs(one.astype(mx.float32) - other).max() / mx.abs(other).max()
-        if not (apart < _TOLERANCE[dtype]).item():
-            return f"is off by {apart.item():.2g}"
+        apart = off_by(one, other, _TOLERANCE[dtype])
+        if apart:
+            return apart
     begin = mine.seen[:, : shape.taps - 1], mine.state
     for one, other in zip(begin, folded(where, shape, first), strict=True):
         if not mx.array_equal(one, other).item():

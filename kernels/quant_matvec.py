@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from kernels import dialect
+from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 from kernels.quant_body import BODY
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
@@ -265,14 +266,8 @@ _TOLERANCE = {mx.bfloat16: 2.0**-6, mx.float16: 2.0**-9}
 @functools.cache
 def _note(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
     """Compare the kernel with its definition once; return what is wrong, or nothing."""
-    try:
-        wrong = _wrong(where, dtype, bits, group)
-        if wrong:
-            return f"the quantised matmul of few rows {wrong}; plain MLX runs"
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        return f"the quantised matmul of few rows can't run here: {reason}"
-    return ""
+    name = "the quantised matmul of few rows"
+    return note_of(name, lambda: _wrong(where, dtype, bits, group))
 
 
 def _wrong(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
@@ -292,10 +287,9 @@ def _wrong(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
         (_run(where, x[:4], stack, CHOICES[0], picks), quant_matvec_plain(x[:4], stack, picks)),
     ]
     for mine, plain in pairs:
-        right = plain.astype(mx.float32)
-        apart = mx.abs(mine.astype(mx.float32) - right).max() / mx.abs(right).max()
-        if not (apart < _TOLERANCE[dtype]).item():
-            return f"is off by {apart.item():.2g}"
+        apart = off_by(mine, plain, _TOLERANCE[dtype])
+        if apart:
+            return apart
     if not mx.array_equal(_run(where, x, one, CHOICES[0])[:4], few).item():
         return "gives a row other bits beside others"
     return ""

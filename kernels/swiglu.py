@@ -8,6 +8,7 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from kernels import dialect
+from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 
 __all__ = ["BODY", "kernel_note", "runs_on", "swiglu", "swiglu_plain"]
@@ -80,16 +81,11 @@ _TOLERANCE = {mx.float32: 1e-5, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
 def _note(where: Backend, width: int, dtype: mx.Dtype) -> str:
     """Compare the kernel with its definition once; return what is wrong, or nothing."""
     product = (4 * mx.random.normal((3, 2 * width), key=mx.random.key(width))).astype(dtype)
-    try:
-        right = swiglu_plain(product).astype(mx.float32)
-        mine = _kept(where)(product)[0].astype(mx.float32)
-        apart = mx.abs(mine - right).max() / mx.abs(right).max()
-        if not (apart < _TOLERANCE[dtype]).item():
-            return f"the kernel of gated MLPs is off by {apart.item():.2g}; plain MLX runs"
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        return f"the kernel of gated MLPs can't run here: {reason}"
-    return ""
+
+    def wrong() -> str:
+        return off_by(_kept(where)(product)[0], swiglu_plain(product), _TOLERANCE[dtype])
+
+    return note_of("the kernel of gated MLPs", wrong)
 
 
 def kernel_note(width: int, dtype: mx.Dtype) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,17 @@ def edited(folder: Path) -> Talk:
     return Talk(folder)
 
 
+def pressed(talk: Talk, *keys: str) -> Callable[[Pilot[int]], Awaitable[None]]:
+    """Return what presses keys before a picture is taken."""
+
+    async def run_before(pilot: Pilot[int]) -> None:
+        await talk.begin(pilot)
+        await talk.press(*keys)
+        await talk.rest()
+
+    return run_before
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 def test_picture_of_the_settings(
     size: tuple[int, int],
@@ -31,11 +42,7 @@ def test_picture_of_the_settings(
     monkeypatch.chdir(tmp_path)
     talk = edited(Path("home"))
 
-    async def run_before(pilot: Pilot[int]) -> None:
-        await talk.begin(pilot)
-        await talk.press("f8", "down", "down")
-        await talk.rest()
-
+    run_before = pressed(talk, "f8", "down", "down")
     assert snap_compare(talk.app, terminal_size=size, run_before=run_before)
 
 
@@ -49,9 +56,5 @@ def test_picture_of_the_keys(
     monkeypatch.chdir(tmp_path)
     talk = Talk(Path("home"))
 
-    async def run_before(pilot: Pilot[int]) -> None:
-        await talk.begin(pilot)
-        await talk.press("f8", "k", "down")
-        await talk.rest()
-
+    run_before = pressed(talk, "f8", "k", "down")
     assert snap_compare(talk.app, terminal_size=size, run_before=run_before)
