@@ -59,7 +59,7 @@ def backend() -> Backend:
 
 
 _ON_DEMAND = frozenset({"compiled_steps"})
-"""What is off unless asked for: on CUDA a cycle that drafts fails where its passes are graphs."""
+"""What is off unless asked for: no whole drafted text has run through graphs on a GPU yet."""
 
 
 def backend_for(kernel: str) -> Backend:

@@ -118,6 +118,24 @@ class RecurrentCache(ArraysCache):
         """Whether rows of the newest pass are still to be added to the state."""
         return self.mixer is not None and len(self.cache) == _MIXED_SLOTS
 
+    def like(self) -> RecurrentCache:
+        """Return an empty cache of the same layer."""
+        cache = RecurrentCache(len(self.cache))
+        cache.mixer = self.mixer
+        return cache
+
+    def written(self) -> Slots:
+        """Return what the newest pass computed, for `put_written`.
+
+        How many of its rows stay is not among it: that is told by an array that all layers share,
+        which a graph of MLX's must not have both as an input and as a constant of its own.
+        """
+        return list(self.cache[:-1] if self.is_deferred else self.cache)
+
+    def put_written(self, arrays: Slots, rows: int) -> None:
+        """Take what `written` gave of a pass over so many rows, all of which stay."""
+        self.cache = [*arrays, count_of(rows)] if self.is_deferred else list(arrays)
+
     def plain_slots(self) -> Slots:
         """Return convolution windows and state, all rows that stay in them."""
         return (

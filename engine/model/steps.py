@@ -103,8 +103,8 @@ class PassParts:
 class _Kinds:
     """What a graph's arrays stand for."""
 
-    is_recurrent: list[bool]
-    """Of each layer."""
+    recurrent: list[RecurrentCache | None]
+    """Of each layer that is recurrent: an empty cache to stand in while the graph is traced."""
     tapes: list[type[Tape] | None]
     """Of each tap, once the graph is traced."""
 
@@ -218,7 +218,7 @@ class Replay:
     def _graph(self, rows: int, bucket: int, layers: list[Any]) -> _Graph:
         graph = self._graphs.pop((rows, bucket), None)
         if graph is None:
-            kinds = _Kinds([isinstance(each, RecurrentCache) for each in layers], [])
+            kinds = _Kinds([_empty(each) for each in layers], [])
             graph = _Graph(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
         self._graphs[rows, bucket] = graph
         while len(self._graphs) > MAX_GRAPHS:
@@ -231,14 +231,14 @@ def _traced(
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
     _built[0] += 1
     layers = [
-        _recurrent(state) if is_recurrent else _OpenKV(state[0], state[1], offset)
-        for state, is_recurrent in zip(states, kinds.is_recurrent, strict=True)
+        _OpenKV(state[0], state[1], offset) if kind is None else _filled(kind, state)
+        for state, kind in zip(states, kinds.recurrent, strict=True)
     ]
     outputs = parts.run(inputs, layers)
     tapes = [tap.take() for tap in parts.taps]
     kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
     left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-    return outputs, [_held(each) for each in layers], left
+    return outputs, [_written(each) for each in layers], left
 
 
 def unheard(*_: object) -> None:
@@ -288,15 +288,23 @@ def _held(layer: Any) -> Arrays:
     return list(layer.cache) if isinstance(layer, RecurrentCache) else [layer.keys, layer.values]
 
 
-def _put(layer: Any, state: Arrays, rows: int) -> None:
+def _written(layer: Any) -> Arrays:
+    return layer.written() if isinstance(layer, RecurrentCache) else [layer.keys, layer.values]
+
+
+def _put(layer: Any, written: Arrays, rows: int) -> None:
     if isinstance(layer, RecurrentCache):
-        layer.cache = list(state)
+        layer.put_written(list(written), rows)
         return
-    layer.keys, layer.values = state
+    layer.keys, layer.values = written
     layer.offset += rows
 
 
-def _recurrent(state: Arrays) -> RecurrentCache:
-    cache = RecurrentCache(len(state))
+def _empty(layer: object) -> RecurrentCache | None:
+    return layer.like() if isinstance(layer, RecurrentCache) else None
+
+
+def _filled(kind: RecurrentCache, state: Arrays) -> RecurrentCache:
+    cache = kind.like()
     cache.cache = list(state)
     return cache

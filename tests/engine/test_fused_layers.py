@@ -229,6 +229,17 @@ def test_passes_are_compiled_over_fused_layers_too() -> None:
     assert apart(run(trunk)[0], plain) < 1e-3
 
 
+@pytest.mark.usefixtures("played")
+def test_a_graph_is_built_where_all_rows_of_a_window_like_its_own_were_kept() -> None:
+    passes = ((250, 250), *((4, 4),) * 4, (2, 2), (2, 2))
+    trunk = fused("qwen3_5")
+    plain = run(trunk, passes)[0]
+    trunk.compile_steps()
+    graphs = trunk.compiled_graphs
+    assert apart(run(trunk, passes)[0], plain) < 1e-3
+    assert trunk.compiled_graphs == graphs + 2
+
+
 def test_what_is_seen_of_a_pending_sum_is_the_sum() -> None:
     rows, added = mx.ones((1, 2, 4)), mx.full((1, 2, 4), 2.0)
     pending = residuals._Pending(Backend.CUDA, rows) + added
