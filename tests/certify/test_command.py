@@ -31,17 +31,21 @@ def test_a_broken_engine_is_named_and_the_certificate_kept(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
     with tiny_engine(tmp_path, LETTERS, fault):
-        code = cli.main(["certify", str(model), "--budget", "12s", "--json"])
-    said = capsys.readouterr()
+        for budget in ("12s", "36s", "108s"):  # as its own words advise where it is undecided
+            code = cli.main(["certify", str(model), "--budget", budget, "--json"])
+            said = capsys.readouterr()
+            if code != 6:
+                break
     certificate = json.loads(said.out)
     assert code == 5
     assert certificate["verdict"] == "broken"
     assert faults.NAMED[fault] in certificate["summary"]
     results = {check["name"]: check["result"] for check in certificate["checks"]}
     assert results[faults.NAMED[fault]] == CheckResult.BROKEN
-    (kept,) = (tmp_path / "home" / "state" / "certificates").iterdir()
-    assert json.loads(kept.read_text("utf-8"))["certificate"] == certificate
-    assert str(kept) in said.err
+    kept = [
+        path for path in (tmp_path / "home/state/certificates").iterdir() if str(path) in said.err
+    ]
+    assert [json.loads(path.read_text("utf-8"))["certificate"] for path in kept] == [certificate]
 
 
 @pytest.mark.parametrize(
