@@ -10,6 +10,7 @@ name bound to ours, the recurrence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from types import FunctionType
 from typing import cast
@@ -132,9 +133,13 @@ class RecurrentCache(ArraysCache):
         """
         return list(self.cache[:-1] if self.is_deferred else self.cache)
 
-    def put_written(self, arrays: Slots, rows: int) -> None:
-        """Take what `written` gave of a pass over so many rows, all of which stay."""
-        self.cache = [*arrays, count_of(rows)] if self.is_deferred else list(arrays)
+    def put_written(self, arrays: Sequence[mx.array | None], rows: int) -> None:
+        """Take what `written` gave of a pass over so many rows, all of which stay.
+
+        The slots may have been in mlx-lm's form before that pass: its arrays say what it left.
+        """
+        is_deferred = self.mixer is not None and len(arrays) == _MIXED_SLOTS - 1
+        self.cache = [*arrays, count_of(rows)] if is_deferred else list(arrays)
 
     def plain_slots(self) -> Slots:
         """Return convolution windows and state, all rows that stay in them."""

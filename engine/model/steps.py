@@ -289,12 +289,12 @@ def _held(layer: Any) -> Arrays:
 
 
 def _written(layer: Any) -> Arrays:
-    return layer.written() if isinstance(layer, RecurrentCache) else [layer.keys, layer.values]
+    return layer.written() if isinstance(layer, RecurrentCache) else _held(layer)
 
 
 def _put(layer: Any, written: Arrays, rows: int) -> None:
     if isinstance(layer, RecurrentCache):
-        layer.put_written(list(written), rows)
+        layer.put_written(written, rows)
         return
     layer.keys, layer.values = written
     layer.offset += rows

@@ -240,6 +240,23 @@ def test_a_graph_is_built_where_all_rows_of_a_window_like_its_own_were_kept() ->
     assert trunk.compiled_graphs == graphs + 2
 
 
+@pytest.mark.usefixtures("played")
+def test_a_graph_goes_on_behind_a_long_pass_that_was_not_committed() -> None:
+    trunk = fused("qwen3_5")
+
+    def passed() -> mx.array:
+        cache = run(trunk, ((20, 20),))[2]
+        trunk.forward(mx.arange(12), cache)
+        trunk.forward(mx.arange(2), cache)
+        cache.commit(14)
+        return trunk.forward(mx.arange(3), cache).logits
+
+    plain = passed()
+    trunk.compile_steps()
+    assert trunk.steps_note == ""
+    assert apart(passed(), plain) < 1e-3
+
+
 def test_what_is_seen_of_a_pending_sum_is_the_sum() -> None:
     rows, added = mx.ones((1, 2, 4)), mx.full((1, 2, 4), 2.0)
     pending = residuals._Pending(Backend.CUDA, rows) + added
