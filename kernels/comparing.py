@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import mlx.core as mx
 
@@ -24,8 +24,16 @@ def note_of(what: str, wrong: Callable[[], str]) -> str:
     return f"{what} {found}; plain MLX runs" if found else ""
 
 
-def off_by(mine: mx.array, right: mx.array, tolerance: float) -> str:
-    """Return how far a result is off, where that is more than a share of the largest entry."""
-    wide = right.astype(mx.float32)
-    apart = mx.abs(mine.astype(mx.float32) - wide).max() / mx.abs(wide).max()
-    return "" if (apart < tolerance).item() else f"is off by {apart.item():.2g}"
+def off_by(pairs: Iterable[tuple[mx.array, mx.array]], tolerance: float) -> str:
+    """Return how far the first wrong result is off; empty where all are right.
+
+    Args:
+        pairs: of a result and what is right.
+        tolerance: how far it may be off, as a share of the largest entry.
+    """
+    for mine, right in pairs:
+        wide = right.astype(mx.float32)
+        apart = mx.abs(mine.astype(mx.float32) - wide).max() / mx.abs(wide).max()
+        if not (apart < tolerance).item():
+            return f"is off by {apart.item():.2g}"
+    return ""

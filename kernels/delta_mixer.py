@@ -347,10 +347,9 @@ def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
     right_y, right = delta_mixer_plain(rows, weights, shape, first)
     pairs = [(y, right_y), (mine.state, right.state)]
     pairs += [(mine.seen[:, :5], right.seen[:, :5]), (mine.tape[:, :3], right.tape[:, :3])]
-    for one, other in pairs:
-        apart = off_by(one, other, _TOLERANCE[dtype])
-        if apart:
-            return apart
+    apart = off_by(pairs, _TOLERANCE[dtype])
+    if apart:
+        return apart
     begin = mine.seen[:, : shape.taps - 1], mine.state
     for one, other in zip(begin, folded(where, shape, first), strict=True):
         if not mx.array_equal(one, other).item():

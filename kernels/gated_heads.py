@@ -283,8 +283,7 @@ def _note(where: Backend, shape: HeadShape, dtype: mx.Dtype) -> str:
         right = split_heads_plain(rows, *norms, position, shape)
         pairs = [*zip(mine, right, strict=True)]
         pairs.append((gate_heads(where, right[0], rows), gate_heads_plain(right[0], rows)))
-        apart = (off_by(*pair, _TOLERANCE[dtype]) for pair in pairs)
-        return next((each for each in apart if each), "")
+        return off_by(pairs, _TOLERANCE[dtype])
 
     return note_of("the kernel of gated heads", wrong)
 

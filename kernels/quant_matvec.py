@@ -286,10 +286,9 @@ def _wrong(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
         (few, quant_matvec_plain(x[:4], one)),
         (_run(where, x[:4], stack, CHOICES[0], picks), quant_matvec_plain(x[:4], stack, picks)),
     ]
-    for mine, plain in pairs:
-        apart = off_by(mine, plain, _TOLERANCE[dtype])
-        if apart:
-            return apart
+    apart = off_by(pairs, _TOLERANCE[dtype])
+    if apart:
+        return apart
     if not mx.array_equal(_run(where, x, one, CHOICES[0])[:4], few).item():
         return "gives a row other bits beside others"
     return ""

@@ -107,8 +107,7 @@ def _note(where: Backend, width: int, dtype: mx.Dtype) -> str:
     def wrong() -> str:
         mine = _kept(where, 1e-6)(x, added, weight)
         right = residual_norm_plain(x, added, weight, 1e-6)
-        apart = (off_by(*pair, _TOLERANCE[dtype]) for pair in zip(mine, right, strict=True))
-        return next((each for each in apart if each), "")
+        return off_by(zip(mine, right, strict=True), _TOLERANCE[dtype])
 
     return note_of("the kernel of sums and norms", wrong)
 

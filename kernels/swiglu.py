@@ -83,7 +83,7 @@ def _note(where: Backend, width: int, dtype: mx.Dtype) -> str:
     product = (4 * mx.random.normal((3, 2 * width), key=mx.random.key(width))).astype(dtype)
 
     def wrong() -> str:
-        return off_by(_kept(where)(product)[0], swiglu_plain(product), _TOLERANCE[dtype])
+        return off_by([(_kept(where)(product)[0], swiglu_plain(product))], _TOLERANCE[dtype])
 
     return note_of("the kernel of gated MLPs", wrong)
 

@@ -23,6 +23,7 @@ from engine.speculation.acceptance import (
 from engine.speculation.sampling import RowRules, bent, draw, target_distribution
 from kernels import distribution as rows_kernel
 from kernels import verdict as verdict_kernel
+from kernels.comparing import note_of
 from kernels.dispatch import Backend, backend_for
 from kernels.distribution import Distribution, Law
 from kernels.drawing import chunk_sums, is_supported
@@ -188,13 +189,7 @@ _LAWS = (
 @functools.cache
 def _rows_note(where: Backend, dtype: mx.Dtype) -> str:
     """Compare distributions and draws with their definitions once; return what is wrong."""
-    try:
-        for wrong in _wrong_rows(where, dtype):
-            return f"the kernel of distributions {wrong}; plain MLX runs"
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        return f"the kernel of distributions can't run here: {reason}"
-    return ""
+    return note_of("the kernel of distributions", lambda: next(_wrong_rows(where, dtype), ""))
 
 
 def _wrong_rows(where: Backend, dtype: mx.Dtype) -> Iterator[str]:
@@ -232,13 +227,7 @@ def _is_drawn(probs: mx.array, tokens: mx.array, uniform: mx.array) -> bool:
 @functools.cache
 def _verdict_note(where: Backend) -> str:
     """Compare verdicts with their definitions once; return what is wrong, or nothing."""
-    try:
-        for wrong in _wrong_verdicts(where):
-            return f"the kernel of verdicts {wrong}; plain MLX runs"
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        return f"the kernel of verdicts can't run here: {reason}"
-    return ""
+    return note_of("the kernel of verdicts", lambda: next(_wrong_verdicts(where), ""))
 
 
 def _wrong_verdicts(where: Backend) -> Iterator[str]:
