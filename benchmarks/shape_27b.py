@@ -4,7 +4,7 @@
 
 Writes a checkpoint of Qwen3.6-27B's shape with a head of its family, loads it as a person's model
 is loaded, and measures: loading, a plain step against stock mlx-lm's, windows of 1 to 9 rows, cycles
-at depths 0 to 4, how far a window's logits are from single rows', greedy divergences, and the
+at depths 0 to 4, how far a window's logits are from single rows', draws that differ, and the
 recurrent state after many rolled-back cycles beside the width control. Costs are measured;
 acceptance is that of a random head and means nothing. Prints one JSON document.
 """
@@ -30,9 +30,10 @@ import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
+from numpy.typing import NDArray
 
 from benchmarks.in_pty import processor
-from engine.certify.divergence import Kind, classify, noise_limit, row_noise
+from engine.certify.divergence import Kind, classify, excess_of_ties, noise_limit, row_noise
 from engine.certify.replay import Window, regrouped, replayed_rows, single_rows
 from engine.model.arrays import reals
 from engine.model.cache import Cache
@@ -54,7 +55,7 @@ SHAPE = shape_of("qwen3.6-27b")
 PROMPT = [int(token) for token in np.random.default_rng(7).integers(0, 200_000, 512)]
 ROWS = range(1, 10)
 REPEATS = 20
-GREEDY = Sampling(temperature=0)
+Rows = NDArray[np.float32]
 
 
 def main() -> None:
@@ -82,7 +83,7 @@ def main() -> None:
     parts: dict[str, Callable[[], object]] = {
         "delta_logits": lambda: delta_logits(model),
         "state": lambda: states(model, options.cycles),
-        "greedy": lambda: greedy(model),
+        "parted": lambda: parted(model, 600),
         "windows_ms": lambda: windows(model),
         "cycles": lambda: {depth: cycles(model, depth) for depth in range(5)},
         "peak_gib": lambda: round(mx.get_peak_memory() / 2**30, 2),
@@ -296,33 +297,53 @@ def delta_logits(model: Assembled | LoadedModel) -> dict[str, float]:
     return apart
 
 
-def greedy(model: Assembled | LoadedModel) -> dict[str, object]:
-    """Draft greedily, and judge every place where plain decoding would have chosen otherwise."""
-    done = decoded(model, 3, 150, GREEDY, Mode.TOKEN)
-    text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)]
+def parted(model: Assembled | LoadedModel, count: int) -> dict[str, object]:
+    """Force depth 0's tokens through windows rolled back, and judge each draw that differs.
+
+    Each window has three drafts, of which 0 to 3 in turn are the text's own and the others wrong.
+    Draws are judged greedily, and with the same random numbers for all ways as the seed-stable mode does.
+    """
+    begin = PROMPT[-1]
+    done = decoded(model, 0, count, Sampling(), Mode.TOKEN)
+    text = [begin, *(token for cycle in done for token in cycle.emitted)][:-1]
     spoken, at = [], 0
-    for cycle in done:
-        spoken.append(Window((text[at], *cycle.drafted), len(cycle.emitted)))
-        at += len(cycle.emitted)
+    while at + 4 <= len(text):
+        kept = 1 + len(spoken) % 4
+        spoken.append(Window((*text[at : at + kept], *PROMPT[: 4 - kept]), kept))
+        at += kept
     prompt = PROMPT[:-1]
-    alone = replayed_rows(model.trunk, prompt, single_rows(text[:-1]))
-    grouped = replayed_rows(model.trunk, prompt, spoken)
-    control = replayed_rows(model.trunk, prompt, regrouped(spoken, text[:-1]))
+    ways = [single_rows(text[:at]), spoken, regrouped(spoken, text)]
+    alone, grouped, control = (replayed_rows(model.trunk, prompt, windows) for windows in ways)
+    found = {"greedy": judged(alone, grouped, control)}
+    numbers = np.random.default_rng(7)
+    for rows in zip(alone, grouped, control, strict=False):
+        gumbel = numbers.gumbel(size=alone.shape[1]).astype(np.float32)
+        for row in rows:
+            row += gumbel
+    return {**found, "seeded": judged(alone, grouped, control)}
+
+
+def judged(alone: Rows, grouped: Rows, control: Rows) -> dict[str, object]:
+    """Say what the places are at which windows choose otherwise; float32 [places, vocabulary] each."""
     limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=False)])
     apart = [
         classify(a, g, limit)
-        for a, g in zip(alone, grouped, strict=True)
+        for a, g in zip(alone, grouped, strict=False)
         if a.argmax() != g.argmax()
     ]
+    ties = sum(each.kind is Kind.TIE for each in apart)
+    pairs = zip(alone, control, strict=False)
+    control_ties = sum(int(a.argmax() != c.argmax()) for a, c in pairs)
+    places = min(len(grouped), len(control))
     return {
-        "places": len(alone),
+        "places": places,
+        "places_unlike_control": int((grouped[:places] != control[:places]).any(1).sum()),
         "parted": len(apart),
-        "ties": sum(each.kind is Kind.TIE for each in apart),
-        "errors": sum(each.kind is Kind.ERROR for each in apart),
+        "ties": ties,
+        "errors": len(apart) - ties,
         "noise_limit": limit,
-        "control_parted": int(
-            sum(a.argmax() != c.argmax() for a, c in zip(alone, control, strict=False))
-        ),
+        "control_parted": control_ties,
+        "chance_of_so_many_ties": excess_of_ties(ties, places, control_ties, places),
     }
 
 

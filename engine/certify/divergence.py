@@ -1,9 +1,10 @@
 """Where two greedy texts part: a numeric tie, or an error. Pure: numbers only.
 
 A verification has more rows than a step of plain decoding, and kernels round differently by the
-number of rows, so near-equal logits may change places. That is a tie: the runner-up won, the
-margin lies within what the logits moved, and they moved no more than such windows move them
-without any speculation. All else is an error of state, cache, position or mask.
+number of rows, so near-equal logits may change places. That is a tie: another won whose margin lies
+within what the two logits moved, and they moved no more than such windows move them without any
+speculation. Of two near-equal tokens the other is the runner-up; a flat law has more of them than
+two. All else is an error of state, cache, position or mask.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Divergence:
 
     kind: Kind
     margin: float
-    """Logit of plain decoding's choice above its runner-up."""
+    """Logit of plain decoding's choice above that of the window's, both as plain decoding has them."""
     noise: float
-    """How far the window moved the logits of these two, at most."""
+    """How far the window moved the logits of these two, at most; the margin is twice that at most."""
 
 
 def classify(alone: Rows, grouped: Rows, limit: float) -> Divergence:
@@ -47,16 +48,16 @@ def classify(alone: Rows, grouped: Rows, limit: float) -> Divergence:
         grouped: float32 [vocabulary], logits of the same place from the window that was used.
         limit: from `noise_limit`.
     """
-    choice, runner_up = _two_likeliest(alone)
-    margin = float(alone[choice] - alone[runner_up])
-    noise = row_noise(alone, grouped)
-    is_tie = int(grouped.argmax()) == runner_up and margin <= 2 * noise and noise <= limit
-    return Divergence(Kind.TIE if is_tie else Kind.ERROR, margin, noise)
+    choice, other = int(alone.argmax()), int(grouped.argmax())
+    moved = np.abs(alone[[choice, other]] - grouped[[choice, other]])
+    noise = float(moved.max())
+    kind = Kind.TIE if noise <= limit else Kind.ERROR
+    return Divergence(kind, float(alone[choice] - alone[other]), noise)
 
 
 def row_noise(alone: Rows, grouped: Rows) -> float:
-    """Return how far a window moved the logits of the two likeliest tokens, at most."""
-    candidates = list(_two_likeliest(alone))
+    """Return how far a window moved the logits of its likeliest token and of the two before, at most."""
+    candidates = [*_two_likeliest(alone), int(grouped.argmax())]
     return float(np.abs(alone[candidates] - grouped[candidates]).max())
 
 

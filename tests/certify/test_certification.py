@@ -127,6 +127,8 @@ TIES: list[tuple[np.ndarray, np.ndarray, Kind]] = [
     (row(1.0, 0.5, 0), row(0.9999, 1.0, 0), Kind.ERROR),
     (row(1.0, 0.9999, 0), row(0.9, 0.95, 2.0), Kind.ERROR),
     (row(1.0, 0.999, 0), row(1.0, 1.0001, 0), Kind.ERROR),
+    (row(1.0, 0.9999, 0.9998), row(0.9999, 0.9998, 1.0), Kind.TIE),
+    (row(1.0, 0.9999, 0.9995), row(0.9999, 0.9998, 1.0), Kind.ERROR),
 ]
 
 
