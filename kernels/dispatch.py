@@ -2,7 +2,7 @@
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
 MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
-between. A name with a plus sign before it switches on what is not on by itself: compiled steps.
+between. A name with a plus sign before it switches on what is not on by itself: cached attention.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ KERNELS = (
     "swiglu",
     "gated_heads",
     "window_attention",
+    "cached_attention",
     "compiled_steps",
     "distribution",
     "verdict",
@@ -58,8 +59,8 @@ def backend() -> Backend:
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
 
 
-_ON_DEMAND = frozenset({"compiled_steps"})
-"""What is off unless asked for: no whole drafted text has run through graphs on a GPU yet."""
+_ON_DEMAND = frozenset({"cached_attention"})
+"""What is off unless asked for: it has run in emulation alone, and on no GPU yet."""
 
 
 def backend_for(kernel: str) -> Backend:

@@ -1,4 +1,7 @@
-"""mlx-lm's gated attention layers with one kernel before they attend and one after, for few rows."""
+"""mlx-lm's gated attention layers with one kernel before they attend and one after, for few rows.
+
+Where the kernel of cached attention runs they attend by it too, over a cache that keeps all its places.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.qwen3_next import Qwen3NextAttention
 
+from engine.model import steps
 from engine.model.projections import joined
 from engine.model.rebinding import called, methods_naming, modules
+from kernels import cached_attention
 from kernels import gated_heads as kernel
 from kernels.dispatch import Backend
 from kernels.gated_heads import HeadShape
@@ -37,8 +42,10 @@ def use_gated_heads(model: nn.Module) -> str:
         dtype = module.q_norm.weight.dtype
         notes.append(kernel.kernel_note(shape, dtype))
         where = kernel.runs_on(shape, dtype)
+        notes.append(cached_attention.kernel_note(*_heads(shape), dtype))
         if where is not Backend.PLAIN:
-            module.__class__ = _fused(type(module), shape, where)
+            attends = cached_attention.runs_on(*_heads(shape), dtype)
+            module.__class__ = _fused(type(module), shape, where, attends)
     return next((note for note in notes if note), "")
 
 
@@ -54,7 +61,13 @@ def _shape_of(layer: nn.Module) -> HeadShape | None:
     return HeadShape(*sizes, float(rope.base), float(rope.scale), float(layer.q_norm.eps))
 
 
-def _fused(kind: type[nn.Module], shape: HeadShape, where: Backend) -> type[nn.Module]:
+def _heads(shape: HeadShape) -> tuple[int, int, int]:
+    return shape.heads, shape.key_heads, shape.width
+
+
+def _fused(
+    kind: type[nn.Module], shape: HeadShape, where: Backend, attends: Backend
+) -> type[nn.Module]:
     (method, *_) = methods_naming(kind, _ATTEND).values()
     attend = method.__globals__[_ATTEND]
 
@@ -67,7 +80,13 @@ def _fused(kind: type[nn.Module], shape: HeadShape, where: Backend) -> type[nn.M
         norms = self.q_norm.weight, self.k_norm.weight
         queries, keys, values = kernel.split_heads(where, rows, *norms, position, shape)
         keys, values = cache.update_and_fetch(keys, values)
-        attended = attend(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
+        if attends is Backend.PLAIN or not steps.keeps_all(cache):
+            attended = attend(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
+        else:
+            whole = cache.keys, cache.values
+            attended = cached_attention.cached_attention(
+                attends, queries, *whole, position, self.scale
+            )
         return self.o_proj(kernel.gate_heads(where, attended, rows))
 
     return called(kind, call)

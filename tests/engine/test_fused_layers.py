@@ -23,7 +23,7 @@ from engine.model.trunk import Trunk, body_of
 from engine.protocol import Mode, Sampling
 from engine.speculation.cycle import read_prompt, run_cycle
 from engine.speculation.stream import Stream
-from kernels import delta_mixer, gated_heads, residual_norm, swiglu
+from kernels import cached_attention, delta_mixer, gated_heads, residual_norm, swiglu
 from kernels.delta_mixer import MixerShape, MixerState
 from kernels.dispatch import Backend
 from tests.fakes import checkpoints, families
@@ -32,13 +32,14 @@ NAMES = ("qwen3_5", "qwen3_5_moe", "qwen3_next")
 Passes = tuple[tuple[int, int], ...]
 PASSES: Passes = ((20, 20), (1, 1), (4, 2), (9, 9), (2, 1), (3, 3), (1, 1))
 """Rows of a pass, and how many of them are kept."""
-OURS = (delta_mixer, gated_heads, residual_norm, swiglu)
+OURS = (cached_attention, delta_mixer, gated_heads, residual_norm, swiglu)
+COUNTED = ("mixer", "fold", "sum", "swiglu", "split", "attend", "gate")
 
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """Let the kernels be there, and count their calls."""
-    calls = {"mixer": 0, "fold": 0, "sum": 0, "swiglu": 0, "split": 0, "gate": 0}
+    calls = dict.fromkeys(COUNTED, 0)
 
     def counted(name: str) -> None:
         calls[name] += 1
@@ -63,6 +64,10 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         counted("split")
         return gated_heads.split_heads_plain(*given)
 
+    def attend(_: Backend, *given: Any) -> object:
+        counted("attend")
+        return cached_attention.cached_attention_plain(*given)
+
     def gate(_: Backend, *given: Any) -> object:
         counted("gate")
         return gated_heads.gate_heads_plain(*given)
@@ -77,6 +82,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     monkeypatch.setattr(swiglu, "swiglu", gated)
     monkeypatch.setattr(gated_heads, "split_heads", split)
     monkeypatch.setattr(gated_heads, "gate_heads", gate)
+    monkeypatch.setattr(cached_attention, "cached_attention", attend)
+    monkeypatch.setattr(cached_attention, "WIDTHS", (8, 16, 32))
     return calls
 
 
@@ -115,7 +122,7 @@ def test_logits_and_hidden_rows_are_mlx_lms(name: str, played: dict[str, int]) -
     plain = run(tapped(families.build(families.config(name))))
     assert before["mixer"] == 3 * (len(PASSES) - 1)
     assert before["fold"] == 0
-    assert before["split"] == before["gate"] == len(PASSES) - 1
+    assert before["split"] == before["attend"] == before["gate"] == len(PASSES) - 1
     assert before["sum"] >= 2 * 4 * (len(PASSES) - 1)
     assert apart(right[0], plain[0]) < 1e-4
     assert apart(right[1], plain[1]) < 1e-4
@@ -215,7 +222,7 @@ def mixed(cache: Cache) -> list[RecurrentCache]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_trunk_that_is_tapped_anew_keeps_its_mixers(name: str, played: dict[str, int]) -> None:
     model = fused(name).model
-    played.update(dict.fromkeys(("mixer", "fold", "sum", "swiglu", "split", "gate"), 0))
+    played.update(dict.fromkeys(COUNTED, 0))
     run(tapped(model))
     assert played["mixer"] == 3 * (len(PASSES) - 1)
 

@@ -73,6 +73,29 @@ def test_a_length_beyond_the_bucket_builds_one_graph_more() -> None:
     assert apart(compiled, plain) < 1e-3
 
 
+def test_beyond_where_attention_pays_passes_are_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = Trunk(families.build(families.config("mimo")))
+    passes = [(200, 200), (4, 4), (4, 4), (4, 2), (1, 1)]
+    plain, _ = grown(trunk, passes)
+    monkeypatch.setattr(steps, "_FARTHEST", 205)
+    ran: list[int] = []
+    run = steps.Replay.run
+
+    def counted(
+        own: steps.Replay, inputs: list[mx.array], rows: int, layers: list[object]
+    ) -> object:
+        ran.append(rows)
+        return run(own, inputs, rows, layers)
+
+    with unfused():
+        trunk.compile_steps()
+        monkeypatch.setattr(steps.Replay, "run", counted)
+        compiled, cache = grown(trunk, passes)
+    assert ran == [4]
+    assert cache.length == 211
+    assert apart(compiled, plain) < 1e-3
+
+
 def test_passes_that_differ_or_cannot_be_traced_are_told_and_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -66,7 +66,7 @@ static void in_step() { warps[now->warp].wait(); }
 static void group_barrier() { whole_block.wait(); }
 static uint32_t as_bits(float x) { uint32_t bits; std::memcpy(&bits, &x, 4); return bits; }
 static float as_number(uint32_t bits) { float x; std::memcpy(&x, &bits, 4); return x; }
-static float other_lane(float x, int lane) {
+static float from_lane(float x, int lane) {
   passed[now->warp][now->lane][0] = as_bits(x);
   in_step();
   const float other = as_number(passed[now->warp][lane][0]);
@@ -74,15 +74,15 @@ static float other_lane(float x, int lane) {
   return other;
 }
 static float lane_sum(float x) {
-  for (int mask = 16; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
+  for (int mask = 16; mask > 0; mask /= 2) x += from_lane(x, now->lane ^ mask);
   return x;
 }
 static float quad_sum(float x) {
-  for (int mask = 2; mask > 0; mask /= 2) x += other_lane(x, now->lane ^ mask);
+  for (int mask = 2; mask > 0; mask /= 2) x += from_lane(x, now->lane ^ mask);
   return x;
 }
 static float lane_max(float x) {
-  for (int mask = 16; mask > 0; mask /= 2) x = std::fmax(x, other_lane(x, now->lane ^ mask));
+  for (int mask = 16; mask > 0; mask /= 2) x = std::fmax(x, from_lane(x, now->lane ^ mask));
   return x;
 }
 static float exponential(float x) { return std::exp(x); }
