@@ -19,9 +19,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let engines share two cores, keep bytecode, and let what the tests start be interrupted.
 
     Two test processes whose engines spin on both cores each slow one another down many times. And
-    a shell starts what is in its background deaf to interrupts.
+    a shell starts what is in its background deaf to interrupts. Where there is a GPU its float32
+    matmuls have all their bits: tests hold them to what a CPU's come to.
     """
     _keep_bytecode(config)
+    os.environ.setdefault("MLX_ENABLE_TF32", "0")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,7 +6,9 @@ seen from both of its sides; what is emitted then follows by adding up.
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 
 import mlx.core as mx
 import numpy as np
@@ -16,6 +18,17 @@ from engine.speculation import acceptance
 
 SIDE = 1e-13
 """How far from a step, relative to it, both of its sides are looked at."""
+
+
+def in_float64(test: Callable[..., None]) -> Callable[..., None]:
+    """Let a test compute on the CPU: no GPU has float64."""
+
+    @functools.wraps(test)
+    def run(*given: object, **named: object) -> None:
+        with mx.stream(mx.cpu):
+            test(*given, **named)
+
+    return run
 
 
 def rows(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
@@ -71,6 +84,7 @@ def token_rule_error(target: np.ndarray, drawn: np.ndarray, claimed: np.ndarray)
     return float(np.abs(law - target).max())
 
 
+@in_float64
 def test_the_token_rule_is_exact_for_ten_thousand_pairs() -> None:
     rng = np.random.default_rng(5)
     for size in range(2, 13):
@@ -79,6 +93,7 @@ def test_the_token_rule_is_exact_for_ten_thousand_pairs() -> None:
         assert token_rule_error(target, drafts, drafts) < 1e-12
 
 
+@in_float64
 def test_half_precision_drafts_are_seen() -> None:
     """A claimed distribution rounded to bfloat16 is too small a fault for any sample to show."""
     rng = np.random.default_rng(6)
@@ -152,6 +167,7 @@ def assert_steps(targets: mx.array, claims: mx.array, drafted: mx.array, stop: n
 
 
 @pytest.mark.parametrize(("size", "depth"), [(2, 1), (3, 2), (4, 2), (2, 3), (3, 3), (2, 4)])
+@in_float64
 def test_the_block_rule_is_exact_on_random_chains(size: int, depth: int) -> None:
     rng = np.random.default_rng([7, size, depth])
     for _ in range(12):
