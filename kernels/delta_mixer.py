@@ -346,7 +346,8 @@ def _wrong(where: Backend, shape: MixerShape, dtype: mx.Dtype) -> str:
     y, mine = delta_mixer(where, rows, weights, shape, first)
     right_y, right = delta_mixer_plain(rows, weights, shape, first)
     pairs = [(y, right_y), (mine.state, right.state)]
-    pairs += [(mine.seen[:, :5], right.seen[:, :5]), (mine.tape[:, :3], right.tape[:, :3])]
+    seen = shape.taps - 1 + rows.shape[1]
+    pairs += [(mine.seen[:, :seen], right.seen[:, :seen]), (mine.tape[:, :3], right.tape[:, :3])]
     apart = off_by(pairs, _TOLERANCE[dtype])
     if apart:
         return apart

@@ -273,6 +273,23 @@ def test_on_a_cpu_no_kernel_runs() -> None:
     assert kernel.kernel_note(SHAPES["one head"], mx.float32) == ""
 
 
+@needs_compiler
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_load_compares_what_is_written_alone(
+    name: str, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: Backend, rows: mx.array, *rest: Any) -> tuple[mx.array, MixerState]:
+        weights, shape, before = rest
+        return emulated(built, shape, (rows, weights, before))
+
+    def fold(_: Backend, shape: MixerShape, before: MixerState) -> list[mx.array]:
+        return [mx.array(each) for each in folded(built, shape, before)]
+
+    monkeypatch.setattr(kernel, "delta_mixer", run)
+    monkeypatch.setattr(kernel, "folded", fold)
+    assert kernel._wrong(Backend.CUDA, SHAPES[name], mx.float32) == ""
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_kernel_runs_on_this_gpu(name: str) -> None:
