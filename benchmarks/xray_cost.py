@@ -109,11 +109,11 @@ def alone(model: LoadedModel, depth: int) -> dict[str, float]:
     vocabulary = model.info.vocabulary
     logits = 3 * mx.random.normal((2 * depth + 1, vocabulary), key=mx.random.key(1))
     rows = target_distribution(logits, Sampling())
-    noise = CycleNoise(1, 1, 1)
+    noise = CycleNoise(1, 1, 1, depth)
     drafted = Draft(mx.argmax(rows[depth + 1 :], axis=-1), rows[depth + 1 :], is_drawn=True)
     target = rows[: depth + 1]
     verdict = block_rule(
-        target, rows[depth + 1 :], drafted.tokens, noise.accept(depth), noise.following(depth)
+        target, rows[depth + 1 :], drafted.tokens, noise.accept(), noise.following()
     )
     chances = verdict.chances
     mx.eval(target, drafted.tokens, rows, verdict.accepted, verdict.token, verdict.next_probs)

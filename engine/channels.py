@@ -22,45 +22,36 @@ class ChannelSplitter:
     """
 
     def __init__(self, prompt: str) -> None:
-        is_open = prompt.rstrip().endswith(_OPEN)
-        self._channel = Channel.REASONING if is_open else Channel.ANSWER
-        self._held = ""
-        self._is_fresh = is_open
-
-    @property
-    def is_reasoning(self) -> bool:
+        self.is_reasoning = prompt.rstrip().endswith(_OPEN)
         """Whether the text has come to a part that is reasoning."""
-        return self._channel is Channel.REASONING
+        self._held = ""
+        self._is_fresh = self.is_reasoning
 
     def feed(self, text: str) -> tuple[TextRun, ...]:
         """Return the runs that are certain; may hold back the beginning of a mark."""
-        held, runs = self._held + text, []
-        while True:
-            mark = _CLOSE if self._channel is Channel.REASONING else _OPEN
-            at = held.find(mark)
-            if at < 0:
-                break
-            runs.append(self._run(held[:at]))
-            held = held[at + len(mark) :]
-            is_reasoning = self._channel is Channel.REASONING
-            self._channel = Channel.ANSWER if is_reasoning else Channel.REASONING
+        runs: tuple[TextRun, ...] = ()
+        text = self._held + text
+        while (mark := _CLOSE if self.is_reasoning else _OPEN) in text:
+            before, _, text = text.partition(mark)
+            runs += self._told(before)
+            self.is_reasoning = not self.is_reasoning
             self._is_fresh = True
-        keep = longest_overlap(held, (mark,))
-        self._held = held[len(held) - keep :]
-        runs.append(self._run(held[: len(held) - keep]))
-        return tuple(run for run in runs if run.text)
+        certain = text[: len(text) - longest_overlap(text, (mark,))]
+        self._held = text[len(certain) :]
+        return runs + self._told(certain)
 
     def finish(self) -> tuple[TextRun, ...]:
         """Return what was held back for a mark that did not come."""
         held, self._held = self._held, ""
-        return (self._run(held),) if held else ()
+        return self._told(held)
 
-    def _run(self, text: str) -> TextRun:
-        """Leave out the blank lines right after a mark."""
+    def _told(self, text: str) -> tuple[TextRun, ...]:
+        """Return a text as a run, without the blank lines right after a mark; none where it is empty."""
         if self._is_fresh:
             text = text.lstrip("\n")
-        self._is_fresh = self._is_fresh and not text
-        return TextRun(self._channel, text)
+            self._is_fresh = not text
+        channel = Channel.REASONING if self.is_reasoning else Channel.ANSWER
+        return (TextRun(channel, text),) if text else ()
 
 
 def joined(runs: Iterable[TextRun]) -> tuple[TextRun, ...]:

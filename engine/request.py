@@ -9,6 +9,7 @@ import mlx.core as mx
 from engine.channels import ChannelSplitter, joined
 from engine.errors import RequestError
 from engine.model.load import LoadedModel
+from engine.model.tokenizer import Tokenizer
 from engine.prefix.cache import PrefixCache, Reuse
 from engine.prefix.lease import Lease
 from engine.prefix.tree import common
@@ -45,6 +46,8 @@ GPU_CHUNK = 512
 """Prompt tokens read between two looks at the commands."""
 _WORTH_WAITING = 64
 """Tokens in common with a prompt that is being read."""
+_LEARNT_TOGETHER = 16
+"""Cycles that wait for the depth policy while its choice is not asked for: that costs a fifth."""
 _WORDS_BEFORE = 12
 """Tokens shown before the one that differs."""
 
@@ -86,11 +89,11 @@ class Request:
         self._most = _most_tokens(command, model, len(self._prompt))
         self._depth = command.depth if model.head else 0
         self._policy = DepthPolicy(profile)
+        self._unlearnt: list[CycleResult] = []
         self._stream = _stream(command, model, self._prompt)
-        self._decode = model.tokenizer.decode
-        if command.has_special_text:
-            self._decode = model.tokenizer.decode_all
-        self._detokenizer = Detokenizer(self._decode)
+        self._stop_ids = model.tokenizer.stop_ids
+        self._piece = model.tokenizer.piece
+        self._detokenizer = _detokenizer(command, model.tokenizer)
         self._stops = StopStrings(command.stop)
         self._channels = ChannelSplitter(self.prompt.text if command.messages else "")
         self._read = 0
@@ -128,6 +131,7 @@ class Request:
 
     def learnt(self) -> DepthProfile:
         """Return what is known now of the model's costs and acceptance."""
+        self._learn()
         return self._policy.profile()
 
     @property
@@ -149,6 +153,7 @@ class Request:
 
     def set_depth(self, depth: int | None) -> DepthSet:
         """Draft to another depth from the next cycle on; without a head it stays 0."""
+        self._learn()
         self._depth = depth if self._model.head else 0
         return DepthSet(self.name, self._depth)
 
@@ -178,17 +183,25 @@ class Request:
             self._command.mode,
             self._keep,
         )
-        self._policy.learn(
-            result.depth,
-            result.accepted,
-            len(result.emitted),
-            result.total_s,
-            caught_up=result.caught_up,
-        )
+        self._unlearnt.append(result)
+        if self._depth is None or len(self._unlearnt) == _LEARNT_TOGETHER:
+            self._learn()
         events: list[Event] = [self._cycle_done(result)]
         if self._finish is not None:
             events.append(self._done(self._finish))
         return events
+
+    def _learn(self) -> None:
+        """Let the policy take in the cycles it does not know yet."""
+        for cycle in self._unlearnt:
+            self._policy.learn(
+                cycle.depth,
+                cycle.accepted,
+                len(cycle.emitted),
+                cycle.total_s,
+                caught_up=cycle.caught_up,
+            )
+        self._unlearnt.clear()
 
     def close(self, *, is_whole: bool) -> None:
         """Leave what was read for later requests, and let go of what was taken over.
@@ -263,44 +276,41 @@ class Request:
         """Count a token, add its text to what is shown, and say whether it is the last."""
         self._count += 1
         self._answer.append(token)
-        if token in self._model.tokenizer.stop_ids:
+        if token in self._stop_ids:
             return Finish.STOP
         text, is_stopped = self._stops.feed(self._detokenizer.add(token))
         was_reasoning = self._channels.is_reasoning
         self._runs += self._channels.feed(text)
         self._reasoning += was_reasoning or self._channels.is_reasoning
         if is_stopped:
-            self._detokenizer = Detokenizer(self._decode)
+            self._detokenizer = _detokenizer(self._command, self._model.tokenizer)
             return Finish.STOP
         return Finish.LENGTH if self._count >= self._most else None
 
     def _cycle_done(self, result: CycleResult) -> CycleDone:
-        piece = self._model.tokenizer.piece
+        piece = self._piece
         return CycleDone(
             request=self.name,
             cycle=result.cycle,
             depth=result.depth,
             drafted=result.drafted,
-            drafted_pieces=tuple(piece(token) for token in result.drafted),
+            drafted_pieces=tuple(map(piece, result.drafted)),
             accepted=result.accepted,
             emitted=result.emitted,
-            emitted_pieces=tuple(piece(token) for token in result.emitted),
+            emitted_pieces=tuple(map(piece, result.emitted)),
             ended=_ENDS.get(self._finish, result.ended),
             runs=joined(self._runs),
             draft_s=result.draft_s,
             verify_s=result.verify_s,
             accept_s=result.accept_s,
             total_s=result.total_s,
-            logprobs=tuple(
-                self._logprob(token, row)
-                for token, row in zip(result.emitted, result.logprobs, strict=False)
-            ),
+            logprobs=tuple(map(self._logprob, result.emitted, result.logprobs)),
             detail=detail_of(result.numbers, piece) if result.numbers else None,
             graphs_built=result.graphs_built,
         )
 
     def _logprob(self, token: int, row: RowLogprobs) -> TokenLogprob:
-        pieces = tuple(self._model.tokenizer.piece(other) for other in row.top_ids)
+        pieces = tuple(map(self._piece, row.top_ids))
         return TokenLogprob(token, row.logprob, row.top_ids, pieces, row.top_logprobs)
 
     def _done(self, finish: Finish) -> RequestDone:
@@ -321,6 +331,13 @@ class Request:
         text, is_stopped = self._stops.feed(self._detokenizer.finish())
         rest = "" if is_stopped else self._stops.finish()
         return joined((*self._channels.feed(text + rest), *self._channels.finish()))
+
+
+def _detokenizer(command: Generate, tokenizer: Tokenizer) -> Detokenizer:
+    """Return what turns the answer's ids into text, with special tokens where they are wanted."""
+    if command.has_special_text:
+        return Detokenizer(tokenizer.decode_all, tokenizer.piece)
+    return Detokenizer(tokenizer.decode, tokenizer.piece, tokenizer.special_ids)
 
 
 def _stream(command: Generate, model: LoadedModel, prompt: list[int]) -> Stream:

@@ -16,15 +16,31 @@ class Detokenizer:
 
     Args:
         decode: ids to text, special tokens left out; broken bytes give U+FFFD.
+        piece: what a token reads as behind others.
+        silent: tokens that `decode` leaves out.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        piece: Callable[[int], str],
+        silent: frozenset[int] = frozenset(),
+    ) -> None:
         self._decode = decode
+        self._piece = piece
+        self._silent = silent
         self._context: list[int] = []
         self._held: list[int] = []
 
     def add(self, token: int) -> str:
         """Return the text that became readable with this token; often, but not always, its own."""
+        if token in self._silent:
+            return ""
+        if self._context and not self._held:
+            piece = self._piece(token)
+            if _BROKEN not in piece:
+                self._context = [token]
+                return piece
         self._held.append(token)
         text = self._new_text()
         if text.endswith(_BROKEN) and len(self._held) < _MOST_HELD:
@@ -57,6 +73,8 @@ class StopStrings:
 
     def feed(self, text: str) -> tuple[str, bool]:
         """Return the text that is safe to show, and whether a stop string came."""
+        if not self._stops:
+            return text, False
         held = self._held + text
         found = [(at, stop) for stop in self._stops if (at := held.find(stop)) >= 0]
         if found:
@@ -77,8 +95,9 @@ def longest_overlap(text: str, marks: tuple[str, ...]) -> int:
     """Return how many characters at the end of the text may be the beginning of a mark."""
     longest = 0
     for mark in marks:
-        for size in range(min(len(mark) - 1, len(text)), longest, -1):
-            if text.endswith(mark[:size]):
-                longest = size
-                break
+        at = text.find(mark[0], max(0, len(text) - len(mark) + 1))
+        while at >= 0 and not mark.startswith(text[at:]):
+            at = text.find(mark[0], at + 1)
+        if at >= 0:
+            longest = max(longest, len(text) - at)
     return longest

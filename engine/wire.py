@@ -25,7 +25,6 @@ class WireError(ValueError):
 
 
 T = typing.TypeVar("T")
-_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _AS_THEY_ARE = frozenset({int, float, str, bool, type(None)})
 """Types that JSON holds; most values of an event, so they are looked for first."""
 _MESSAGES = {kind.__name__: kind for kind in (*protocol.COMMANDS, *protocol.EVENTS)}
@@ -33,7 +32,7 @@ _MESSAGES = {kind.__name__: kind for kind in (*protocol.COMMANDS, *protocol.EVEN
 
 def encode(messages: Iterable[protocol.Command | protocol.Event]) -> bytes:
     """Return one line, newline included, for a batch of messages."""
-    batch = [to_plain(message) for message in messages]
+    batch = [{"is": type(message).__name__, **_fields(message)} for message in messages]
     return _TO_JSON.encode(batch).encode("utf-8", "surrogatepass") + b"\n"
 
 
@@ -73,7 +72,7 @@ def from_plain(plain: object) -> typing.Any:
 
 def plain_fields(instance: object) -> dict[str, object]:
     """Return the fields of a frozen dataclass as what JSON can hold."""
-    return {name: _plain_value(getattr(instance, name)) for name in _field_names(type(instance))}
+    return {name: _plain_value(value) for name, value in _fields(instance).items()}
 
 
 def from_fields(kind: type[T], fields: object) -> T:
@@ -82,9 +81,18 @@ def from_fields(kind: type[T], fields: object) -> T:
     return rebuilt
 
 
+def _fields(instance: object) -> dict[str, object]:
+    """Return the fields of a dataclass as they are. Raises TypeError where it is none."""
+    return {name: getattr(instance, name) for name in _field_names(type(instance))}
+
+
 @functools.cache
 def _field_names(kind: typing.Any) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
+
+
+_TO_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_fields)
+"""JSON itself holds tuples, and enums of strings; so no copy of a message is made."""
 
 
 def _plain_value(value: object) -> object:

@@ -50,13 +50,26 @@ class Backend(Enum):
     """No kernel: the plain-MLX definition."""
 
 
-def backend() -> Backend:
-    """Return what MLX's present default device runs."""
-    if mx.default_device() != mx.gpu:
-        return Backend.PLAIN
+@functools.cache
+def _of_gpu() -> Backend:
+    """Return what runs a kernel on the GPU of this process, PLAIN where it has none."""
     if mx.metal.is_available():
         return Backend.METAL
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
+
+
+@functools.cache
+def _of_gpu() -> Backend:
+    """Return what runs a kernel on the GPU of this process, PLAIN where it has none."""
+    if mx.metal.is_available():
+        return Backend.METAL
+    return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
+
+
+def backend() -> Backend:
+    """Return what MLX's present default device runs."""
+    where = _of_gpu()
+    return where if where is Backend.PLAIN or mx.default_device() == mx.gpu else Backend.PLAIN
 
 
 _ON_DEMAND = frozenset({"cached_attention"})
@@ -65,7 +78,10 @@ _ON_DEMAND = frozenset({"cached_attention"})
 
 def backend_for(kernel: str) -> Backend:
     """Return what runs a kernel of that name: PLAIN where it is switched off."""
-    return Backend.PLAIN if _is_off(kernel) or _is_unasked(kernel) else backend()
+    where = backend()
+    if where is Backend.PLAIN or _is_off(kernel) or _is_unasked(kernel):
+        return Backend.PLAIN
+    return where
 
 
 def why_plain(kernel: str) -> str:

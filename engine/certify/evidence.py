@@ -201,8 +201,8 @@ class Evidence:
         """Return how independent the numbers of a position are, purpose by purpose."""
         columns = []
         for cycle in range(cycles):
-            noise = CycleNoise(self._seed, cycle, 7 + 3 * cycle)
-            drafts, accept, following = noise.draft(0), noise.accept(1), noise.following(1)
+            noise = CycleNoise(self._seed, cycle, 7 + 3 * cycle, 1)
+            drafts, accept, following = noise.draft(0), noise.accept(), noise.following()
             columns.append(mx.concatenate([drafts, accept, following[:1]]))
         table = np.array(mx.stack(columns))
         total = Fit()

@@ -45,6 +45,8 @@ class Tokenizer:
         self._guides: dict[int, LLTokenizer] = {}
         added = vocabulary.get_added_tokens_decoder()
         self._added = frozenset(added)
+        self.special_ids = frozenset(token for token, each in added.items() if each.special)
+        """Tokens that `decode` leaves out."""
         self._special_text = SpecialText([t.content for t in added.values() if t.special])
         self.piece = functools.lru_cache(maxsize=65536)(self._piece)
         """What a token alone reads as; broken bytes show as U+FFFD."""

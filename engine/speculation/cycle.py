@@ -116,7 +116,7 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     begin, graphs_before = time.perf_counter(), graphs_built()
     depth = depth if stream.can_draft else 0
     waiting = stream.pending_rows
-    noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1)
+    noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1, depth)
     drafted = draft(stream, depth, sampling, mode, noise)
     mx.async_eval(drafted.tokens)
     output = _verify(trunk, stream, drafted)
@@ -225,7 +225,7 @@ def _judge(
         return seeded_rule(target_probs, drafted.tokens, mx.concatenate(rows))
     is_block = mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
     draft = None if drafted.probs is None else (drafted.probs, drafted.tokens)
-    numbers = noise.judging(depth)
+    numbers = noise.judging()
     found = verdict(target, draft, numbers, is_block=is_block, is_told=is_told)
     if found is not None:
         return found

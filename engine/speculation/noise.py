@@ -6,6 +6,7 @@ an amount that depends on data, and a draft that is thrown away leaves no trace 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from enum import IntEnum
@@ -58,29 +59,31 @@ class CycleNoise:
         seed: of the request.
         cycle: its number.
         first: absolute position of the first token the cycle decides.
+        depth: how many tokens it drafts.
     """
 
-    def __init__(self, seed: int, cycle: int, first: int) -> None:
+    def __init__(self, seed: int, cycle: int, first: int, depth: int) -> None:
         self._seed = seed
         self._cycle = cycle
         self._first = first
+        self._depth = depth
         self._gumbel: dict[int, mx.array] = {}
 
     def draft(self, index: int) -> mx.array:
         """Return the number that draws draft `index` (from 0); float32 [1]."""
-        return mx.array([self._number(index, Purpose.DRAFT)])
+        return mx.array([self._numbers[Purpose.DRAFT][index]])
 
-    def accept(self, depth: int) -> mx.array:
+    def accept(self) -> mx.array:
         """Return the numbers the drafts are judged with; float32 [depth]."""
-        return mx.array(self._accept(depth))
+        return mx.array(self._numbers[Purpose.ACCEPT])
 
-    def following(self, depth: int) -> mx.array:
+    def following(self) -> mx.array:
         """Return what draws the token after i accepted drafts, the bonus last; [depth + 1]."""
-        return mx.array(self._following(depth))
+        return mx.array(self._following())
 
-    def judging(self, depth: int) -> mx.array:
+    def judging(self) -> mx.array:
         """Return the numbers of `accept` and then those of `following`; float32 [2 depth + 1]."""
-        return mx.array([*self._accept(depth), *self._following(depth)])
+        return mx.array([*self._numbers[Purpose.ACCEPT], *self._following()])
 
     def gumbel(self, index: int, vocabulary: int) -> mx.array:
         """Return the seeded noise of the token `index` places on; float32 [1, vocabulary]."""
@@ -88,15 +91,24 @@ class CycleNoise:
             self._gumbel[index] = gumbel(self._seed, self._first + index, vocabulary)[None]
         return self._gumbel[index]
 
-    def _accept(self, depth: int) -> list[float]:
-        return [self._number(i, Purpose.ACCEPT) for i in range(depth)]
+    def _following(self) -> list[float]:
+        return [*self._numbers[Purpose.RESIDUAL], *self._numbers[Purpose.BONUS]]
 
-    def _following(self, depth: int) -> list[float]:
-        residuals = [self._number(i, Purpose.RESIDUAL) for i in range(depth)]
-        return [*residuals, self._number(depth, Purpose.BONUS)]
-
-    def _number(self, index: int, purpose: Purpose) -> float:
-        return uniform(self._seed, self._cycle, self._first + index, purpose)
+    @functools.cached_property
+    def _numbers(self) -> dict[Purpose, list[float]]:
+        """All uniform numbers, by purpose."""
+        end = self._first + self._depth
+        window, after = range(self._first, end), (end,)
+        places = {
+            Purpose.DRAFT: window,
+            Purpose.ACCEPT: window,
+            Purpose.RESIDUAL: window,
+            Purpose.BONUS: after,
+        }
+        return {
+            purpose: [uniform(self._seed, self._cycle, place, purpose) for place in each]
+            for purpose, each in places.items()
+        }
 
 
 def _bits(seed: int, cycle: int, position: int, purpose: Purpose) -> int:

@@ -57,12 +57,12 @@ def distribution(
     """
     if not is_faster(sampling):
         return None
-    if rules is not None:
-        logits = bent(logits.astype(mx.float32), rules)
+    where = _where_rows(logits.dtype if rules is None else mx.float32)
     vocabulary = logits.shape[-1] if columns is None else columns.shape[0]
-    where = _where_rows(logits.dtype)
     if where is Backend.PLAIN or not is_supported(vocabulary):
         return None
+    if rules is not None:
+        logits = bent(logits.astype(mx.float32), rules)
     return rows_kernel.distribution(where, logits, law_of(sampling), uniform, columns)
 
 
@@ -169,7 +169,8 @@ def _where_rows(dtype: mx.Dtype) -> Backend:
 
 
 def _where_verdicts() -> Backend:
-    return Backend.PLAIN if verdict_note() else backend_for("verdict")
+    where = backend_for("verdict")
+    return Backend.PLAIN if where is Backend.PLAIN or _verdict_note(where) else where
 
 
 _TYPES = (mx.bfloat16, mx.float32)

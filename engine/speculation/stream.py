@@ -128,8 +128,10 @@ class Stream:
         Args:
             drafted: integer [1] each.
         """
-        tokens = mx.concatenate(list(drafted)) if drafted else mx.zeros((0,), mx.uint32)
-        rules = self.history.rules(tokens, len(drafted)) if self.history else None
+        rules = None
+        if self.history is not None:
+            tokens = mx.concatenate(list(drafted)) if drafted else mx.zeros((0,), mx.uint32)
+            rules = self.history.rules(tokens, len(drafted))
         if self.grammar is None or drafted:
             return rules
         return replace(rules or RowRules(), allowed=self.grammar.masks(()))

@@ -95,11 +95,11 @@ class WindowXray:
         own, values = values[:rows], values[rows:]
         pairs = list(zip(ids, values, strict=False))
         chances = values[len(ids) :]
-        following = reals(self._noise.following(depth))
+        following = reals(self._noise.following())
         return WindowNumbers(
             target_probs=own[:depth],
             draft_probs=own[depth:-1],
-            uniforms=() if self._is_seeded or not depth else reals(self._noise.accept(depth)),
+            uniforms=() if self._is_seeded or not depth else reals(self._noise.accept()),
             reach=chances[:depth],
             chances=chances[depth:],
             next_prob=own[-1],

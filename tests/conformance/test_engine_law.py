@@ -94,7 +94,7 @@ def test_drafts_are_drawn_above_a_temperature_and_likeliest_below(
     from engine.speculation.noise import CycleNoise
 
     stream = begun(model, 0)
-    made = draft(stream, 3, sampling, Mode.TOKEN, CycleNoise(0, 0, stream.position + 1))
+    made = draft(stream, 3, sampling, Mode.TOKEN, CycleNoise(0, 0, stream.position + 1, 3))
     assert made.is_drawn == is_soft
     assert made.probs is not None
     assert made.probs.dtype == mx.float32

@@ -84,5 +84,5 @@ def test_seeded_noise_is_gumbel_and_knows_no_cycle() -> None:
     rows = mx.concatenate([noise.gumbel(5, place, 8) for place in range(4000)])
     statistic = stats.kstest(np.array(rows), "gumbel_r").statistic
     assert statistic * rows.size**0.5 < 2.69
-    one, other = (noise.CycleNoise(5, cycle, 9).gumbel(2, 8) for cycle in (1, 4))
+    one, other = (noise.CycleNoise(5, cycle, 9, 3).gumbel(2, 8) for cycle in (1, 4))
     assert np.array_equal(np.array(one), np.array(other))

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from engine.profiles import Profiles, kind_of
-from engine.protocol import HeadInfo, ModelInfo, Sampling
-from engine.speculation.depth import DepthProfile
+from engine.protocol import Generate, HeadInfo, ModelInfo, Sampling
+from engine.request import Request
+from engine.speculation.depth import DepthPolicy, DepthProfile
+from tests.fakes import tiny
 
 RATIOS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)
 SURE = (0.0, *(0.07,) * 8)
@@ -111,3 +113,24 @@ def test_a_broken_file_counts_as_nothing_known_and_is_written_anew(
     assert not broken.is_measured
     broken.keep("warm", LEARNT, 1)
     assert Profiles(tmp_path, MODEL, "cpu").of("warm") == LEARNT
+
+
+def test_every_cycle_is_learnt_before_anyone_asks_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught: list[int] = []
+    monkeypatch.setattr(DepthPolicy, "learn", lambda _, depth, *__, **___: taught.append(depth))
+    command = Generate("r", (), raw="hello", depth=2, max_tokens=200)
+    request = Request(command, tiny.loaded(tiny.vocabulary_of_bytes()))
+
+    def advance_to(cycle: int) -> None:
+        while request.cycles < cycle:
+            request.advance()
+
+    advance_to(3)
+    request.set_depth(None)
+    assert taught == [2] * 3
+    advance_to(4)
+    assert len(taught) == 4
+    request.set_depth(1)
+    advance_to(7)
+    request.learnt()
+    assert taught[4:] == [1] * 3

@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
+from engine.model.arrays import reals
 from engine.model.cache import Cache
 from engine.speculation import acceptance
 from engine.speculation.noise import CycleNoise
@@ -63,7 +64,7 @@ def put(fault: str, setter: Setter = setattr) -> None:
             commit = Cache.commit
             setter(Cache, "commit", lambda self, kept: commit(self, self.open))
         case "noise":
-            setter(CycleNoise, "following", _accept_noise_again)
+            setter(CycleNoise, "_following", _accept_noise_again)
         case _:
             raise ValueError(f"no fault {fault}")
 
@@ -72,5 +73,5 @@ def _reach_alone(reach: mx.array, _: mx.array) -> mx.array:
     return reach[1:]
 
 
-def _accept_noise_again(self: CycleNoise, depth: int) -> mx.array:
-    return mx.concatenate([self.accept(depth), mx.array([0.5])])
+def _accept_noise_again(self: CycleNoise) -> list[float]:
+    return [*reals(self.accept()), 0.5]
