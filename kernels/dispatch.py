@@ -58,14 +58,6 @@ def _of_gpu() -> Backend:
     return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
 
 
-@functools.cache
-def _of_gpu() -> Backend:
-    """Return what runs a kernel on the GPU of this process, PLAIN where it has none."""
-    if mx.metal.is_available():
-        return Backend.METAL
-    return Backend.CUDA if mx.cuda.is_available() else Backend.PLAIN
-
-
 def backend() -> Backend:
     """Return what MLX's present default device runs."""
     where = _of_gpu()
