@@ -71,7 +71,7 @@ class MeasuredApp(MtplxApp):
             terminal=Terminal("xterm-256color", False, True, 2**24, True, False),  # noqa: FBT003 - its fields
             start_engine=None,
             process=None,
-            model=None,
+            model="demo",
         )
         self.figures: dict[str, object] = {}
 

@@ -55,7 +55,7 @@ class StreamApp(MtplxApp):
             terminal=read_terminal(),
             start_engine=None,
             process=None,
-            model=None,
+            model="demo",
         )
         self._tab = tab
         self.lags: list[float] = []

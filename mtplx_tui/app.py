@@ -78,6 +78,7 @@ from mtplx_tui.theming import (
     variables_for,
 )
 from mtplx_tui.view import EngineState, EngineView
+from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 
@@ -136,6 +137,7 @@ class MtplxApp(App[int]):
         trace: Path | None = None,
         on_seen: Callable[[], None] = _nothing,
     ) -> None:
+        let_rows_go()
         palettes, theme_problems = load_palettes(None, places.themes)
         self._themes = tuple(palette.theme for palette in palettes)
         super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)

@@ -21,6 +21,8 @@ FIRST_ROWS = 150
 """About so many rows of a conversation are laid out when it is opened: a few screens."""
 PAGE_ROWS = 2_000
 """About so many more come each time earlier ones are wanted."""
+KEPT_ROWS = 300
+"""About so many more stay while a chat goes on and is followed; each turn off the screen is widgets."""
 GO_S = 10.0
 """How long turns may take to be laid out before a place that was asked for is given up."""
 _ROW_CELLS = 80
@@ -188,7 +190,8 @@ class Conversation(VerticalScroll, can_focus=False):
             ids[self._first : self._first + 1]
             and ids[: self._first + 1] == self._path[: self._first + 1]
         ):
-            return max(self._first, first_shown(path, self._rows + PAGE_ROWS))
+            more = KEPT_ROWS if self.is_vertical_scroll_end else PAGE_ROWS
+            return max(self._first, first_shown(path, self._rows + more))
         return first_shown(path, self._rows)
 
     def _rebuild(

@@ -96,10 +96,12 @@ def started(request: str = "r1", depth: int = 3, prompt_tokens: int = 40) -> Req
     return RequestStarted(request, "demo", prompt_tokens, Sampling(), 7, depth, Mode.TOKEN, 8_000)
 
 
-def cycles_of(request: str = "r1", count: int = 60, seed: int = 3) -> list[CycleDone]:
+def cycles_of(
+    request: str = "r1", count: int = 60, seed: int = 3, text: str = TEXT
+) -> list[CycleDone]:
     """Return the cycles of an answer, the depth changing as DEPTHS says."""
     chance = random.Random(seed)
-    tokens = pieces_of(TEXT) * (1 + count * 9 // len(pieces_of(TEXT)))
+    tokens = pieces_of(text) * (1 + count * 9 // len(pieces_of(text)))
     cycles: list[CycleDone] = []
     at = 0
     for number in range(count):

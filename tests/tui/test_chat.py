@@ -480,7 +480,7 @@ async def test_what_was_shown_stays_while_a_chat_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mtplx_tui.widgets.conversation.FIRST_ROWS", 30)
-    monkeypatch.setattr("mtplx_tui.widgets.conversation.PAGE_ROWS", 60)
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.KEPT_ROWS", 60)
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
         for number in range(5):

@@ -122,6 +122,7 @@ async def test_earlier_turns_that_are_not_shown_are_counted_and_come_when_steppe
 ) -> None:
     monkeypatch.setattr("mtplx_tui.widgets.conversation.FIRST_ROWS", 30)
     monkeypatch.setattr("mtplx_tui.widgets.conversation.PAGE_ROWS", 20)
+    monkeypatch.setattr("mtplx_tui.widgets.conversation.KEPT_ROWS", 20)
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
         for number in range(8):
