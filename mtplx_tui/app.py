@@ -276,10 +276,14 @@ class MtplxApp(App[int]):
         """Write what came since the last time, and look how fast the terminal takes drawings."""
         self.telling.pace.look(self._waiting_drawings())
         self.desk.tick()
-        chat = self.desk.chat
-        self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
+        self._note_chat()
         if self.bookmark.is_waiting:
             await asyncio.to_thread(self.bookmark.write)
+
+    def _note_chat(self) -> None:
+        """Have it remembered which chat is open."""
+        chat = self.desk.chat
+        self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
 
     def _show_mode(self, mode: str) -> None:
         from mtplx_tui.screens.too_small import cover
@@ -291,6 +295,7 @@ class MtplxApp(App[int]):
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
+        self._note_chat()
         self.bookmark.close()
         self.station.close()
         await self.errands.close()

@@ -83,6 +83,20 @@ async def test_the_open_chat_and_the_tab_are_there_again(tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_chat_left_before_the_first_tick_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtplx_tui.app.TICK_S", 3600)
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        await talk.answered("Why?", "Because.")
+    again = Talk(tmp_path)
+    async with again.at(80, 24):
+        assert again.chat.id == talk.chat.id
+        assert any("Because." in text for text in again.shown())
+
+
+@pytest.mark.asyncio
 async def test_what_was_sent_is_no_draft_any_more(tmp_path: Path) -> None:
     talk = Talk(tmp_path)
     async with talk.at(80, 24):
