@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_a_full_disk_is_told_and_the_file_of_before_stays(
 
 
 @contextmanager
-def slow_disk(file: BookmarkFile, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slow_disk(file: BookmarkFile, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Have a thread be writing, and a disk that takes it only a while after the block began."""
     is_writing, takes_it = threading.Event(), threading.Event()
 
