@@ -273,12 +273,15 @@ class MtplxApp(App[int]):
             self.errands.downloads.start(self.guide.wanted_download)
 
     async def _tick(self) -> None:
-        """Write what came since the last time, and look how fast the terminal takes drawings."""
+        """Write what came since the last time, and look how fast the terminal takes drawings.
+
+        The place goes first: of a chat whose answer is on disk it is known that it was open.
+        """
         self.telling.pace.look(self._waiting_drawings())
-        self.desk.tick()
         self._note_chat()
         if self.bookmark.is_waiting:
             await asyncio.to_thread(self.bookmark.write)
+        self.desk.tick()
 
     def _note_chat(self) -> None:
         """Have it remembered which chat is open."""

@@ -184,6 +184,10 @@ class TestTheAppIsKilled:
         (file,) = (home / "chats").glob("*.jsonl")
         size = file.stat().st_size
         answering.until(lambda: file.stat().st_size > size, "more of the answer on disk")
+        place = home / "state" / "bookmark.json"
+        answering.until(
+            lambda: place.exists() and file.stem in place.read_text("utf-8"), "its place"
+        )
         answering.process.kill()
         at = time.time()
         answering.end()
