@@ -275,13 +275,20 @@ class MtplxApp(App[int]):
             self.errands.downloads.start(self.guide.wanted_download)
 
     async def _tick(self) -> None:
-        """Write what came since the last time, and look how fast the terminal takes drawings."""
+        """Write what came since the last time, and look how fast the terminal takes drawings.
+
+        The place goes first: of a chat whose answer is on disk it is known that it was open.
+        """
         self.telling.pace.look(self._waiting_drawings())
-        self.desk.tick()
-        chat = self.desk.chat
-        self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
+        self._note_chat()
         if self.bookmark.is_waiting:
             await asyncio.to_thread(self.bookmark.write)
+        self.desk.tick()
+
+    def _note_chat(self) -> None:
+        """Have it remembered which chat is open."""
+        chat = self.desk.chat
+        self.bookmark.now = replace(self.bookmark.now, chat=chat.id if chat.turns else "")
 
     def _show_mode(self, mode: str) -> None:
         from mtplx_tui.screens.too_small import cover
@@ -293,6 +300,7 @@ class MtplxApp(App[int]):
     async def on_unmount(self) -> None:
         """Write what is not written yet and end the engine; the terminal is given back already."""
         self.desk.close()
+        self._note_chat()
         self.bookmark.close()
         self.station.close()
         await self.errands.close()

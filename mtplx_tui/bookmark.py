@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class BookmarkFile:
         """Where the person is, at first where they were when the app was left; what is wrong with
         the file in one line, empty when all is well."""
         self._written = self.now
+        self._writing = threading.Lock()
+        """Held by who writes, so that a place of before never lands on a later one."""
 
     @property
     def is_waiting(self) -> bool:
@@ -75,20 +78,21 @@ class BookmarkFile:
 
     def write(self) -> None:
         """Write the present bookmark; where that can't be, `problem` says why."""
-        now = self.now
-        self._written = now
-        try:
-            write_atomically(self._path, json.dumps(asdict(now)))
-        except OSError as error:
-            self.problem = f"where you are can't be kept: {reason(error)}"
+        with self._writing:
+            self._written = now = self.now
+            try:
+                write_atomically(self._path, json.dumps(asdict(now)))
+            except OSError as error:
+                self.problem = f"where you are can't be kept: {reason(error)}"
 
     def close(self) -> None:
-        """Write what is not written yet, and let go of the file."""
+        """Write what is not written yet, behind what is being written, and let go of the file."""
         if self.is_waiting:
             self.write()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        with self._writing:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
 
 def _locked(path: Path) -> int | None:

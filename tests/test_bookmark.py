@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from mtplx_tui.bookmark import Bookmark, BookmarkFile
+from mtplx_tui.files import write_atomically
 
 PLACE = Bookmark("speculation", "chat-1", "t9", 3, "half a thöught 👩‍🚀", "t3", "another")
 
@@ -93,3 +97,46 @@ def test_a_full_disk_is_told_and_the_file_of_before_stays(
         file.write()
     assert "No space left" in file.problem
     assert json.loads((tmp_path / "b.json").read_text("utf-8")) == asdict(PLACE)
+
+
+@contextmanager
+def slow_disk(file: BookmarkFile, monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Have a thread be writing, and a disk that takes it only a while after the block began."""
+    is_writing, takes_it = threading.Event(), threading.Event()
+
+    def slowly(path: Path, text: str) -> None:
+        if not is_writing.is_set():
+            is_writing.set()
+            takes_it.wait()
+        write_atomically(path, text)
+
+    monkeypatch.setattr("mtplx_tui.bookmark.write_atomically", slowly)
+    writer = threading.Thread(target=file.write)
+    writer.start()
+    is_writing.wait()
+    waker = threading.Timer(0.2, takes_it.set)
+    waker.start()
+    yield
+    waker.join()
+    writer.join()
+
+
+def test_what_was_being_written_never_lands_on_the_last_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = BookmarkFile(tmp_path / "b.json")
+    file.now = Bookmark(draft="half")
+    with slow_disk(file, monkeypatch):
+        file.now = Bookmark(draft="half an hour")
+        file.close()
+    assert BookmarkFile(tmp_path / "b.json").now.draft == "half an hour"
+
+
+def test_the_file_is_let_go_of_when_what_was_being_written_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = BookmarkFile(tmp_path / "b.json")
+    file.now = PLACE
+    with slow_disk(file, monkeypatch):
+        file.close()
+        assert BookmarkFile(tmp_path / "b.json").now == PLACE

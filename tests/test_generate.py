@@ -143,6 +143,7 @@ class TestTinyModel:
             "trace.jsonl",
         ]
 
+    @pytest.mark.slow
     def test_a_system_text_is_a_message_before_the_others(
         self, short: list[str], tmp_path: Path
     ) -> None:
@@ -164,6 +165,7 @@ class TestTinyModel:
         found = document(*words, PYTHONIOENCODING="ascii")
         assert done.stdout == found["text"].encode("ascii", "replace").decode() + "\n"
 
+    @pytest.mark.slow
     def test_an_unknown_setting_is_told_and_the_default_used(self, short: list[str]) -> None:
         done = generate(*short, "--prompt", "Hello", "--json", MTPLX_TUI_BLAS="fast")
         assert json.loads(done.stdout).keys() == FIELDS
@@ -329,6 +331,7 @@ class TestWrongUsage:
             assert code == 1
 
 
+@pytest.mark.slow
 class TestFailure:
     @pytest.mark.parametrize(
         ("damage", "words", "reason", "code"),
@@ -378,6 +381,7 @@ def running(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
 class TestBrokenOff:
     @pytest.mark.parametrize(

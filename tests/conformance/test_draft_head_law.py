@@ -26,7 +26,10 @@ def model() -> tuple[Trunk, PairHead]:
     return tiny.trunk_and_head(VOCABULARY, draftable=DRAFTABLE)
 
 
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    "mode",
+    [Mode.TOKEN, *(pytest.param(m, marks=pytest.mark.slow) for m in (Mode.BLOCK, Mode.SEEDED))],
+)
 def test_a_trimmed_draft_head_leaves_the_plain_law(
     model: tuple[Trunk, PairHead], mode: Mode
 ) -> None:

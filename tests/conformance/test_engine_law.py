@@ -52,7 +52,7 @@ def engine_fit(model: Model, mode: Mode, sequences: int, seed: int) -> Fit:
     return fit(np.array(drawn), teacher_forced(model[0], LENGTH), VOCABULARY)
 
 
-SIZES = {Mode.TOKEN: 1500, Mode.BLOCK: 2000, Mode.SEEDED: 1000}
+SIZES = {Mode.TOKEN: 1000, Mode.BLOCK: 1200, Mode.SEEDED: 800}
 
 
 @pytest.mark.parametrize("mode", list(Mode))

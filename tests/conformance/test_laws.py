@@ -1,6 +1,7 @@
 """The law at full size: text made with drafts has the very distribution of text made without.
 
-Two million sequences a check, through the production functions of drafting and acceptance.
+Two million sequences a check, through the production functions of drafting and acceptance; the
+fast set draws the first quarter of them, which sees biases of twice the size.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.conformance.windows import (
 )
 
 FULL = 2_000_000
+sized = pytest.mark.parametrize("samples", [FULL // 4, pytest.param(FULL, marks=pytest.mark.slow)])
 TOYS = {toy.name: toy for toy in (A, B, C)}
 EXACT = Process()
 STOPPING_TIMES: dict[str, Submitted] = {
@@ -35,10 +37,11 @@ STOPPING_TIMES: dict[str, Submitted] = {
 }
 
 
+@sized
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 def test_the_token_rule_keeps_the_law(
-    toy: Toy, depth: int, samples: int = FULL, process: Process = EXACT
+    toy: Toy, depth: int, samples: int, process: Process = EXACT
 ) -> None:
     check(
         f"token rule, toy {toy.name}, depth {depth}",
@@ -46,10 +49,11 @@ def test_the_token_rule_keeps_the_law(
     )
 
 
+@sized
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("toy", TOYS.values(), ids=TOYS)
 def test_the_block_rule_keeps_the_law(
-    toy: Toy, depth: int, samples: int = FULL, process: Process = EXACT
+    toy: Toy, depth: int, samples: int, process: Process = EXACT
 ) -> None:
     check(
         f"block rule, toy {toy.name}, depth {depth}",
@@ -59,10 +63,11 @@ def test_the_block_rule_keeps_the_law(
     )
 
 
+@sized
 @pytest.mark.parametrize("submitted", STOPPING_TIMES)
 @pytest.mark.parametrize("rule", ["token_rule", "block_rule"])
 def test_a_depth_that_is_a_stopping_time_keeps_the_law(
-    rule: str, submitted: str, samples: int = FULL, process: Process | None = None
+    rule: str, submitted: str, samples: int, process: Process | None = None
 ) -> None:
     made = process or Process(submitted=STOPPING_TIMES[submitted])
     check(
@@ -83,9 +88,10 @@ KINDS = {
 }
 
 
+@sized
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_draft_keeps_the_law(
-    kind: str, samples: int = FULL, process: Process | None = None
+    kind: str, samples: int, process: Process | None = None
 ) -> None:
     made = process or KINDS[kind]
     check(
@@ -94,8 +100,9 @@ def test_every_kind_of_draft_keeps_the_law(
     )
 
 
+@sized
 @pytest.mark.parametrize("kind", ["top-k", "colder", "arg max, one-hot"])
-def test_the_block_rule_takes_every_kind_of_draft(kind: str, samples: int = FULL) -> None:
+def test_the_block_rule_takes_every_kind_of_draft(kind: str, samples: int) -> None:
     check(
         f"block rule, toy C, depth 2, draft {kind}",
         lambda seed: run(C, 2, samples, rule="block_rule", process=KINDS[kind], seed=seed).fit(C),
@@ -130,7 +137,7 @@ LENGTHS = [
 
 @pytest.mark.parametrize(("toy", "depth", "rule", "published"), LENGTHS)
 def test_cycles_are_as_long_as_they_should_be(
-    toy: Toy, depth: int, rule: str, published: float, samples: int = FULL
+    toy: Toy, depth: int, rule: str, published: float, samples: int = FULL // 4
 ) -> None:
     wanted = expected_tokens(toy, depth, rule)
     assert abs(wanted - published) < 5e-5
@@ -172,9 +179,9 @@ def test_the_first_token_keeps_its_law_with_gumbel_noise(
 
 def test_seeded_drafts_match_as_often_as_the_theory_says() -> None:
     """Of toy A's rows: at least (1 - TV) / (1 + TV), and the target's own draw is emitted."""
+    noise = mx.stack([gumbel(9, place, 4) for place in range(20_000)])
     for row in range(5):
         target, draft = (mx.array(table[row][None], mx.float32) for table in (A.target, A.draft))
-        noise = mx.concatenate([gumbel(9, place, 4)[None] for place in range(20_000)])
         drafted = draw_with_gumbel(mx.broadcast_to(draft, noise.shape), noise)
         drawn = draw_with_gumbel(mx.broadcast_to(target, noise.shape), noise)
         match = float(mx.mean(drawn == drafted))

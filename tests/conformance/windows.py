@@ -76,7 +76,7 @@ class Run:
         return fit(self.sequences, law(toy.target, LENGTH), toy.vocabulary)
 
 
-CHUNK = 250_000
+CHUNK = 100_000
 
 
 def run(

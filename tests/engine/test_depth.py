@@ -95,7 +95,7 @@ def rates(costs: Sequence[float], accepted: Sequence[float]) -> list[float]:
 def test_it_stays_within_3_percent_of_the_best_depth(costs: str, accepted: str) -> None:
     curve, shares = COSTS[costs], ACCEPTED[accepted]
     best = max(rates(curve, shares))
-    runs = [ran(DepthPolicy(known(curve)), curve, shares, 4000, seed=seed) for seed in range(5)]
+    runs = [ran(DepthPolicy(known(curve)), curve, shares, 4000, seed=seed) for seed in range(3)]
     assert 1 - sum(run.rate for run in runs) / len(runs) / best < 0.03
     for run in runs:
         assert run.rate > 0.98 * rates(curve, shares)[0]
@@ -107,7 +107,7 @@ def test_it_stays_within_3_percent_of_the_best_depth(costs: str, accepted: str) 
 def test_a_model_never_measured_is_learnt_on_the_way(costs: str, accepted: str) -> None:
     curve, shares = COSTS[costs], ACCEPTED[accepted]
     best = max(rates(curve, shares))
-    runs = [ran(DepthPolicy(), curve, shares, 4000, seed=seed) for seed in range(5)]
+    runs = [ran(DepthPolicy(), curve, shares, 4000, seed=seed) for seed in range(3)]
     assert 1 - sum(run.rate for run in runs) / len(runs) / best < 0.04
     assert runs[0].depths[0] == 1
 

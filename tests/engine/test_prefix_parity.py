@@ -128,6 +128,7 @@ def reuse_of(events: list[Event]) -> PrefixReused:
 ALL = [*KINDS, "demo"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALL)
 def test_a_hit_at_every_cut_around_a_boundary_gives_what_a_cold_start_gives(
     models: dict[str, LoadedModel], kind: str

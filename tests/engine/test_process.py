@@ -39,10 +39,10 @@ pytestmark = pytest.mark.xdist_group("demo")
 
 def test_the_demo_answers_with_its_head(demo_engine: EngineProcess) -> None:
     cycles, done = demo_engine.complete(
-        question("Why is the sky blue?", seed=7, max_tokens=48, depth=3)
+        question("Why is the sky blue?", seed=7, max_tokens=24, depth=3)
     )
     assert done.finish in (Finish.STOP, Finish.LENGTH)
-    assert done.completion_tokens == len(token_ids(cycles)) <= 48
+    assert done.completion_tokens == len(token_ids(cycles)) <= 24
     assert sum(cycle.accepted for cycle in cycles) > 0
     assert len(text_of(cycles, done).split()) > 5
     for cycle in cycles:
@@ -66,7 +66,7 @@ def test_depth_changes_at_the_next_cycle(demo_engine: EngineProcess) -> None:
         if isinstance(event, CycleDone) and event.cycle == 2:
             demo_engine.send(SetDepth("r", 6))
 
-    demo_engine.complete(question("Tell me a story.", depth=1, max_tokens=40), watch)
+    demo_engine.complete(question("Tell me a story.", depth=1, max_tokens=16), watch)
     at = next(i for i, event in enumerate(seen) if isinstance(event, DepthSet))
     before = [e.depth for e in seen[:at] if isinstance(e, CycleDone)]
     after = [e.depth for e in seen[at:] if isinstance(e, CycleDone)]
@@ -91,7 +91,7 @@ def test_cancel_takes_effect_within_a_cycle(demo_engine: EngineProcess) -> None:
 
 def test_requests_take_turns(demo_engine: EngineProcess) -> None:
     demo_engine.send(
-        question("Tell me a long story.", request="long", max_tokens=60),
+        question("Tell me a long story.", request="long", max_tokens=24),
         question("Hi", request="short", max_tokens=4),
     )
     done: list[str] = []
@@ -110,7 +110,7 @@ def test_max_tokens_is_never_passed(demo_engine: EngineProcess) -> None:
 
 
 def test_a_stop_string_cuts_the_text_before_it(demo_engine: EngineProcess) -> None:
-    asked = question("Why is the sky blue?", seed=1, max_tokens=40, depth=3)
+    asked = question("Why is the sky blue?", seed=1, max_tokens=16, depth=3)
     text = text_of(*demo_engine.complete(asked))
     stop = text[20:26]
     cycles, done = demo_engine.complete(replace(asked, stop=(stop,)))

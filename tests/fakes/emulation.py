@@ -334,7 +334,7 @@ def _source(
     for index, (name, (_, dtype)) in enumerate(outputs.items(), start=len(inputs)):
         lines.append(f"auto* {name} = static_cast<{_TYPES[dtype]}*>(a[{index}]);")
     start = "static void kernel(int lane, int warp, Work work, void** a) {\n"
-    return _SHIM + before + start + "\n".join(lines) + "\n" + body + "}\n" + _MAIN
+    return before + start + "\n".join(lines) + "\n" + body + "}\n" + _MAIN
 
 
 @functools.cache
@@ -342,9 +342,24 @@ def _compiled(folder: Path, source: str) -> Path:
     name = hashlib.sha256(source.encode()).hexdigest()[:16]
     code, library = folder / f"{name}.cpp", folder / f"{name}.so"
     code.write_text(source, "utf-8")
-    command = [str(COMPILER), "-std=c++17", "-O1", "-fPIC", "-shared"]
-    done = subprocess.run(
-        [*command, str(code), "-o", str(library)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    _compile("-shared", "-include", _shim(), code, "-o", library)
     return library
+
+
+@functools.cache
+def _shim() -> Path:
+    """Return the header of all kernels; the compiler finds it read already, which is half its work."""
+    header = shared_folder() / "shim.hpp"
+    header.write_text(_SHIM, "utf-8")
+    _compile("-x", "c++-header", header, "-o", f"{header}.{_READ[str(COMPILER)]}")
+    return header
+
+
+_READ = {"g++": "gch", "clang++": "pch"}
+"""By compiler: how the file of a header is called that was read already."""
+
+
+def _compile(*words: str | Path) -> None:
+    command = [str(COMPILER), "-std=c++17", "-O1", "-fPIC"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

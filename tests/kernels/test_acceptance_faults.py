@@ -14,7 +14,7 @@ from tests.fakes.faults import Fault, seen
 from tests.kernels import test_distribution as rows
 from tests.kernels import test_verdict as verdicts
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.slow]
 
 
 def replaced(

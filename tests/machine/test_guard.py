@@ -368,6 +368,7 @@ def test_row_12_a_wedge_is_not_work(scene: Scene) -> None:
     assert scene.why() == "no token for 15 minutes"
 
 
+@pytest.mark.slow
 def test_row_12_tokens_keep_a_hold_but_not_for_ever(scene: Scene) -> None:
     scene.boost()
     for minute in range(119):

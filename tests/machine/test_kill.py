@@ -12,6 +12,8 @@ import pytest
 
 from tests.machine.trial import CLIENT_STEPS, NEVER
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 REPEATS = 20
 GUARD_STEPS = 30

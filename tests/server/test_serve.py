@@ -113,6 +113,7 @@ def test_what_looks_like_a_special_token_stays_text(place: Running) -> None:
     assert len(shown["token_ids"]) == len(shown["pieces"]) == got.usage.prompt_tokens
 
 
+@pytest.mark.slow
 def test_an_engine_killed_in_mid_stream_is_told_and_another_comes(place: Running) -> None:
     stream = iter(place.client.chat.completions.create(model="endless", messages=USER, stream=True))
     next(stream), next(stream)

@@ -84,6 +84,7 @@ def test_json_is_one_document(person: Path, tiny_folder: Path) -> None:
     assert person.is_dir()
 
 
+@pytest.mark.slow
 def test_answers_come_over_a_pipe(person: Path, tiny_folder: Path) -> None:
     lines = f"99\n/no/such/folder\nno such name!\n{tiny_folder}\nWho are you?\nn\n"
     done = start(lines)
@@ -125,6 +126,7 @@ def test_what_can_not_be_done_is_one_line(
     assert not progress(person).model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_ended_in_the_first_answer_it_goes_on_there(
     person: Path, endless_folder: Path, tiny_folder: Path, number: signal.Signals
@@ -150,6 +152,7 @@ def test_ended_in_the_first_answer_it_goes_on_there(
     assert next_step(progress(person)) is Step.DONE
 
 
+@pytest.mark.slow
 def test_rubbish_in_its_notes_begins_anew(person: Path, tiny_folder: Path) -> None:
     (person / "state" / "setup.json").write_bytes(b"\xff{]")
     done = start("", "--yes", "--model", tiny_folder)
@@ -157,6 +160,7 @@ def test_rubbish_in_its_notes_begins_anew(person: Path, tiny_folder: Path) -> No
     assert "setup.json makes no sense; the set-up begins anew" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_is_gone_is_told_and_another_one_chosen(
     person: Path, tiny_folder: Path
 ) -> None:
@@ -168,6 +172,7 @@ def test_a_model_that_is_gone_is_told_and_another_one_chosen(
     assert progress(person).model == str(tiny_folder)
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_told_and_an_answer_seen(
     person: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:

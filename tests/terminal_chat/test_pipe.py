@@ -56,12 +56,14 @@ def test_each_line_is_a_question_of_one_kept_chat(home: Path, tiny_folder: Path)
     assert second.rstrip("\n") in end
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_answers(home: Path, tiny_folder: Path) -> None:
     assert home.is_dir()
     first, second = (chat("Hello\n", "--model", tiny_folder, *SHORT) for _ in range(2))
     assert first.stdout == second.stdout != ""
 
 
+@pytest.mark.slow
 def test_what_is_no_command_is_told_and_the_rest_goes_on(home: Path, tiny_folder: Path) -> None:
     lines = "/dept 2\n/depth nine\n/depth 9\n/copy\n//etc is a folder?\n/exit\nnever asked\n"
     done = chat(lines, "--model", tiny_folder, *SHORT)
@@ -93,6 +95,7 @@ def test_bad_usage_is_one_line(home: Path, words: tuple[str, ...], code: int, to
     assert told in line
 
 
+@pytest.mark.slow
 def test_a_chat_is_saved_and_loaded_again(home: Path, tiny_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "talk.md"
     asked = chat(f"A first question\n/save {out}\n", "--model", tiny_folder, *SHORT)
@@ -103,6 +106,7 @@ def test_a_chat_is_saved_and_loaded_again(home: Path, tiny_folder: Path, tmp_pat
     assert [turn.text for turn in kept(home).path()[::2]] == ["A first question", "A second"]
 
 
+@pytest.mark.slow
 def test_an_engine_that_dies_fails_one_question_and_is_started_again(
     home: Path, endless_folder: Path
 ) -> None:
@@ -130,6 +134,7 @@ def test_an_engine_that_dies_fails_one_question_and_is_started_again(
     assert b"ended by signal 9" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_its_engine(
     home: Path, endless_folder: Path, number: signal.Signals

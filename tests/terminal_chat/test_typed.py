@@ -89,6 +89,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     leave(terminal)
 
 
+@pytest.mark.slow
 def test_keys_typed_into_an_answer_are_not_echoed_and_the_echo_comes_back(
     start: Start, endless_folder: Path, home: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_keys_typed_into_an_answer_are_not_echoed_and_the_echo_comes_back(
     assert modes & termios.ECHO
 
 
+@pytest.mark.slow
 def test_history_comes_back_in_the_next_run_and_is_the_owners_alone(
     start: Start, tiny_folder: Path, home: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_history_comes_back_in_the_next_run_and_is_the_owners_alone(
     leave(second)
 
 
+@pytest.mark.slow
 def test_commands_are_completed(start: Start, tiny_folder: Path) -> None:
     terminal = ready(start, tiny_folder)
     terminal.press("/mo" + TAB + " blo" + TAB + ENTER)
@@ -131,6 +134,7 @@ def test_commands_are_completed(start: Start, tiny_folder: Path) -> None:
     assert terminal.end() == 0
 
 
+@pytest.mark.slow
 def test_answers_are_retried_copied_and_counted(
     start: Start, tiny_folder: Path, home: Path
 ) -> None:

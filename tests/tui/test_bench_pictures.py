@@ -10,6 +10,8 @@ from textual.pilot import Pilot
 
 from tests.tui.bench_talk import BenchTalk, keep_earlier
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 Scene = Callable[[BenchTalk], Awaitable[None]]

@@ -11,6 +11,8 @@ from textual.pilot import Pilot
 from engine.protocol import Channel
 from tests.tui.chat_talk import Talk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 ANSWER = """# Why the sky is blue

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mtplx_tui.bookmark import Bookmark, BookmarkFile
+from mtplx_tui.bookmark import Bookmark, BookmarkFile, read
 from mtplx_tui.config import Settings
 from mtplx_tui.screens.chat import ChatScreen
 from mtplx_tui.widgets.conversation import Conversation
@@ -80,6 +80,37 @@ async def test_the_open_chat_and_the_tab_are_there_again(tmp_path: Path) -> None
         assert again.chat.id == chat
         await again.press("f2")
         assert any("Because." in text for text in again.shown())
+
+
+@pytest.mark.asyncio
+async def test_a_chat_left_before_the_first_tick_is_there_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtplx_tui.app.TICK_S", 3600)
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        await talk.answered("Why?", "Because.")
+    again = Talk(tmp_path)
+    async with again.at(80, 24):
+        assert again.chat.id == talk.chat.id
+        assert any("Because." in text for text in again.shown())
+
+
+@pytest.mark.asyncio
+async def test_the_open_chat_is_told_on_disk_before_more_of_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mtplx_tui.app.TICK_S", 3600)
+    told: list[str] = []
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        await talk.ask("Why?")
+        talk.starts()
+        await talk.says("Because")
+        path = talk.app.places.bookmark
+        monkeypatch.setattr(talk.app.desk, "tick", lambda: told.append(read(path)[0].chat))
+        await talk.app._tick()
+        assert told == [talk.chat.id]
 
 
 @pytest.mark.asyncio

@@ -95,6 +95,7 @@ def test_a_draft_outlives_a_kill(start: Start, home: Path, tiny_folder: Path) ->
     start(tiny_folder).shows("half a question")
 
 
+@pytest.mark.slow
 def test_what_is_typed_before_the_first_frame_is_in_the_prompt(
     start: Start, tiny_folder: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_what_is_typed_before_the_first_frame_is_in_the_prompt(
     terminal.shows("half a question and the rest")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_shrank_and_grew_at_once_is_drawn_anew(
     start: Start, tiny_folder: Path
 ) -> None:
@@ -173,6 +175,7 @@ class TestTheEngineDies:
         answering.shows("generating")
 
 
+@pytest.mark.slow
 class TestTheAppIsKilled:
     def test_the_last_second_is_all_that_is_lost(
         self, answering: Terminal, start: Start, home: Path, endless_folder: Path
@@ -181,6 +184,10 @@ class TestTheAppIsKilled:
         (file,) = (home / "chats").glob("*.jsonl")
         size = file.stat().st_size
         answering.until(lambda: file.stat().st_size > size, "more of the answer on disk")
+        place = home / "state" / "bookmark.json"
+        answering.until(
+            lambda: place.exists() and file.stem in place.read_text("utf-8"), "its place"
+        )
         answering.process.kill()
         at = time.time()
         answering.end()
@@ -212,6 +219,7 @@ class TestSignals:
         assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
         assert comes_true(lambda: is_gone(engine), within_s=5)
 
+    @pytest.mark.slow
     def test_one_that_goes_on_without_having_stopped_is_left_as_ever(
         self, answering: Terminal
     ) -> None:
@@ -221,6 +229,7 @@ class TestSignals:
         answering.press(CTRL_Q)
         assert answering.end() == 0
 
+    @pytest.mark.slow
     def test_a_terminal_that_is_taken_away_leaves_nothing_behind(
         self, answering: Terminal, home: Path
     ) -> None:
@@ -231,6 +240,7 @@ class TestSignals:
         assert the_answer(home).text
 
 
+@pytest.mark.slow
 class TestSize:
     def test_too_small_is_told_and_gets_well(self, start: Start, endless_folder: Path) -> None:
         terminal = start(endless_folder, size=(50, 12))
@@ -279,6 +289,7 @@ class TestRefused:
         assert b"\x1b" not in terminal.written
 
 
+@pytest.mark.slow
 class TestDisk:
     def test_a_home_that_cannot_be_written_leaves_the_chat_in_memory(
         self, start: Start, tmp_path: Path, endless_folder: Path
@@ -304,6 +315,7 @@ class TestDisk:
 COLOR = re.compile(rb"\x1b\[(?:[\d;]*;)?(?:[34][0-7]|[34]8|9[0-7]|10[0-7])(?:;[\d;]*)?m")
 
 
+@pytest.mark.slow
 class TestPlainTerminals:
     def test_no_color(self, start: Start, endless_folder: Path) -> None:
         terminal = start(endless_folder, NO_COLOR="1")

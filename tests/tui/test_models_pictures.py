@@ -12,6 +12,8 @@ from mtplx_tui.library.progress import Progress, State
 from mtplx_tui.library.queue import Job, JobState
 from tests.tui.models_talk import ModelsTalk, hub_for, stock
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 WITH_HEAD = "someone/Qwen3.8-27B-4bit-mtp"
 

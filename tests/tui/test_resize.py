@@ -11,6 +11,8 @@ from mtplx_tui.screens.too_small import TooSmall
 from tests.fakes import streams
 from tests.tui.chat_talk import Talk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(1, 1), (1, 24), (80, 1), (59, 16), (60, 15), (79, 23), (80, 24), (300, 100), (120, 40)]
 
 

@@ -14,6 +14,8 @@ from mtplx_tui.server.served import Phase, ServedRequest
 from mtplx_tui.serving import Serving
 from tests.tui.chat_talk import NOON, Talk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 Scene = Callable[[Talk, pytest.MonkeyPatch], Awaitable[None]]
 

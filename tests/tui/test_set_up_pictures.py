@@ -12,6 +12,8 @@ from tests.fakes import streams
 from tests.tui.chat_talk import Talk
 from tests.tui.set_up_talk import first_run, known, made_up
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40)]
 
 

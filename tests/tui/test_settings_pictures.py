@@ -10,6 +10,8 @@ from textual.pilot import Pilot
 
 from tests.tui.chat_talk import Talk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40)]
 
 

@@ -19,6 +19,8 @@ from mtplx_tui.widgets.ribbon import Ribbon
 from tests.fakes import streams
 from tests.tui.chat_talk import MODEL, TERMINAL, Talk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 OTHERS = [p.theme.name for p in load_palettes()[0] if p.theme.name not in ("dusk", "ansi")]
 """The other pictures are in these two."""

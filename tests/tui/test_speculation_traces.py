@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import Input, Static
 
 from engine.protocol import PROTOCOL_VERSION, CycleDone
 from mtplx_tui.forecast import forecasts
@@ -148,7 +148,8 @@ class TestReplaying:
         async with talk.at(120, 40):
             await talk.press("f3", "o", "enter", *"none", "enter")
             assert "can't be read" in talk.text_of(".dialog--error")
-            await talk.press(*["backspace"] * 4, *str(path), "enter")
+            talk.app.screen.query_one(Input).value = str(path)
+            await talk.press("enter")
             assert screen_of(talk).replay is not None
 
 

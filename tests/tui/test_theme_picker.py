@@ -54,6 +54,7 @@ async def test_enter_keeps_the_theme_in_the_settings_file(tmp_path: Path) -> Non
     assert saved["theme"] == chosen
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_every_theme_can_be_looked_at(tmp_path: Path) -> None:
     talk = Talk(tmp_path)

@@ -12,6 +12,8 @@ from mtplx_tui.machine.fans import FanState
 from mtplx_tui.machine.policy import Policy
 from tests.tui.thermal_talk import HotTalk
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(80, 24), (120, 40), (200, 60)]
 Scene = Callable[[HotTalk], Awaitable[None]]
 

@@ -13,7 +13,7 @@ from tests.fakes import streams
 from tests.server.talk import answer, cycle, failing, said, serving
 from tests.web.conftest import Open, needs_chromium
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_chromium]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), needs_chromium, pytest.mark.slow]
 
 HOSTILE = """<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>
 

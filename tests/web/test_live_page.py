@@ -99,6 +99,7 @@ class TestLive:
             assert color == "rgb(91, 198, 248)"
             assert await page.locator("#ribbon .rejected").count() > 0
 
+    @pytest.mark.slow
     async def test_a_page_that_comes_later_begins_with_what_runs(self, visit: Open) -> None:
         async with serving() as place:
             self.feed(place, 20)
@@ -108,6 +109,7 @@ class TestLive:
             place.engine.say(RequestDone("own-1", Finish.STOP, 1, 0.0, 0.0, 0.0))
             await expect(page.locator("#state")).to_have_text("ready")
 
+    @pytest.mark.slow
     async def test_a_server_that_begins_anew_is_found_again(self, visit: Open) -> None:
         async with serving() as place:
             fail = ("401", "ERR_", "502", "CONNECTION")
