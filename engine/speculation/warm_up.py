@@ -5,6 +5,7 @@ It also makes MLX compile and choose what each depth needs, so no request pays f
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from engine.model.head import Head
@@ -16,6 +17,9 @@ from engine.speculation.stream import Stream
 __all__ = ["measured_ratios"]
 
 _ROUNDS = 3
+"""That are measured, behind one that makes what each depth needs."""
+_LONG_S = 3.0
+"""After which no further round begins: a busy machine would keep a person waiting to little purpose."""
 _PROMPT = 16
 
 
@@ -33,13 +37,20 @@ def measured_ratios(
     """
     stream = Stream(trunk.make_cache(), head, 0)
     read_prompt(trunk, stream, [1] * _PROMPT, 1)
-    seconds: list[list[float]] = [[] for _ in range(MAX_DEPTH + 1)]
-    total = (MAX_DEPTH + 1) * (_ROUNDS + 1)
-    for index in range(total):
-        progress(index, total)
-        depth = index % (MAX_DEPTH + 1)
-        result = run_cycle(trunk, stream, depth, Sampling(), Mode.TOKEN)
-        if index > MAX_DEPTH:
-            seconds[depth].append(result.total_s)
-    costs = [min(times) for times in seconds]
+    depths = range(MAX_DEPTH + 1)
+    total = len(depths) * (_ROUNDS + 1)
+
+    def seconds(number: int) -> list[float]:
+        found = []
+        for depth in depths:
+            progress(number * len(depths) + depth, total)
+            found.append(run_cycle(trunk, stream, depth, Sampling(), Mode.TOKEN).total_s)
+        return found
+
+    seconds(0)
+    begin = time.monotonic()
+    rounds = [seconds(1)]
+    while len(rounds) < _ROUNDS and time.monotonic() - begin < _LONG_S:
+        rounds.append(seconds(len(rounds) + 1))
+    costs = [min(times) for times in zip(*rounds, strict=True)]
     return tuple(cost / costs[0] for cost in costs)
