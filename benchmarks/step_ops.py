@@ -117,10 +117,10 @@ def kinds(roots: list[mx.array]) -> Counter[str]:
 
 def stood_in(tally: Tally, way: str) -> list[Any]:
     """Return what has to be patched for a way."""
-    packed = lambda _, x, packed, *__: quant_matvec.quant_matvec_plain(x, packed)  # noqa: E731
+    multiplied = _multiplied(tally)
     patches = [
         mock.patch.object(projections, "backend_for", return_value=Backend.CUDA),
-        mock.patch.object(projections, "_multiplied", _multiplied(tally, packed)),
+        mock.patch.object(quant_matvec, "quant_matvec", multiplied),
     ]
     for name in ("rms_norm", "rope", "scaled_dot_product_attention"):
         patches.append(mock.patch.object(mx.fast, name, tally.fast(name)))
@@ -139,13 +139,13 @@ def stood_in(tally: Tally, way: str) -> list[Any]:
     return patches
 
 
-def _multiplied(tally: Tally, plain: Callable[..., Any]) -> Callable[..., mx.array]:
-    """Return what stands in for a packed matmul and the two changes of shape around it."""
+def _multiplied(tally: Tally) -> Callable[..., mx.array]:
+    """Return what stands in for a packed matmul."""
 
     def call(x: mx.array, packed: quant_matvec.Packed, *_: object) -> mx.array:
-        rows = x.reshape(-1, x.shape[-1])
-        y = tally.of("quant_matvec", lambda a: plain(None, a, packed))(None, rows)
-        return y.reshape(*x.shape[:-1], -1)
+        return tally.of("quant_matvec", lambda a: quant_matvec.quant_matvec_plain(a, packed))(
+            None, x
+        )
 
     return call
 

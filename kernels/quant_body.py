@@ -12,9 +12,10 @@ BODY = """
 constexpr int width = Group * Bits / 128;
 constexpr int pieces = Depth * width;
 constexpr int tall = 16 * Tall;
-const int inputs = x_shape[1];
+const int inputs = x_shape[x_ndim - 1];
 const int outputs = weight_shape[Picked];
-const int rows = Picked ? 1 : x_shape[0];
+int rows = 1;
+for (int i = 0; i < (Picked ? 0 : x_ndim - 1); ++i) rows *= x_shape[i];
 const int groups = inputs / Group;
 constexpr int stride = Warps * Depth;
 const int steps = (groups + stride - 1) / stride;
@@ -27,7 +28,7 @@ const int begin = block * span;
 const int end = begin + span < outputs ? begin + span : outputs;
 if (begin >= end) return;
 
-// x: [rows, inputs]; weight: [experts, outputs, packed_row]; scales, biases: [experts, outputs, groups]
+// x: [..., inputs], with picks [rows, inputs]; weight: [experts, outputs, packed_row]; scales, biases: [experts, outputs, groups]
 const DEVICE InT* own_x = x;
 long base = 0;
 if (Picked) {

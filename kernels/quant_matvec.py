@@ -88,12 +88,12 @@ def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = Non
     """Multiply in plain MLX: the definition of right.
 
     Args:
-        x: [rows, inputs], bfloat16 or float16; with `picks`, a row for each `share` of them.
+        x: [..., inputs], bfloat16 or float16; with `picks`, [rows, inputs], a row for each `share` of them.
         packed: the weights.
         picks: uint32 [n], the expert of each result; x has n rows, or one for every n / rows.
 
     Returns:
-        [rows, outputs], or [n, outputs]; in the type of x.
+        [..., outputs], or [n, outputs]; in the type of x.
     """
     if picks is None:
         return mx.quantized_matmul(
@@ -123,8 +123,12 @@ def _header(where: Backend) -> str:
 
 def is_supported(x: mx.array, packed: Packed, picks: mx.array | None) -> bool:
     """Return whether the kernel has these shapes and types."""
-    rows, most = (x.shape[0], MAX_ROWS) if picks is None else (picks.shape[0], MAX_PICKS)
+    rows, most = (_rows(x), MAX_ROWS) if picks is None else (picks.shape[0], MAX_PICKS)
     return 0 < rows <= most and x.dtype == packed.scales.dtype and _has_kind(packed)
+
+
+def _rows(x: mx.array) -> int:
+    return x.size // x.shape[-1]
 
 
 def _has_kind(packed: Packed) -> bool:
@@ -164,27 +168,27 @@ def _run(
 ) -> mx.array:
     """Multiply by the kernel; arguments as for `quant_matvec_plain`."""
     is_picked = picks is not None
-    rows = x.shape[0]
     warps, stages = _cut(where, packed, choice)
     slots = picks.shape[0] if picks is not None else 1
     template: list[tuple[str, mx.Dtype | int]] = [
         ("InT", x.dtype),
         ("Bits", packed.bits),
         ("Group", packed.group),
-        ("Blocks", 1 if is_picked or rows <= 8 else 2),
+        ("Blocks", 1 if is_picked or _rows(x) <= 8 else 2),
         ("Warps", warps),
         ("Depth", choice.depth),
         ("Stages", stages),
         ("Tall", choice.tall),
         ("Picked", int(is_picked)),
     ]
+    given = (slots,) if is_picked else x.shape[:-1]
     blocks = min(-(-packed.outputs // (16 * choice.tall)), max(1, choice.blocks // slots))
     (y,) = dialect.run_blocks(
         _kernel(where),
         [x, packed.weight, packed.scales, packed.biases, x if picks is None else picks],
         template,
         (blocks, warps, slots),
-        [((slots if is_picked else rows, packed.outputs), x.dtype)],
+        [((*given, packed.outputs), x.dtype)],
     )
     return y
 

@@ -100,7 +100,6 @@ def _quantised(rows: mx.array, bits: int) -> Callable[[mx.array], mx.array]:
     mx.eval(packed.weight, packed.scales, packed.biases)
 
     def logits(hidden: mx.array) -> mx.array:
-        y = quant_matvec(hidden.reshape(-1, hidden.shape[-1]), packed)
-        return y.reshape(*hidden.shape[:-1], -1)
+        return quant_matvec(hidden, packed)
 
     return logits

@@ -59,13 +59,13 @@ class _Family:
 
     def whole(self, x: mx.array) -> mx.array:
         """Return all members' columns of the product; x is [..., inputs]."""
-        return _multiplied(x, self.packed, self.choice)
+        return quant_matvec.quant_matvec(x, self.packed, self.choice)
 
     def part(self, x: mx.array, begin: int, end: int) -> mx.array:
         """Return a member's columns of the product; x is [..., inputs]."""
         y = self._y
         if y is None or self._x is not x:
-            y = _multiplied(x, self.packed, self.choice)
+            y = quant_matvec.quant_matvec(x, self.packed, self.choice)
             self._x, self._y, self._left = x, y, self._members
         self._left -= 1
         if not self._left:
@@ -80,11 +80,6 @@ def joined(layers: list[nn.Module], x: mx.array) -> mx.array:
     if family is not None and first._has_few(x):
         return family.whole(x)
     return mx.concatenate([layer(x) for layer in layers], axis=-1)
-
-
-def _multiplied(x: mx.array, packed: Packed, choice: Choice) -> mx.array:
-    y = quant_matvec.quant_matvec(x.reshape(-1, x.shape[-1]), packed, choice)
-    return y.reshape(*x.shape[:-1], -1)
 
 
 class _FewRows(nn.Module):
@@ -104,7 +99,7 @@ class _FewRows(nn.Module):
             return None
         if self._family is not None:
             return self._family.part(x, self._begin, self._begin + self._packed.outputs)
-        return _multiplied(x, self._packed, self._choice)
+        return quant_matvec.quant_matvec(x, self._packed, self._choice)
 
 
 class _Linear(_FewRows, nn.QuantizedLinear):

@@ -331,6 +331,8 @@ def _source(
         if f"{name}_shape" in body:
             sizes = len(inputs) + len(outputs) + index
             lines.append(f"const int* {name}_shape = static_cast<const int*>(a[{sizes}]);")
+        if f"{name}_ndim" in body:
+            lines.append(f"constexpr int {name}_ndim = {value.ndim};")
     for index, (name, (_, dtype)) in enumerate(outputs.items(), start=len(inputs)):
         lines.append(f"auto* {name} = static_cast<{_TYPES[dtype]}*>(a[{index}]);")
     start = "static void kernel(int lane, int warp, Work work, void** a) {\n"

@@ -58,7 +58,8 @@ def emulated(
     choice: Choice = CHOICE,
     picks: mx.array | None = None,
 ) -> mx.array:
-    count = len(x) if picks is None else len(picks)
+    rows = x.size // x.shape[-1]
+    given = x.shape[:-1] if picks is None else picks.shape
     warps, stages = kernel._cut(where, weights, choice)
     (y,) = emulate_blocks(
         folder,
@@ -70,18 +71,18 @@ def emulated(
             "biases": weights.biases,
             "picks": mx.zeros((1,), mx.uint32) if picks is None else picks,
         },
-        {"y": ((count, weights.outputs), x.dtype)},
+        {"y": ((*given, weights.outputs), x.dtype)},
         {
             "Bits": weights.bits,
             "Group": weights.group,
-            "Blocks": 1 if picks is not None or len(x) <= 8 else 2,
+            "Blocks": 1 if picks is not None or rows <= 8 else 2,
             "Warps": warps,
             "Depth": choice.depth,
             "Stages": stages,
             "Tall": choice.tall,
             "Picked": int(picks is not None),
         },
-        (choice.blocks, warps, 1 if picks is None else count),
+        (choice.blocks, warps, 1 if picks is None else len(picks)),
     )
     return y
 
@@ -139,8 +140,10 @@ def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backe
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
     whole = emulated(built, where, x, weights)
     for rows in (1, 4, 8, 9):
-        part = emulated(built, where, x[:rows], weights)
-        assert mx.array_equal(part.view(mx.uint16), whole[:rows].view(mx.uint16))
+        part = emulated(
+            built, where, x[None, :rows], weights
+        )  # in a batch of one, as layers see it
+        assert mx.array_equal(part.view(mx.uint16), whole[None, :rows].view(mx.uint16))
 
 
 @needs_compiler
@@ -194,7 +197,7 @@ def test_rows_that_lie_off_a_vector_are_multiplied_too(built: Path, where: Backe
     weights = packed(shape, mx.bfloat16)
     shifted = mx.concatenate([mx.zeros((1,), mx.bfloat16), rows_of(shape, mx.bfloat16).reshape(-1)])
     body = (
-        "const int own_shape[] = {3, 96};\nconst auto* all = x;\n{ const auto* x = all + 1;\n"
+        "const int own_shape[] = {3, 96}, own_ndim = 2;\nconst auto* all = x;\n{ const auto* x = all + 1;\n"
         + kernel.BODY
         + "}\n"
     )
@@ -217,7 +220,7 @@ def test_rows_that_lie_off_a_vector_are_multiplied_too(built: Path, where: Backe
     }
     (y,) = emulate_blocks(
         built,
-        (TILES[where], body.replace("x_shape", "own_shape")),
+        (TILES[where], body.replace("x_shape", "own_shape").replace("x_ndim", "own_ndim")),
         inputs,
         {"y": ((3, 24), mx.bfloat16)},
         constants,
