@@ -48,6 +48,7 @@ from mtplx_tui.driver import Driver
 from mtplx_tui.effects import take_effect
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
+from mtplx_tui.kept_styles import KeptStyles
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
@@ -205,6 +206,7 @@ class MtplxApp(App[int]):
             bench_changed=self._tell_bench,
             certifier_changed=self._tell_certified,
         )
+        self.stylesheet = KeptStyles(variables=self.get_css_variables())
         for theme in self._themes:
             self.register_theme(theme)
         self.set_class(not terminal.is_utf8, "-ascii")

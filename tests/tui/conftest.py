@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -42,6 +43,7 @@ def keep_parsed_styles() -> None:
     """
     parse = Stylesheet._parse_rules
 
+    @functools.wraps(parse)
     def once(self: Stylesheet, *style: Any, **more: Any) -> list[RuleSet]:
         key = (style, *more.items(), *self._variables.items())
         if key not in PARSED:

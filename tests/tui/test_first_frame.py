@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from textual.css.stylesheet import Stylesheet
 from textual.dom import DOMNode
 
+from mtplx_tui.kept_styles import KeptStyles
 from mtplx_tui.screens.chat import ChatScreen
 from tests.tui.chat_talk import Talk
 
@@ -29,9 +29,9 @@ async def test_styles_are_read_once_and_put_on_once(
 ) -> None:
     # What Textual does when a theme is set, and when a width gives the screen another class.
     read, dressed = [], []
-    reparse, update = Stylesheet.reparse, DOMNode.update_node_styles
+    reparse, update = KeptStyles.reparse, DOMNode.update_node_styles
 
-    def note_reading(sheet: Stylesheet) -> None:
+    def note_reading(sheet: KeptStyles) -> None:
         read.append(sheet)
         reparse(sheet)
 
@@ -40,7 +40,7 @@ async def test_styles_are_read_once_and_put_on_once(
             dressed.append(node)
         update(node, animate)
 
-    monkeypatch.setattr(Stylesheet, "reparse", note_reading)
+    monkeypatch.setattr(KeptStyles, "reparse", note_reading)
     monkeypatch.setattr(DOMNode, "update_node_styles", note_dressing)
     async with talk.at(columns, 30):
         assert (len(read), len(dressed)) == (0, 1)
