@@ -15,6 +15,7 @@ from pathlib import Path
 
 from engine import wire
 from engine.blas import BlasInUse, prepare
+from engine.mlx_settings import tell_mlx
 from engine.protocol import PROTOCOL_VERSION, EngineFailed, EngineStarted, ErrorInfo
 
 _NICENESS = 5
@@ -41,6 +42,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     os.nice(_NICENESS)
+    tell_mlx()
     blas = prepare(options.blas, options.cache)
     try:
         started = _started(blas)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.blas import BlasInUse, prepare
+from engine.mlx_settings import tell_mlx
 
 __all__ = ["Asked", "answer_once"]
 
@@ -50,6 +51,7 @@ def answer_once(
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    tell_mlx()
     blas = prepare(options.blas, options.cache)
     answers.write(json.dumps(find(Asked(blas, options.cache, options.plan))) + "\n")
     answers.flush()

@@ -48,7 +48,6 @@ from mtplx_tui.driver import Driver
 from mtplx_tui.effects import take_effect
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
-from mtplx_tui.kept_styles import KeptStyles
 from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
@@ -79,6 +78,7 @@ from mtplx_tui.theming import (
     variables_for,
 )
 from mtplx_tui.view import EngineState, EngineView
+from mtplx_tui.widgets.kept_styles import KeptStyles
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from textual.dom import DOMNode
 
-from mtplx_tui.kept_styles import KeptStyles
 from mtplx_tui.screens.chat import ChatScreen
+from mtplx_tui.widgets.kept_styles import KeptStyles
 from tests.tui.chat_talk import Talk
 
 LATER = ("mtplx_tui.bench", "mtplx_tui.doctor", "mtplx_tui.machine", "mtplx_tui.server")

@@ -8,7 +8,7 @@ import pytest
 from textual.css import stylesheet
 from textual.css.stylesheet import Stylesheet
 
-from mtplx_tui.kept_styles import KeptStyles
+from mtplx_tui.widgets.kept_styles import KeptStyles
 
 ONE, OTHER = "Label { color: $shade; }", "Button { color: $shade; }"
 
