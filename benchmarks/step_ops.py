@@ -76,7 +76,7 @@ class Tally:
             is_own = self._is_inside
             if not is_own:
                 self.calls[name] += 1
-                self.taken += [each for each in given if isinstance(each, mx.array)]
+                self.taken += [each for each in _flat(given) if isinstance(each, mx.array)]
             self._is_inside = True
             result = _evaluated(plain(*(_like(each) for each in given)))
             self._is_inside = is_own
@@ -94,8 +94,15 @@ class Tally:
         return call
 
 
+def _flat(given: tuple[Any, ...]) -> list[Any]:
+    """Return what was given, with what tuples hold in their place."""
+    return [each for one in given for each in (one if isinstance(one, tuple) else (one,))]
+
+
 def _like(given: Any) -> Any:
     """Return zeros in place of an array, whose own graph is to stay as it is."""
+    if isinstance(given, tuple):
+        return tuple(_like(each) for each in given)
     return mx.zeros(given.shape, given.dtype) if isinstance(given, mx.array) else given
 
 
@@ -192,7 +199,7 @@ def _layer(model: Any, cache: Any, tally: Tally, index: int, rows: int) -> dict[
     before = [id(each) for each in _slots(cache, index)]
     y = layer(x, None if rows == 1 or layer.is_linear else "causal", cache.layers[index])
     roots = list(tally.taken)
-    roots += [y] if isinstance(y, mx.array) else [y._rows, y._added]
+    roots += [y] if isinstance(y, mx.array) else [y._rows, *y._summands]
     roots += [each for each in _slots(cache, index) if id(each) not in before]
     graph = kinds(roots)
     views = sum(count for name, count in graph.items() if name in VIEWS)

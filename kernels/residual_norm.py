@@ -1,4 +1,4 @@
-"""A residual sum and the RMS norm of it, in one kernel with both for results.
+"""A residual sum and the RMS norm of it, in one kernel.
 
 A row has the same bits whatever rows are beside it.
 """
@@ -6,7 +6,7 @@ A row has the same bits whatever rows are beside it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
@@ -14,80 +14,101 @@ from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 
-__all__ = ["BODY", "kernel_note", "residual_norm", "residual_norm_plain", "runs_on"]
+__all__ = ["BODIES", "kernel_note", "residual_norm", "residual_norm_plain", "runs_on"]
 
 _WARPS = 16
 _WIDEST = 16384
 
 
 def residual_norm_plain(
-    x: mx.array, added: mx.array, weight: mx.array, eps: float
+    x: mx.array, summands: Sequence[mx.array], weight: mx.array, eps: float
 ) -> tuple[mx.array, mx.array]:
     """Return sum and norm in plain MLX: the definition of right.
 
     Args:
         x: [..., width].
-        added: as x.
+        summands: one or two, as x; added in turn, each sum rounded to the type of x.
         weight: [width], of the norm.
         eps: of the norm.
 
     Returns:
-        x + added, rounded to the type of x, and its norm; both as x.
+        The sum, and its norm; both as x.
     """
-    total = x + added
+    total = x
+    for each in summands:
+        total = total + each
     return total, mx.fast.rms_norm(total, weight, eps)
 
 
-BODY = """
+_SECOND = """
+    sum = static_cast<InT>(static_cast<float>(sum) + static_cast<float>(second[begin + i]));
+    total[begin + i] = sum;
+"""
+
+
+def _body(further: str) -> str:
+    return f"""
 constexpr int own = (Width + 32 * Warps - 1) / (32 * Warps);
 SHARED float squares_of[Warps];
-// x, added, total, normed: [slots, Width]; weight: [Width]
+// x, first, second, total, normed: [slots, Width]; weight: [Width]
 const long begin = static_cast<long>(slot) * Width;
 float held[own];
 float squares = 0.0f;
-UNROLL for (int j = 0; j < own; ++j) {
+UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
   held[j] = 0.0f;
-  if (i < Width) {
-    const InT sum = static_cast<InT>(static_cast<float>(x[begin + i]) + static_cast<float>(added[begin + i]));
-    total[begin + i] = sum;
+  if (i < Width) {{
+    InT sum = static_cast<InT>(static_cast<float>(x[begin + i]) + static_cast<float>(first[begin + i]));{further}
     held[j] = static_cast<float>(sum);
-  }
+  }}
   squares = fused(held[j], held[j], squares);
-}
+}}
 squares = lane_sum(squares);
 if (lane == 0) squares_of[warp] = squares;
 group_barrier();
 float sum = 0.0f;
 for (int w = 0; w < Warps; ++w) sum += squares_of[w];
 const float scale = 1.0f / sqrt(sum / static_cast<float>(Width) + as_number(EpsBits));
-UNROLL for (int j = 0; j < own; ++j) {
+UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
   if (i < Width) normed[begin + i] = static_cast<InT>(held[j] * scale * static_cast<float>(weight[i]));
-}
+}}
 """
 
 
+BODIES = {1: _body(""), 2: _body(_SECOND)}
+"""By the number of summands. With one the sum is not written: it is as soon made anew as read, and each
+result costs the host as much as half a kernel."""
+
+
 @functools.cache
-def _kernel(where: Backend) -> dialect.Kernel:
-    inputs, outputs = ("x", "added", "weight"), ("total", "normed")
-    source = dialect.Source("residual_norm", inputs, outputs, BODY, is_of_blocks=True)
+def _kernel(where: Backend, summands: int) -> dialect.Kernel:
+    inputs, outputs = ("x", "first", "second")[: 1 + summands], ("total", "normed")[-summands:]
+    source = dialect.Source(
+        f"residual_norm_{summands}",
+        (*inputs, "weight"),
+        outputs,
+        BODIES[summands],
+        is_of_blocks=True,
+    )
     return dialect.build(where, source)
 
 
 @functools.cache
 def _kept(where: Backend, eps: float) -> Callable[..., list[mx.array]]:
-    """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
+    """Return the kernels' call as a graph: MLX else writes the source anew for each call."""
 
-    def call(x: mx.array, added: mx.array, weight: mx.array) -> list[mx.array]:
+    def call(*inputs: mx.array) -> list[mx.array]:
+        x = inputs[0]
         width = x.shape[-1]
+        summands = len(inputs) - 2
         bits = dialect.bits_of(eps)
         return dialect.run_blocks(
-            _kernel(where),
-            [x, added, weight],
+            _kernel(where, summands),
+            list(inputs),
             [("InT", x.dtype), ("Width", width), ("Warps", _WARPS), ("EpsBits", bits)],
             (1, _WARPS, x.size // width),
-            [(x.shape, x.dtype)] * 2,
+            [(x.shape, x.dtype)] * summands,
         )
 
     return mx.compile(call)
@@ -99,15 +120,18 @@ _TOLERANCE = {mx.float32: 1e-5, mx.bfloat16: 2.0**-7, mx.float16: 2.0**-10}
 
 @functools.cache
 def _note(where: Backend, width: int, dtype: mx.Dtype) -> str:
-    """Compare the kernel with its definition once; return what is wrong, or nothing."""
-    keys = mx.random.split(mx.random.key(width), 3)
-    x, added = (mx.random.normal((3, width), key=key).astype(dtype) for key in keys[:2])
-    weight = mx.random.normal((width,), key=keys[2]).astype(dtype)
+    """Compare the kernels with their definition once; return what is wrong, or nothing."""
+    keys = mx.random.split(mx.random.key(width), 4)
+    x, *summands = (mx.random.normal((3, width), key=key).astype(dtype) for key in keys[:3])
+    weight = mx.random.normal((width,), key=keys[3]).astype(dtype)
 
     def wrong() -> str:
-        mine = _kept(where, 1e-6)(x, added, weight)
-        right = residual_norm_plain(x, added, weight, 1e-6)
-        return off_by(zip(mine, right, strict=True), _TOLERANCE[dtype])
+        pairs = []
+        for count in (1, 2):
+            mine = _kept(where, 1e-6)(x, *summands[:count], weight)
+            right = residual_norm_plain(x, summands[:count], weight, 1e-6)
+            pairs += zip(mine, right[-count:], strict=True)
+        return off_by(pairs, _TOLERANCE[dtype])
 
     return note_of("the kernel of sums and norms", wrong)
 
@@ -129,18 +153,18 @@ def runs_on(width: int, dtype: mx.Dtype) -> Backend:
 
 
 def residual_norm(
-    where: Backend, x: mx.array, added: mx.array, weight: mx.array, eps: float
-) -> tuple[mx.array, mx.array]:
-    """Return sum and norm by the kernel; see `residual_norm_plain`.
+    where: Backend, x: mx.array, summands: Sequence[mx.array], weight: mx.array, eps: float
+) -> tuple[mx.array | None, mx.array]:
+    """Return sum and norm by the kernel, no sum where there is one summand; see `residual_norm_plain`.
 
     Args:
         where: of `runs_on`, and not PLAIN.
         x: see there.
-        added: see there.
+        summands: see there.
         weight: see there.
         eps: see there.
     """
-    if not x.size or added.dtype != x.dtype or weight.dtype != x.dtype:
-        return residual_norm_plain(x, added, weight, eps)
-    total, normed = _kept(where, eps)(x, added, weight)
-    return total, normed
+    if not x.size or any(each.dtype != x.dtype for each in (*summands, weight)):
+        return residual_norm_plain(x, summands, weight, eps)
+    *total, normed = _kept(where, eps)(x, *summands, weight)
+    return (total[0] if total else None), normed

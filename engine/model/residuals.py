@@ -25,17 +25,19 @@ _LAYERS = ("mlx_lm.models.qwen3_5", "mlx_lm.models.qwen3_next")
 
 
 class _Pending:
-    """Rows, and what has to be added to them; stands in for the sum."""
+    """Rows, and what has to be added to them, two summands at most; stands in for the sum."""
 
-    __slots__ = ("_added", "_rows", "_where")
+    __slots__ = ("_rows", "_summands", "_where")
 
-    def __init__(self, where: Backend, rows: mx.array, added: mx.array | None = None) -> None:
+    def __init__(self, where: Backend, rows: mx.array, *summands: mx.array) -> None:
         self._where = where
         self._rows = rows
-        self._added = added
+        self._summands = summands
 
     def __add__(self, added: mx.array) -> _Pending:
-        return _Pending(self._where, self.settled(), added)
+        if len(self._summands) > 1:
+            self.settled()
+        return _Pending(self._where, self._rows, *self._summands, added)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.settled(), name)
@@ -47,17 +49,18 @@ class _Pending:
 
     def settled(self) -> mx.array:
         """Return the sum."""
-        if self._added is not None:
-            self._rows, self._added = self._rows + self._added, None
+        for each in self._summands:
+            self._rows = self._rows + each
+        self._summands = ()
         return self._rows
 
     def normed(self, weight: mx.array, eps: float) -> mx.array:
-        """Return the norm of the sum, which is known from then on."""
-        if self._added is None:
+        """Return the norm of the sum; with two summands the sum is known from then on."""
+        if not self._summands:
             return mx.fast.rms_norm(self._rows, weight, eps)
-        rows, added = self._rows, self._added
-        self._rows, normed = sums.residual_norm(self._where, rows, added, weight, eps)
-        self._added = None
+        total, normed = sums.residual_norm(self._where, self._rows, self._summands, weight, eps)
+        if total is not None:
+            self._rows, self._summands = total, ()
         return normed
 
 

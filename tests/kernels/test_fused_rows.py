@@ -30,52 +30,59 @@ def apart(one: mx.array, other: mx.array) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 
-def summed(folder: Path, x: mx.array, added: mx.array, weight: mx.array) -> list[mx.array]:
+def summed(folder: Path, x: mx.array, summands: list[mx.array], weight: mx.array) -> list[mx.array]:
+    """Return what the body writes: the sum, where there are two summands, and its norm."""
     rows, width = x.shape
+    count = len(summands)
     return emulate_blocks(
         folder,
-        ("", residual_norm.BODY),
-        {"x": x, "added": added, "weight": weight},
-        {"total": (x.shape, x.dtype), "normed": (x.shape, x.dtype)},
+        ("", residual_norm.BODIES[count]),
+        {"x": x, **dict(zip(("first", "second"), summands, strict=False)), "weight": weight},
+        dict.fromkeys(("total", "normed")[-count:], (x.shape, x.dtype)),
         {"Width": width, "Warps": 4, "EpsBits": bits_of(EPS)},
         (1, 4, rows),
     )
 
 
 def rows_of(width: int, dtype: mx.Dtype, rows: int = 3) -> list[mx.array]:
-    keys = mx.random.split(mx.random.key(width), 3)
-    shapes = ((rows, width), (rows, width), (width,))
+    keys = mx.random.split(mx.random.key(width), 4)
+    shapes = (*[(rows, width)] * 3, (width,))
     pairs = zip(shapes, keys, strict=True)
     return [mx.random.normal(shape, key=key).astype(dtype) for shape, key in pairs]
 
 
 @needs_compiler
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     ("width", "dtype"),
     [(1, mx.float32), (33, mx.float16), (128, mx.bfloat16), (500, mx.float32)],
 )
-def test_sum_and_norm_are_the_definitions(built: Path, width: int, dtype: mx.Dtype) -> None:
-    x, added, weight = rows_of(width, dtype)
-    total, normed = summed(built, x, added, weight)
-    right = residual_norm.residual_norm_plain(x, added, weight, EPS)
-    assert mx.array_equal(total, right[0])
+def test_sum_and_norm_are_the_definitions(
+    built: Path, width: int, dtype: mx.Dtype, count: int
+) -> None:
+    x, *summands, weight = rows_of(width, dtype)
+    *total, normed = summed(built, x, summands[:count], weight)
+    right = residual_norm.residual_norm_plain(x, summands[:count], weight, EPS)
+    assert all(mx.array_equal(each, right[0]) for each in total)
+    assert len(total) == count - 1
     assert apart(normed, right[1]) < DTYPES[dtype]
 
 
 @needs_compiler
 def test_a_row_is_summed_alike_whatever_is_beside_it(built: Path) -> None:
-    x, added, weight = rows_of(500, mx.bfloat16, rows=9)
-    whole = summed(built, x, added, weight)
-    part = summed(built, x[:4], added[:4], weight)
+    x, *summands, weight = rows_of(500, mx.bfloat16, rows=9)
+    whole = summed(built, x, summands, weight)
+    part = summed(built, x[:4], [each[:4] for each in summands], weight)
     assert all(mx.array_equal(a, b[:4]) for a, b in zip(part, whole, strict=True))
 
 
 @needs_compiler
 @pytest.mark.parametrize("factor", [0.0, 1e-18, 1e15])
 def test_norms_of_zeros_and_extremes_are_the_definitions(built: Path, factor: float) -> None:
-    x, added, weight = rows_of(100, mx.float32)
-    _, normed = summed(built, x * factor, added * factor, weight)
-    right = residual_norm.residual_norm_plain(x * factor, added * factor, weight, EPS)[1]
+    x, *summands, weight = rows_of(100, mx.float32)
+    summands = [each * factor for each in summands]
+    _, normed = summed(built, x * factor, summands, weight)
+    right = residual_norm.residual_norm_plain(x * factor, summands, weight, EPS)[1]
     assert apart(normed, right) < 1e-5
 
 
