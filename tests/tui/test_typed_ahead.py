@@ -97,6 +97,23 @@ class TestTabs:
             await talk.type_ahead("f2", "h")
             assert talk.prompt.text == "h"
 
+    async def test_a_question_after_the_window_was_pulled_at(self, talk: Talk) -> None:
+        async with talk.at(*SIZE):
+            for size in ((79, 23), (160, 50), (40, 10), SIZE):
+                await talk.pilot.resize_terminal(*size)
+            await talk.type_ahead("f2", *"one")
+            assert talk.prompt.text == "one"
+
+    async def test_text_typed_while_the_window_is_too_small(self, talk: Talk) -> None:
+        async with talk.at(*SIZE):
+            await talk.type_ahead("a")
+            await talk.pilot.resize_terminal(40, 10)
+            await talk.type_ahead("b")
+            talk.app.post_message(Paste("cd"))
+            await talk.pilot.resize_terminal(*SIZE)
+            await talk.type_ahead("e")
+            assert talk.prompt.text == "abcde"
+
 
 class TestPanelsAndDialogs:
     async def test_a_question_behind_a_page_that_is_closed(self, talk: Talk) -> None:
