@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import sys
@@ -224,7 +225,7 @@ class Person:
         self.terminal.press(HELP)
         self.see("esc closes")
         self.escape()
-        self.see(READY)
+        self.terminal.until(lambda: "esc closes" not in self.terminal.text, "no help", PATIENCE_S)
 
     def paste(self) -> None:
         """Ask a long pasted text, stop the answer, and begin anew."""
@@ -241,14 +242,18 @@ class Person:
             return
         self.terminal.press(TABS["models"])
         self.terminal.until(lambda: self.is_at("models"), "models", 30)
-        self.terminal.press("/" + CTRL["u"])
-        self.rest(0.3)
-        self.terminal.press(f"{name}x" + ENTER)
-        self.see(f"tiny/{name}x", "1 model", "weights")
+        self.terminal.press("/" + CTRL["u"] + f"{name}x" + ENTER)
+        self.terminal.until(lambda: self.is_found(name), f"found: {name}", PATIENCE_S)
         self.terminal.press("d")
         self.fetched.append(name)
         self.terminal.until(lambda: self.is_fetched(name), f"fetched: {name}", PATIENCE_S)
         self.to_chat()
+
+    def is_found(self, name: str) -> bool:
+        """Whether the list shows a model alone, and the card what is known of it."""
+        text = self.terminal.text
+        is_alone = re.search(r"\b1 model\b", text) is not None  # not "41 models"
+        return is_alone and f"tiny/{name}x" in text and "weights" in text
 
     def is_fetched(self, name: str) -> bool:
         """Whether a model is on disk, whole."""
@@ -262,11 +267,7 @@ class Person:
         os.kill(self.engine, signal.SIGKILL)
         self.see("signal 9", "● engine stopped")  # the notice alone may be of the time before
         self.terminal.press(CTRL["r"])
-        self.terminal.until(lambda: self.is_ready_again(), "an engine again", PATIENCE_S)
-
-    def is_ready_again(self) -> bool:
-        """Whether an engine has come up with its model."""
-        return READY in self.terminal.text
+        self.see(READY)
 
     def leave(self) -> int:
         """Leave, and return the exit code."""

@@ -17,11 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.css.query import NoMatches
-from textual.events import Resize
 from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -79,6 +78,7 @@ from mtplx_tui.theming import (
 )
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.kept_styles import KeptStyles
+from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
@@ -164,6 +164,7 @@ class MtplxApp(App[int]):
             and (settings.last_model is None or self.guide.has_begun)
         )
         self._guard_descriptor: int | None = None
+        self._pressed = KeysInTurn(self, super().on_event)
         self._on_seen = on_seen
         self._is_styled = False
         """Whether a widget may have its styles already."""
@@ -227,6 +228,13 @@ class MtplxApp(App[int]):
             self._first_theme = self.theme
             self.stylesheet.set_variables(self.get_css_variables())
 
+    async def on_event(self, event: events.Event) -> None:
+        """Have keys wait for their turn."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            self._pressed.add(event)
+        else:
+            await super().on_event(event)
+
     # Beginning and end
 
     def on_load(self) -> None:
@@ -240,6 +248,7 @@ class MtplxApp(App[int]):
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
         self._is_styled = True
+        self.run_worker(self._pressed.take(), group="keys")
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
         for problem in (*self._problems, *self._missing_theme()):
@@ -562,7 +571,7 @@ class MtplxApp(App[int]):
 
     # Actions
 
-    def on_resize(self, event: Resize) -> None:
+    def on_resize(self, event: events.Resize) -> None:
         """Cover a screen that can't be read, and tell where one is tight."""
         from mtplx_tui.screens.too_small import cover, why_tight
 

@@ -9,6 +9,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.events import Key
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
@@ -54,7 +55,9 @@ class OpenModel(Dialog):
 
     def compose_body(self) -> ComposeResult:
         """Lay out the field and the list."""
-        yield Input(placeholder="a folder, owner/name from the hub cache, or demo")
+        yield Input(
+            placeholder="a folder, owner/name from the hub cache, or demo", select_on_focus=False
+        )
         yield OptionList(Option("looking for models…", disabled=True), markup=False)
 
     def on_mount(self) -> None:
@@ -101,6 +104,14 @@ class OpenModel(Dialog):
             self.show_error(f"{error.message}; {error.remedy}")
             return
         self.dismiss(name)
+
+    def on_key(self, event: Key) -> None:
+        """Take what is typed in the list for the name: the list may come while a person types."""
+        field = self.query_one(Input)
+        if event.character is not None and event.is_printable and self.focused is not field:
+            event.stop()
+            self.set_focus(field)
+            field.insert_text_at_cursor(event.character)
 
     def action_into_list(self) -> None:
         """Go from the field to the list."""

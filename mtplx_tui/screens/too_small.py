@@ -5,10 +5,10 @@ from __future__ import annotations
 from textual import on
 from textual.app import App, ComposeResult
 from textual.content import Content
-from textual.events import Resize, ScreenResume
+from textual.events import Key, Paste, Resize, ScreenResume
 from textual.geometry import Size
 from textual.screen import ModalScreen
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
 from mtplx_tui.keys_file import keys_of
 
@@ -45,6 +45,21 @@ class TooSmall(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Lay out one sentence."""
         yield Static(markup=False)
+
+    def on_key(self, event: Key) -> None:
+        """Let text through: a window that is pulled at takes nothing away from who types."""
+        if event.is_printable:
+            self._let_through(Key(event.key, event.character))
+
+    def on_paste(self, event: Paste) -> None:
+        """Let it through."""
+        self._let_through(Paste(event.text))
+
+    def _let_through(self, event: Key | Paste) -> None:
+        stack = self.app.screen_stack
+        covered = stack[stack.index(self) - 1].focused
+        if isinstance(covered, Input | TextArea):
+            covered._forward_event(event)
 
     @on(Resize)
     @on(ScreenResume)

@@ -356,28 +356,6 @@ class TestOptions:
             assert panel.query_one("#system", TextArea).text == (talk.chat.options.system or "")
 
 
-class TestTypingAhead:
-    """Keys that come while the screen is still busy with the ones before."""
-
-    async def test_what_is_typed_reaches_the_field_it_is_meant_for(self, talk: Talk) -> None:
-        async with talk.at(120, 40):
-            keys = ["ctrl+b", *["tab"] * 5, "7", "tab", "tab", "6", "4"]
-            await talk.type_ahead(*keys)
-            assert (talk.chat.options.seed, talk.chat.options.max_tokens) == (7, 64)
-
-    async def test_a_key_after_a_tab_key_is_the_new_tabs(self, talk: Talk) -> None:
-        async with talk.at(120, 40):
-            assert talk.chat.options.depth is None
-            await talk.type_ahead("f3", "plus")
-            assert talk.chat.options.depth == 1
-            await talk.type_ahead("plus")
-            assert talk.chat.options.depth == 2
-            await talk.type_ahead("alt+a")
-            assert talk.chat.options.depth is None
-            await talk.type_ahead("f2", "h")
-            assert talk.prompt.text == "h"
-
-
 class TestScrolling:
     async def test_it_follows_until_a_person_scrolls_up(self, talk: Talk) -> None:
         async with talk.at(80, 24):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from textual.app import App
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from mtplx_tui.library.disk import Location, ModelNotFound
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm, Dialog
@@ -122,7 +122,6 @@ class TestOpenModel:
         app = DialogApp(OpenModel(None, lambda: MODELS, find))
         async with app.run_test() as pilot:
             await looked(pilot)
-            app.screen.query_one(Input).focus()
             await pilot.press(*"demoo", "enter")
             assert app.error() == "there is no folder demoo; give another"
             await pilot.press("backspace", "enter")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.events import Key
 from textual.widgets import Input
 
 from engine.protocol import Certify, CertifyDone, CertifyProgress
@@ -358,12 +357,3 @@ async def test_models_of_another_program_are_only_read(
         assert any("is here already" in notice for notice in talk.notices())
         await talk.press("enter")
         assert talk.loaded[-1] == str(folder)
-
-
-async def test_keys_typed_ahead_go_into_the_field(hub: FakeHub, talk: ModelsTalk) -> None:
-    async with talk.at(*SIZE):
-        for key, sign in (("slash", "/"), ("t", "t"), ("x", "x"), ("slash", "/")):
-            talk.app.post_message(Key(key, sign))  # all of them before the first is looked at
-        field = talk.screen.query_one("#models-search", Input)
-        await talk.until(lambda: field.value == "tx/")
-        assert len(talk.app.screen_stack) == 1
