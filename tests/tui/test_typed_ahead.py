@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,22 @@ class TestAsking:
             talk.app.post_message(Paste("one\ntwo"))
             await talk.type_ahead("enter", "x")
             assert (questions(talk), talk.prompt.text) == (["one\ntwo"], "x")
+
+    async def test_a_queue_that_does_not_move_on_holds_nothing_up_for_long(
+        self, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mtplx_tui.widgets.keys_in_turn.PATIENCE_S", 0.05)
+        moves_on = asyncio.Event()
+        async with talk.at(*SIZE):
+            talk.app.screen.call_later(moves_on.wait)
+            for key in ("left", "a"):
+                talk.app.post_message(Key(key, None))
+            try:
+                async with asyncio.timeout(5):
+                    while talk.prompt.text != "a":  # noqa: ASYNC110 - a field has no event of its own
+                        await asyncio.sleep(0.01)
+            finally:
+                moves_on.set()
 
 
 class TestTabs:
