@@ -229,7 +229,9 @@ class MtplxApp(App[int]):
             self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_event(self, event: events.Event) -> None:
-        """Have keys wait for their turn."""
+        """Have keys wait for their turn, and a change of size be the newest."""
+        if isinstance(event, events.Resize) and isinstance(self._driver, Driver):
+            event = self._driver.newest(event)
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             self._pressed.add(event)
         else:
