@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.css.query import NoMatches
 from textual.message import Message
@@ -82,6 +82,7 @@ from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.widgets.whole_drawings import WholeDrawings
 
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
@@ -96,7 +97,7 @@ def _nothing() -> None:
     """Stand for a callback that nobody gave."""
 
 
-class MtplxApp(App[int]):
+class MtplxApp(WholeDrawings):
     """See the module.
 
     Args:
