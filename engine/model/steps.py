@@ -160,7 +160,7 @@ class Replay:
             The outputs, and the tape of each recurrent layer.
         """
         written = [layer for layer in layers if isinstance(layer, KVCache)]
-        offset = written[0].offset if written else 0
+        offset = _written_places(layers)
         bucket = _bucket(offset + rows) if written else 0
         for layer in written:
             _make_room(layer, bucket)
@@ -273,8 +273,12 @@ def _is_near(rows: int, layers: Sequence[object]) -> bool:
     """Return whether attention is no reason against a graph."""
     if backend_for("cached_attention") is not Backend.PLAIN:
         return True
-    places = next((layer.offset for layer in layers if isinstance(layer, KVCache)), 0)
-    return places + rows <= _FARTHEST
+    return _written_places(layers) + rows <= _FARTHEST
+
+
+def _written_places(layers: Sequence[object]) -> int:
+    """Return how many places are written; 0 where no layer keeps keys and values."""
+    return next((layer.offset for layer in layers if isinstance(layer, KVCache)), 0)
 
 
 def keeps_all(cache: object) -> bool:
