@@ -312,11 +312,11 @@ def parted(model: Assembled | LoadedModel, count: int) -> dict[str, object]:
         spoken.append(Window((*text[at : at + kept], *PROMPT[: 4 - kept]), kept))
         at += kept
     prompt = PROMPT[:-1]
-    ways = [single_rows(text[:at]), spoken, regrouped(spoken, text)]
+    ways = [single_rows(text[:at]), spoken, regrouped(spoken, text[:at])]
     alone, grouped, control = (replayed_rows(model.trunk, prompt, windows) for windows in ways)
     found = {"greedy": judged(alone, grouped, control)}
     numbers = np.random.default_rng(7)
-    for rows in zip(alone, grouped, control, strict=False):
+    for rows in zip(alone, grouped, control, strict=True):
         gumbel = numbers.gumbel(size=alone.shape[1]).astype(np.float32)
         for row in rows:
             row += gumbel
@@ -325,19 +325,18 @@ def parted(model: Assembled | LoadedModel, count: int) -> dict[str, object]:
 
 def judged(alone: Rows, grouped: Rows, control: Rows) -> dict[str, object]:
     """Say what the places are at which windows choose otherwise; float32 [places, vocabulary] each."""
-    limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=False)])
+    limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=True)])
     apart = [
         classify(a, g, limit)
-        for a, g in zip(alone, grouped, strict=False)
+        for a, g in zip(alone, grouped, strict=True)
         if a.argmax() != g.argmax()
     ]
     ties = sum(each.kind is Kind.TIE for each in apart)
-    pairs = zip(alone, control, strict=False)
+    pairs = zip(alone, control, strict=True)
     control_ties = sum(int(a.argmax() != c.argmax()) for a, c in pairs)
-    places = min(len(grouped), len(control))
+    places = len(alone)
     return {
         "places": places,
-        "places_unlike_control": int((grouped[:places] != control[:places]).any(1).sum()),
         "parted": len(apart),
         "ties": ties,
         "errors": len(apart) - ties,
@@ -361,8 +360,7 @@ def states(model: Assembled | LoadedModel, count: int) -> dict[str, object]:
     text = [PROMPT[-1], *(token for cycle in done for token in cycle.emitted)][:-1]
     widths = [Window((0,) * (len(c.drafted) + 1), len(c.emitted)) for c in done]
     sequential = state_after(model, single_rows(text))
-    padded = [*text, *PROMPT[:8]]
-    control = state_after(model, regrouped(widths, padded))
+    control = state_after(model, regrouped(widths, text))
     drafted = recurrent_arrays(stream.trunk_cache)
     return {
         "cycles": count,

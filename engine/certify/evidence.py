@@ -177,7 +177,7 @@ class Evidence:
         alone = replayed_rows(trunk, before, single_rows(fed))
         used = replayed_rows(trunk, before, windows)
         control = replayed_rows(trunk, before, regrouped(windows, fed))
-        limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=False)])
+        limit = noise_limit([row_noise(a, c) for a, c in zip(alone, control, strict=True)])
         for at, token in enumerate(text):
             if int(alone[at].argmax()) == token == int(used[at].argmax()):
                 continue
@@ -186,7 +186,7 @@ class Evidence:
             self.errors += is_error
             self._ties += not is_error
         self.greedy_places += len(text)
-        parted = alone[: len(control)].argmax(1) != control.argmax(1)
+        parted = alone.argmax(1) != control.argmax(1)
         self._control_ties += int(parted.sum())
         self._control_places += len(control)
 

@@ -38,17 +38,17 @@ def wide_rows(tokens: Sequence[int]) -> list[Window]:
 
 
 def regrouped(windows: Sequence[Window], text: Sequence[int]) -> list[Window]:
-    """Return windows of the same widths that hold the text itself in place of drafts.
+    """Return windows of the same widths over a text, all of it kept: what widths alone do.
 
-    The last ones, which the text does not fill, are left out.
+    Nothing is rolled back in them, so that a fault of rolling back can't pass for what widths do.
+    As many as the text fills; the last holds what is left of it.
     """
     begin, found = 0, []
     for window in windows:
         tokens = tuple(text[begin : begin + len(window.tokens)])
-        if len(tokens) < len(window.tokens):
-            break
-        found.append(Window(tokens, window.kept))
-        begin += window.kept
+        if tokens:
+            found.append(Window(tokens, len(tokens)))
+        begin += len(tokens)
     return found
 
 

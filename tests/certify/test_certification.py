@@ -20,6 +20,7 @@ from engine.protocol import (
     CertifyDone,
     CertifyProgress,
     CheckResult,
+    Sampling,
     Verdict,
 )
 from tests.conformance.toys import SUITE_P, least_bias
@@ -116,6 +117,18 @@ def test_fits_are_those_of_scipy() -> None:
     table = stats.chi2_contingency(np.stack([ours, theirs]), correction=False)
     assert (both.chi2, both.degrees) == (pytest.approx(table.statistic), table.dof)
     assert statistics.fit(np.array([1.0, 5.0]), np.array([0.0, 1.0])).p == 0
+
+
+def test_what_is_never_rolled_back_can_not_pass_for_what_widths_do(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = model.tokenizer.encode("Once upon a time, in a", is_rendered=False)
+    found = evidence.Evidence(model, Sampling(), depth=3, seed=0, prompts=[prompt])
+    found.run_greedy(48)
+    assert (found.errors, found.ties_p) == (0, 1)
+    faults.put("rollback", monkeypatch.setattr)
+    found.run_greedy(48)
+    assert found.errors > 12
 
 
 def row(*logits: float) -> np.ndarray:

@@ -34,13 +34,13 @@ def test_a_broken_engine_is_named_and_the_certificate_kept(
         for budget in ("12s", "36s", "108s"):  # as its own words advise where it is undecided
             code = cli.main(["certify", str(model), "--budget", budget, "--json"])
             said = capsys.readouterr()
-            if code != 6:
+            certificate = json.loads(said.out)
+            results = {check["name"]: check["result"] for check in certificate["checks"]}
+            if results[faults.NAMED[fault]] != CheckResult.UNDECIDED:
                 break
-    certificate = json.loads(said.out)
     assert code == 5
     assert certificate["verdict"] == "broken"
     assert faults.NAMED[fault] in certificate["summary"]
-    results = {check["name"]: check["result"] for check in certificate["checks"]}
     assert results[faults.NAMED[fault]] == CheckResult.BROKEN
     kept = [
         path for path in (tmp_path / "home/state/certificates").iterdir() if str(path) in said.err

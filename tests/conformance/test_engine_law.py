@@ -119,7 +119,7 @@ def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, flo
     """Return errors among greedy divergences, and the p-value of too many ties.
 
     Speculative text is forced through the trunk row by row, in the windows used, and in windows
-    of the same widths filled with the text itself; a divergence is a place where row by row
+    of the same widths over the text itself; a divergence is a place where row by row
     another token would have been chosen.
     """
     noises: list[float] = []
@@ -133,11 +133,11 @@ def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, flo
         used = replayed_rows(model[0], PROMPT, windows)
         control = replayed_rows(model[0], PROMPT, regrouped(windows, fed))
         assert used.argmax(1).tolist() == text
-        noises += [row_noise(a, c) for a, c in zip(alone, control, strict=False)]
+        noises += [row_noise(a, c) for a, c in zip(alone, control, strict=True)]
         parted = np.flatnonzero(alone.argmax(1) != used.argmax(1))
         places += [(alone[at], used[at]) for at in parted]
         ties[0] += len(parted)
-        ties[1] += int((alone[: len(control)].argmax(1) != control.argmax(1)).sum())
+        ties[1] += int((alone.argmax(1) != control.argmax(1)).sum())
         total[0] += len(alone)
         total[1] += len(control)
     limit = noise_limit(noises)
