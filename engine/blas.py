@@ -2,8 +2,9 @@
 
 MLX's CPU wheel links a reference BLAS. A library loaded with global symbols beforehand takes
 its place: scipy-openblas32, whose symbols carry a `scipy_` prefix that patchelf takes off a
-private copy, kept in memory where no disk takes it. Imports no mlx. `stock` keeps MLX's own, which
-gives the same bits whatever the number of rows; an optimised one does not.
+private copy, kept in memory where no disk takes it. Before it stands a kernel of our own for few rows (see
+`engine.few_rows`). Imports no mlx. `stock` keeps MLX's own, which gives the same bits whatever the
+number of rows; an optimised one does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.few_rows import LeftToLibrary, stand_before
+
 __all__ = ["BlasInUse", "prepare"]
 
 _WHEEL = "scipy-openblas32"
@@ -33,6 +36,8 @@ class BlasInUse:
     """As in EngineStarted.blas."""
     note: str
     """Why an optimised one is not in use though it was wanted."""
+    few_rows: str = ""
+    """Why few rows have no kernel of their own beside an optimised one; empty where they have."""
 
 
 class _CannotUse(Exception):
@@ -56,13 +61,24 @@ def prepare(wanted: str, cache_folder: Path) -> BlasInUse:
     try:
         version = importlib.metadata.version(_WHEEL)
         library = _private_copy(version, cache_folder)
+        few_rows = _few_rows(library, cache_folder)
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
     except importlib.metadata.PackageNotFoundError:
         return BlasInUse("stock", f"slow matrix library: {_WHEEL} is not installed")
     except (_CannotUse, OSError) as error:
         reason = " ".join(str(error).split())
         return BlasInUse("stock", f"slow matrix library: OpenBLAS can't be used ({reason})")
-    return BlasInUse(f"openblas {version}", "")
+    name = f"openblas {version}"
+    return BlasInUse(name if few_rows else f"{name} and few_rows", "", few_rows)
+
+
+def _few_rows(library: Path, cache_folder: Path) -> str:
+    """Put our kernel before the library; return why it is not there, or nothing."""
+    try:
+        stand_before(library, cache_folder)
+    except LeftToLibrary as error:
+        return str(error)
+    return ""
 
 
 def _has_cuda_backend() -> bool:

@@ -46,6 +46,7 @@ def _found(blas: BlasInUse) -> dict[str, object]:
         "mlx": importlib.metadata.version("mlx"),
         "blas": blas.name if is_cpu else "",
         "blas_note": blas.note if is_cpu else "",
+        "few_rows": blas.few_rows if is_cpu else "",
         **_kernels(),
     }
 

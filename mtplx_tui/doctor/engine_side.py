@@ -20,6 +20,7 @@ TIMEOUT_S = 120.0
 _LOOK_S = 0.05
 _INSTALL = "install one backend: mtplx-tui[cpu], mtplx-tui[cuda], or on a Mac mlx with mlx-metal"
 _SLOW = "answers are slower: install mtplx-tui[cpu], and see that the cache folder can be written"
+_NO_FEW_ROWS = "install a C compiler, gcc or clang: answers are faster then"
 _KERNELS_OFF = "unset MTPLX_TUI_KERNELS for full speed"
 
 
@@ -33,6 +34,9 @@ def check_engine(s: Surroundings) -> Iterator[Check]:
     yield _mlx(answer)
     if answer.get("blas"):
         yield _blas(str(answer["blas"]), str(answer.get("blas_note", "")))
+        why_not = str(answer.get("few_rows", ""))
+        if why_not:
+            yield Check("few rows", "a kernel for this CPU", why_not, Severity.NOTE, _NO_FEW_ROWS)
     yield from _kernels(answer)
 
 

@@ -190,6 +190,14 @@ class TestEngine:
         found = problem(s, "MLX")
         assert (found.name, found.severity) == ("matrix library", Severity.WARNING)
 
+    def test_without_a_kernel_for_few_rows(self, tmp_path: Path) -> None:
+        why = "there is no C compiler"
+        answer = {"device": "cpu", "computes": True, "blas": "openblas 1", "few_rows": why}
+        s = sound(tmp_path, examining=(PYTHON, "-c", f"print({json.dumps(json.dumps(answer))})"))
+        (found,) = (check for check in look(s, "MLX") if check.name == "few rows")
+        assert (found.found, found.severity) == (why, Severity.NOTE)
+        assert "install a C compiler" in found.remedy
+
 
 class TestMachine:
     def test_little_memory_and_a_full_swap(self, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -16,11 +18,16 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def examined(cache: Path) -> dict[str, object]:
-    """Return what a fresh process with that cache folder tells of itself."""
+def examined(cache: Path, **changed: str) -> dict[str, object]:
+    """Return what a fresh process with that cache folder, in a changed environment, tells of itself."""
     command = [sys.executable, "-P", "-m", "engine.examining", "--blas", "auto", "--cache"]
     done = subprocess.run(
-        [*command, cache], capture_output=True, text=True, check=True, timeout=120
+        [*command, cache],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+        env={**os.environ, **changed},
     )
     return dict[str, object](json.loads(done.stdout))
 
@@ -28,8 +35,17 @@ def examined(cache: Path) -> dict[str, object]:
 def test_a_copy_is_kept(tmp_path: Path) -> None:
     found = examined(tmp_path)
     assert str(found["blas"]).startswith("openblas ")
-    (kept,) = (tmp_path / "blas").iterdir()
-    assert kept.suffix == ".so"
+    kept = sorted(path.name for path in (tmp_path / "blas").iterdir())
+    assert [name.split("-")[0] for name in kept] == (
+        ["openblas"] if found["few_rows"] else ["few", "openblas"]
+    )
+
+
+def test_without_a_compiler_the_library_does_all_products(tmp_path: Path) -> None:
+    found = examined(tmp_path, PATH=str(tmp_path))
+    assert found["few_rows"] == "there is no C compiler"
+    assert re.fullmatch(r"openblas [0-9.]+", str(found["blas"]))
+    assert found["computes"]
 
 
 def test_where_nothing_can_be_kept_it_is_in_memory(tmp_path: Path) -> None:
