@@ -25,7 +25,6 @@ from mtplx_tui.chats.model import Turn
 from mtplx_tui.keymap import CHAT, bindings
 from mtplx_tui.messages import EngineChanged
 from mtplx_tui.screens.chat_asking import ChatAsking
-from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.chat_search import ChatSearch
 from mtplx_tui.widgets.conversation import Conversation
@@ -38,14 +37,6 @@ from mtplx_tui.widgets.turn import TurnBlock
 from mtplx_tui.widgets.welcome import Welcome
 from mtplx_tui.wording import showable
 
-HINT_PROMPT = "enter sends · ctrl+j new line · tab to the answers"
-HINT_RUNNING = "{chat.stop} stops · tab to the answers"
-HINT_EDITING = "enter asks anew in a branch · {chat.stop} leaves it as it was"
-HINT_TURN = (
-    "{turn.copy} copy · {turn.code} code · {turn.save} save · {turn.edit} edit · {turn.again} again · "
-    "{turn.previous_branch}{turn.next_branch} branch · {turn.leave.2} back"
-)
-HINT_PANEL = "tab next · {chat.stop} back to the prompt"
 SYNC_S = 0.1
 """Least time between two looks at what the engine sent."""
 LAYOUTS = 40
@@ -106,6 +97,8 @@ class ChatScreen(ChatAsking):
     @on(Prompt.Changed, "#prompt")
     def _note_draft(self) -> None:
         self.note_place()
+        if not self.is_held:
+            self.take_back_held()
 
     @on(ScreenResume)
     def bring_up_to_date(self) -> None:
@@ -128,6 +121,7 @@ class ChatScreen(ChatAsking):
         self._show_list()
         self._show_notice()
         self.show_hint()
+        self.send_held()
 
     def refresh_chats(self) -> None:
         """Show that a chat was renamed, deleted or opened."""
@@ -166,27 +160,6 @@ class ChatScreen(ChatAsking):
             if problem:
                 self.notify(showable(problem), severity="warning", markup=False)
 
-    def show_hint(self) -> None:
-        """Show the keys that matter now, and whether a question can be sent."""
-        prompt = self.prompt
-        view = self.mtplx.view
-        can_ask = view.model is not None and view.state is not EngineState.DEAD
-        why = "Ask something" if can_ask else self.why_not(view.state)
-        prompt.placeholder = self.mtplx.keys.fill(why)
-        prompt.set_class(not can_ask, "-cannot-send")
-        title = "" if self.editing is None else "editing an earlier question"
-        prompt.frame(title, self.mtplx.keys.fill(self._hint()))
-
-    def _hint(self) -> str:
-        focused = self.focused
-        if isinstance(focused, TurnBlock):
-            return HINT_TURN
-        if focused is not None and focused is not self.prompt:
-            return HINT_PANEL
-        if self.editing is not None:
-            return HINT_EDITING
-        return HINT_RUNNING if self.mtplx.desk.running is not None else HINT_PROMPT
-
     def on_descendant_focus(self, _: DescendantFocus) -> None:
         """Show the keys of what has the focus now."""
         self.show_hint()
@@ -199,7 +172,7 @@ class ChatScreen(ChatAsking):
             chats.display = False
 
     def action_back(self) -> None:
-        """Leave a panel, give up an edit, or stop the running answer; the nearest of them."""
+        """Leave a panel, stop the running answer, take a waiting question back or give up an edit."""
         desk = self.mtplx.desk
         if self.focused is not None and self.focused is not self.prompt:
             if self.has_class("-narrow"):
@@ -208,6 +181,8 @@ class ChatScreen(ChatAsking):
             self.set_focus(self.prompt)
         elif desk.running is not None:
             self.mtplx.send(Cancel(desk.running))
+        elif self.is_held:
+            self.take_back_held()
         elif self.editing is not None:
             self.stop_editing()
             self.show_hint()

@@ -1,7 +1,8 @@
 """What the chat screen does about questions: ask, ask anew in a branch, answer again.
 
 A question is taken out of the prompt only once the desk has it; an answer that fails before its
-first word puts it back.
+first word puts it back. One that is sent while a model is on its way stays in the prompt, and goes
+off by itself once the model is there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ from mtplx_tui.screens.chat_keeping import ChatKeeping
 from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
+from mtplx_tui.widgets.turn import TurnBlock
+
+HINT_PROMPT = "enter sends · ctrl+j new line · tab to the answers"
+HINT_RUNNING = "{chat.stop} stops · tab to the answers"
+HINT_HELD = "{chat.stop} takes it back"
+HINT_EDITING = "enter asks anew in a branch · {chat.stop} leaves it as it was"
+HINT_TURN = (
+    "{turn.copy} copy · {turn.code} code · {turn.save} save · {turn.edit} edit · {turn.again} again · "
+    "{turn.previous_branch}{turn.next_branch} branch · {turn.leave.2} back"
+)
+HINT_PANEL = "tab next · {chat.stop} back to the prompt"
 
 
 class ChatAsking(ChatKeeping):
@@ -28,6 +40,8 @@ class ChatAsking(ChatKeeping):
         """The earlier question that the prompt holds a new wording of."""
         self._draft = ""
         """What was typed before an earlier question was taken up."""
+        self._held: tuple[str, str] | None = None
+        """The chat and the question that go off once the model is there."""
 
     @property
     def prompt(self) -> Prompt:
@@ -65,18 +79,71 @@ class ChatAsking(ChatKeeping):
         """Show everything as it is now; the chat screen knows how."""
 
     def show_hint(self) -> None:
-        """Show the keys that matter now; the chat screen knows how."""
+        """Show the keys that matter now, and whether a question can be sent."""
+        prompt = self.prompt
+        view = self.mtplx.view
+        can_ask = view.model is not None and view.state is not EngineState.DEAD
+        why = "Ask something" if can_ask else self.why_not(view.state)
+        prompt.placeholder = self.mtplx.keys.fill(why)
+        prompt.set_class(not can_ask, "-cannot-send")
+        prompt.frame(self._doing(), self.mtplx.keys.fill(self._hint()))
+
+    def _hint(self) -> str:
+        focused = self.focused
+        if isinstance(focused, TurnBlock):
+            return HINT_TURN
+        if focused is not None and focused is not self.prompt:
+            return HINT_PANEL
+        if self.is_held:
+            return HINT_HELD
+        if self.editing is not None:
+            return HINT_EDITING
+        return HINT_RUNNING if self.mtplx.desk.running is not None else HINT_PROMPT
+
+    def _doing(self) -> str:
+        if self.is_held:
+            return "goes off once the model is ready"
+        return "" if self.editing is None else "editing an earlier question"
 
     def why_not(self, state: EngineState) -> str:
         """Return why a question can't be sent in a state of the engine."""
         return {
-            EngineState.STARTING: "the engine is starting; you may type already",
-            EngineState.LOADING: "the model is loading; you may type already",
+            EngineState.STARTING: "the engine is starting; you may ask already",
+            EngineState.LOADING: "the model is loading; you may ask already",
             EngineState.DEAD: "the engine has stopped: {app.restart} starts it again",
         }.get(state, "no model is loaded: {app.open_model} opens one")
 
+    @property
+    def is_held(self) -> bool:
+        """Whether what is typed goes off by itself once the model is there."""
+        return self._held == (self.mtplx.desk.chat.id, self.prompt.full_text)
+
+    def take_back_held(self) -> None:
+        """Have nothing go off by itself; what was typed stays."""
+        self._held = None
+        self.show_hint()
+
+    def send_held(self) -> None:
+        """Ask what waited for the model, if it is there; if none comes any more, wait no longer."""
+        if self._held is None or self._is_model_coming:
+            return
+        is_ready = self.is_held and self.mtplx.view.model is not None
+        self.take_back_held()
+        if is_ready:
+            self._send(Prompt.Sent(self.prompt.full_text))
+
+    @property
+    def _is_model_coming(self) -> bool:
+        view = self.mtplx.view
+        is_starting = view.state is EngineState.STARTING
+        return view.model is None and (is_starting or self.mtplx.loads.is_loading)
+
     @on(Prompt.Sent)
     def _send(self, message: Prompt.Sent) -> None:
+        if self._is_model_coming:
+            self._held = (self.mtplx.desk.chat.id, message.text)
+            self.show_hint()
+            return
         model = self._model_to_ask()
         if model is None:
             return

@@ -140,6 +140,11 @@ class Talk:
 
     # What the engine does
 
+    async def load_is_asked_for(self) -> None:
+        """Have a model wanted that is not there yet."""
+        self.app.loads.open("demo")
+        await self.settle()
+
     async def loading(self, stage: str, done: int, total: int) -> None:
         """Load on."""
         self.app.feed([LoadProgress("load", stage, done, total)])

@@ -62,6 +62,42 @@ class TestAsking:
             assert talk.prompt.text == "Why?"
             assert any("no model is loaded" in text for text in talk.notices())
 
+    async def test_asked_while_the_model_loads_it_goes_off_once_it_is_there(
+        self, talk: Talk
+    ) -> None:
+        async with talk.at(120, 40, model=None):
+            await talk.load_is_asked_for()
+            await talk.ask("Why?")
+            await talk.loading("reading weights", 1, 2)
+            assert (talk.generates, talk.prompt.text) == ([], "Why?")
+            assert talk.prompt.border_title == "goes off once the model is ready"
+            assert talk.notices() == []
+            await talk.loads(MODEL)
+            assert [command.messages[-1].content for command in talk.generates] == ["Why?"]
+            assert (talk.prompt.text, talk.prompt.border_title) == ("", "")
+
+    @pytest.mark.parametrize("key", ["escape", "s", "ctrl+n"])
+    async def test_a_waiting_question_that_is_taken_back_or_changed_stays(
+        self, talk: Talk, key: str
+    ) -> None:
+        async with talk.at(120, 40, model=None):
+            await talk.load_is_asked_for()
+            await talk.ask("Why?")
+            await talk.press(key)
+            assert talk.prompt.border_title == ""
+            await talk.loads(MODEL)
+            assert talk.generates == []
+            assert talk.prompt.text.startswith("Why?")
+
+    async def test_a_load_that_fails_leaves_the_question(self, talk: Talk) -> None:
+        async with talk.at(120, 40, model=None):
+            await talk.load_is_asked_for()
+            await talk.ask("Why?")
+            await talk.load_fails(ErrorInfo("no such file", ""))
+            await talk.loads(MODEL)
+            assert talk.generates == []
+            assert (talk.prompt.text, talk.prompt.border_title) == ("Why?", "")
+
     async def test_while_an_answer_runs_the_next_question_waits(self, talk: Talk) -> None:
         async with talk.at(120, 40):
             await talk.ask("one")
