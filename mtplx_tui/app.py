@@ -12,18 +12,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
-from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.css.query import NoMatches
 from textual.message import Message
 from textual.notifications import SeverityLevel
-from textual.screen import Screen
 
 from engine.protocol import (
     Command,
@@ -38,6 +36,7 @@ from engine.protocol import (
     RequestStarted,
 )
 from mtplx_tui import config, keys_file, requests
+from mtplx_tui.actions import Actions
 from mtplx_tui.bookmark import BookmarkFile
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.store import Store
@@ -47,7 +46,7 @@ from mtplx_tui.driver import Driver
 from mtplx_tui.effects import take_effect
 from mtplx_tui.errands import Errands
 from mtplx_tui.files import Places
-from mtplx_tui.keymap import EVERYWHERE, bindings, key_name
+from mtplx_tui.keymap import EVERYWHERE, bindings
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
 from mtplx_tui.loads import Loads
@@ -82,7 +81,6 @@ from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
-from mtplx_tui.widgets.whole_drawings import WholeDrawings
 
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
@@ -97,7 +95,7 @@ def _nothing() -> None:
     """Stand for a callback that nobody gave."""
 
 
-class MtplxApp(WholeDrawings):
+class MtplxApp(Actions):
     """See the module.
 
     Args:
@@ -288,6 +286,12 @@ class MtplxApp(WholeDrawings):
         elif self.guide.wanted_download:
             self.errands.downloads.start(self.guide.wanted_download)
 
+    def action_set_up(self) -> None:
+        """Go on with the set-up, or set up again."""
+        from mtplx_tui.screens.set_up_steps import go_on
+
+        go_on(self)
+
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings.
 
@@ -411,6 +415,10 @@ class MtplxApp(WholeDrawings):
         self.telling.take()
         self.run_worker(self.engine.restart(), exclusive=True, group="engine")
 
+    def action_restart_engine(self) -> None:
+        """Start the engine again."""
+        self.restart_engine()
+
     def _tell(self, events: tuple[Event, ...]) -> None:
         self._post(EngineChanged(self.view, events))
 
@@ -443,6 +451,13 @@ class MtplxApp(WholeDrawings):
             self._tell_thermals,
             self._listen_to_guard,
         )
+
+    def action_fans(self, policy: str) -> None:
+        """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
+        from mtplx_tui.machine.policy import Policy
+        from mtplx_tui.screens.fans_asking import ask_for_fans
+
+        ask_for_fans(self, Policy(policy))
 
     def _begin_station(self) -> None:
         from mtplx_tui.machine.station import TICK_S
@@ -539,6 +554,12 @@ class MtplxApp(WholeDrawings):
         themes = set(self.available_themes)
         self.theme = choose_theme(self.settings.theme, self.terminal, themes)
 
+    def action_change_theme(self) -> None:
+        """Let the person look at the themes, and keep the one that is accepted."""
+        from mtplx_tui.screens.theme_picker import ask_for_theme
+
+        ask_for_theme(self, self._themes)
+
     def change_keys(self, changes: Mapping[str, str | None]) -> None:
         """Give actions other keys from now on; None stands for an action's own. Kept at once.
 
@@ -593,99 +614,3 @@ class MtplxApp(WholeDrawings):
         if action == "restart_engine":
             return self.view.state is EngineState.DEAD
         return super().check_action(action, parameters)
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Offer themes, and every action that has a key here."""
-        yield SystemCommand("theme", "see them all, keep one", self.action_change_theme)
-        yield SystemCommand(
-            "tour", "a minute in the speculation tab, stop by stop", self.action_tour
-        )
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if binding.show and binding.description and active.enabled:
-                run_it = functools.partial(self.run_action, binding.action, active.node)
-                yield SystemCommand(binding.description, f"key: {key_name(binding.key)}", run_it)
-
-    def action_change_theme(self) -> None:
-        """Let the person look at the themes, and keep the one that is accepted."""
-        from mtplx_tui.screens.theme_picker import ask_for_theme
-
-        ask_for_theme(self, self._themes)
-
-    def action_show_tab(self, tab: str) -> None:
-        """Open a tab."""
-        if self.current_mode != tab:
-            self.switch_mode(tab)
-
-    def action_open_model(self) -> None:
-        """Ask which model to open."""
-        from mtplx_tui.screens.open_model import OpenModel
-
-        if isinstance(self.screen, OpenModel):
-            return
-        model = self.view.model
-        self.push_screen(OpenModel(None if model is None else model.name), self._open_chosen)
-
-    def _open_chosen(self, name: str | None) -> None:
-        if name is not None:
-            self.loads.open(name)
-
-    def action_set_up(self) -> None:
-        """Go on with the set-up, or set up again."""
-        from mtplx_tui.screens.set_up_steps import go_on
-
-        go_on(self)
-
-    async def action_tour(self) -> None:
-        """Show the speculation tab, stop by stop."""
-        from mtplx_tui.screens.tour import Tour
-
-        await self.switch_mode("speculation")
-        self.push_screen(Tour(), lambda _: self.guide.toured())
-
-    def action_cancel_load(self) -> None:
-        """End the load."""
-        self.loads.cancel()
-
-    def action_restart_engine(self) -> None:
-        """Start the engine again."""
-        self.restart_engine()
-
-    def action_change_depth(self, by: int) -> None:
-        """Draft deeper or less deep."""
-        model = self.view.model
-        if model is not None and model.head is None:
-            self.notify("this model has no head: it decodes plainly", severity="warning")
-        self.drafting.change_depth(by)
-
-    def action_auto_depth(self) -> None:
-        """Let the engine choose the depth."""
-        self.drafting.set_depth(None)
-
-    def action_fans(self, policy: str) -> None:
-        """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
-        from mtplx_tui.machine.policy import Policy
-        from mtplx_tui.screens.fans_asking import ask_for_fans
-
-        ask_for_fans(self, Policy(policy))
-
-    def action_settings(self) -> None:
-        """Show the settings."""
-        from mtplx_tui.screens.settings import SettingsScreen
-
-        if not isinstance(self.screen, SettingsScreen):
-            self.push_screen(SettingsScreen())
-
-    def action_doctor(self) -> None:
-        """Look at what is wrong here."""
-        from mtplx_tui.screens.doctor import DoctorScreen
-
-        if not isinstance(self.screen, DoctorScreen):
-            self.push_screen(DoctorScreen())
-
-    def action_show_keys(self) -> None:
-        """Show all keys."""
-        from mtplx_tui.screens.key_help import KeyHelp
-
-        if not isinstance(self.screen, KeyHelp):
-            self.push_screen(KeyHelp(self.screen.active_bindings))
