@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,15 +16,8 @@ from pathlib import Path
 __all__ = ["LeftToLibrary", "compiled", "stand_before"]
 
 _COMPILERS = ("cc", "gcc", "clang")
-_OPTIONS = (
-    "-std=gnu11",
-    "-O3",
-    "-march=native",
-    "-ffp-contract=fast",
-    "-shared",
-    "-fPIC",
-    "-pthread",
-)
+_NATIVE = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
+_OPTIONS = ("-std=gnu11", "-O3", _NATIVE, "-ffp-contract=fast", "-shared", "-fPIC", "-pthread")
 _CPU = ("model name", "flags", "Features", "CPU part")
 """What a kernel that is kept in a folder must fit, in case another machine sees that folder too."""
 _TIMEOUT_S = 60

@@ -7,13 +7,15 @@ an amount that depends on data, and a draft that is thrown away leaves no trace 
 from __future__ import annotations
 
 import functools
-import hashlib
 import struct
 from enum import IntEnum
+from hashlib import blake2b
 
 import mlx.core as mx
 
 __all__ = ["CycleNoise", "Purpose", "gumbel", "uniform"]
+
+_packed = struct.Struct("<QQQB").pack
 
 
 class Purpose(IntEnum):
@@ -113,5 +115,5 @@ class CycleNoise:
 
 def _bits(seed: int, cycle: int, position: int, purpose: Purpose) -> int:
     """Return 64 bits that depend on every part of the key."""
-    key = struct.pack("<QQQB", seed, cycle, position, purpose)
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
+    key = _packed(seed, cycle, position, purpose)
+    return int.from_bytes(blake2b(key, digest_size=8).digest(), "little")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from tests.fakes.required import skip_without
 COMPILER = next((name for name in ("cc", "gcc", "clang") if shutil.which(name) is not None), None)
 pytestmark = skip_without("cc", COMPILER, "no C compiler: the kernel for few rows was NOT run")
 
+VECTORS = [(), ("-mno-avx512f",)] if platform.machine() == "x86_64" else [()]
+"""Options beside the kernel's own: as wide as this processor has them, and narrower."""
 ROW_MAJOR, COLUMN_MAJOR, PLAIN, TRANSPOSED = 101, 102, 111, 112
 INTEGER, REAL = ctypes.c_int, ctypes.c_float
 FLOATS = ctypes.POINTER(REAL)
@@ -56,9 +59,11 @@ def pointer(numbers: np.ndarray) -> object:
     return numbers.ctypes.data_as(FLOATS)
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Kernel:
-    loaded = ctypes.CDLL(str(compiled(tmp_path_factory.mktemp("cache"))))
+@pytest.fixture(scope="module", params=VECTORS)
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(few_rows, "_OPTIONS", (*few_rows._OPTIONS, *request.param))
+        loaded = ctypes.CDLL(str(compiled(tmp_path_factory.mktemp("cache"))))
     loaded.cblas_sgemm.argtypes, loaded.cblas_sgemm.restype = ARGUMENTS, None
     found = Kernel(loaded.cblas_sgemm)
 
