@@ -18,7 +18,17 @@ import engine.verdict
 import mtplx_tui
 
 ROOT = Path(__file__).parents[2]
-SCREEN = ("app", "driver", "messages", "theming", "keymap", "keys_file", "screens", "widgets")
+SCREEN = (
+    "app",
+    "actions",
+    "driver",
+    "messages",
+    "theming",
+    "keymap",
+    "keys_file",
+    "screens",
+    "widgets",
+)
 DRAWING = {"textual", "rich"}
 HEAVY = {"mlx", "mlx_lm", "numpy", "tokenizers", "transformers", "huggingface_hub"}
 

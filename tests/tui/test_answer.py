@@ -16,6 +16,8 @@ from mtplx_tui.widgets.answer import FEED_S, Answer
 from mtplx_tui.widgets.markdown_paint import MarkdownPainter
 from mtplx_tui.widgets.markdown_sections import Section
 
+PATIENCE = 500
+"""Looks, a hundredth of a second apart, at whether a new size was drawn for."""
 TEXT = """# Why
 
 Because of **Rayleigh** scattering, `1/λ⁴`, see [here](https://example.org/a).
@@ -156,7 +158,10 @@ async def test_a_new_width_paints_everything_anew() -> None:
         await pilot.pause()
         wide = len(rows(app.answer))
         await pilot.resize_terminal(50, 30)
-        await pilot.pause()
+        for _ in range(PATIENCE):
+            if len(rows(app.answer)) > wide:
+                break
+            await pilot.pause(0.01)
         assert len(rows(app.answer)) > wide
         assert " ".join(rows(app.answer)).split() == ["word"] * 60
 
