@@ -20,7 +20,10 @@ TIMEOUT_S = 120.0
 _LOOK_S = 0.05
 _INSTALL = "install one backend: mtplx-tui[cpu], mtplx-tui[cuda], or on a Mac mlx with mlx-metal"
 _SLOW = "answers are slower: install mtplx-tui[cpu], and see that the cache folder can be written"
-_NO_FEW_ROWS = "install a C compiler, gcc or clang: answers are faster then"
+_NO_COMPILER = "install a C compiler, gcc or clang: answers are faster then"
+_NO_FEW_ROWS = (
+    "answers are slower: see that the cache folder can be written and holds programs that run"
+)
 _KERNELS_OFF = "unset MTPLX_TUI_KERNELS for full speed"
 
 
@@ -36,7 +39,8 @@ def check_engine(s: Surroundings) -> Iterator[Check]:
         yield _blas(str(answer["blas"]), str(answer.get("blas_note", "")))
         why_not = str(answer.get("few_rows", ""))
         if why_not:
-            yield Check("few rows", "a kernel for this CPU", why_not, Severity.NOTE, _NO_FEW_ROWS)
+            remedy = _NO_COMPILER if "compiler" in why_not else _NO_FEW_ROWS
+            yield Check("few rows", "a kernel for this CPU", why_not, Severity.NOTE, remedy)
     yield from _kernels(answer)
 
 

@@ -58,7 +58,7 @@ def _model_lines(view: EngineView, keys: Keys) -> list[Content]:
             Content.styled("Loading the model", "bold"),
             Content(f"{_bar(load.done, load.total)} {text}"),
             Content.styled(
-                keys.fill("You may type already; {app.open_model} opens another model."), "dim"
+                keys.fill("You may ask already; {app.open_model} opens another model."), "dim"
             ),
         ]
     if view.model is None:
