@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.few_rows import LeftToLibrary, stand_before
+from engine.made_files import made_whole
 
 __all__ = ["BlasInUse", "prepare"]
 
@@ -112,18 +113,15 @@ def _private_copy(version: str, cache_folder: Path) -> Path:
 
 def _keep(source: Path, target: Path) -> None:
     """Write the renamed library so that a half-written one is never taken for whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.getpid()}-{target.name}")
     names = target.with_name(f".{os.getpid()}-names")
     try:
-        partial.write_bytes(source.read_bytes())
-        names.write_text(_renames(source), "ascii")
-        _patchelf("--rename-dynamic-symbols", str(names), str(partial))
-        partial.replace(target)
+        with made_whole(target) as place:
+            place.write_bytes(source.read_bytes())
+            names.write_text(_renames(source), "ascii")
+            _patchelf("--rename-dynamic-symbols", str(names), str(place))
     finally:
         # A folder that can't be written to refuses this too, whether or not there is a file.
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
             names.unlink(missing_ok=True)
 
 

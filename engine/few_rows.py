@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
 from pathlib import Path
+
+from engine.made_files import made_whole
 
 __all__ = ["LeftToLibrary", "compiled", "stand_before"]
 
@@ -67,13 +68,8 @@ def compiled(cache_folder: Path) -> Path:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         raise LeftToLibrary("there is no C compiler")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    partial = kept.with_name(f".{os.getpid()}-{kept.name}")
-    try:
-        _run(compiler, *_OPTIONS, str(source), "-o", str(partial))
-        partial.replace(kept)
-    finally:
-        partial.unlink(missing_ok=True)
+    with made_whole(kept) as place:
+        _run(compiler, *_OPTIONS, str(source), "-o", str(place))
     return kept
 
 
@@ -108,14 +104,16 @@ def _multiplies(kernel: ctypes.CDLL) -> bool:
     The matrix is large enough for all threads to take part. Each sum tells its row and its column.
     """
     length, columns = 64, 1100
-    weights = [float(c % 7 + (k == c % length)) for c in range(columns) for k in range(length)]
+    weights = (ctypes.c_float * (columns * length))()
+    for c in range(columns):
+        weights[c * length : (c + 1) * length] = [c % 7] * length
+        weights[c * length + c % length] += 1
     for count in (1, 4):
-        rows = [float(r + 1) for r in range(count) for _ in range(length)]
+        rows = [r + 1 for r in range(count) for _ in range(length)]
         out = (ctypes.c_float * (count * columns))()
         kernel.cblas_sgemm(
-            _ROW_MAJOR, _PLAIN, _TRANSPOSED, count, columns, length,
-            ctypes.c_float(1), (ctypes.c_float * len(rows))(*rows), length,
-            (ctypes.c_float * len(weights))(*weights), length, ctypes.c_float(0), out, columns,
+            _ROW_MAJOR, _PLAIN, _TRANSPOSED, count, columns, length, ctypes.c_float(1),
+            (ctypes.c_float * len(rows))(*rows), length, weights, length, ctypes.c_float(0), out, columns,
         )  # fmt: skip
         wanted = [(r + 1) * (c % 7 * length + 1) for r in range(count) for c in range(columns)]
         if list(out) != wanted:

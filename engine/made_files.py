@@ -1,0 +1,33 @@
+"""Files that are made here and then loaded as code: whole, or not there. Standard library only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["made_whole"]
+
+
+@contextmanager
+def made_whole(target: Path) -> Generator[Path]:
+    """Give a place beside a file to make it at; what was made there takes the file's place.
+
+    It is on the disk before, so that neither a kill nor a power cut leaves half of one: code that
+    is loaded from half a file ends its process.
+
+    Raises:
+        OSError: the folder can't be written to.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{os.getpid()}-{target.name}")
+    try:
+        yield partial
+        with partial.open("rb") as made:
+            os.fsync(made.fileno())
+        partial.replace(target)
+    finally:
+        # A folder that can't be written to refuses this too, whether or not there is a file.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
