@@ -20,9 +20,9 @@ TIMEOUT_S = 120.0
 _LOOK_S = 0.05
 _INSTALL = "install one backend: mtplx-tui[cpu], mtplx-tui[cuda], or on a Mac mlx with mlx-metal"
 _SLOW = "answers are slower: install mtplx-tui[cpu], and see that the cache folder can be written"
-_NO_COMPILER = "install a C compiler, gcc or clang: answers are faster then"
 _NO_FEW_ROWS = (
-    "answers are slower: see that the cache folder can be written and holds programs that run"
+    "answers are slower: install a C compiler, gcc or clang, and see that the cache folder can be "
+    "written and holds programs that run"
 )
 _KERNELS_OFF = "unset MTPLX_TUI_KERNELS for full speed"
 
@@ -39,8 +39,7 @@ def check_engine(s: Surroundings) -> Iterator[Check]:
         yield _blas(str(answer["blas"]), str(answer.get("blas_note", "")))
         why_not = str(answer.get("few_rows", ""))
         if why_not:
-            remedy = _NO_COMPILER if "compiler" in why_not else _NO_FEW_ROWS
-            yield Check("few rows", "a kernel for this CPU", why_not, Severity.NOTE, remedy)
+            yield Check("few rows", "a kernel for this CPU", why_not, Severity.NOTE, _NO_FEW_ROWS)
     yield from _kernels(answer)
 
 

@@ -116,12 +116,14 @@ class ChatAsking(ChatKeeping):
     @property
     def is_held(self) -> bool:
         """Whether what is typed goes off by itself once the model is there."""
-        return self._held == (self.mtplx.desk.chat.id, self.prompt.full_text)
+        held = self._held
+        return held is not None and held == (self.mtplx.desk.chat.id, self.prompt.full_text)
 
     def take_back_held(self) -> None:
         """Have nothing go off by itself; what was typed stays."""
-        self._held = None
-        self.show_hint()
+        if self._held is not None:
+            self._held = None
+            self.show_hint()
 
     def send_held(self) -> None:
         """Ask what waited for the model, if it is there; if none comes any more, wait no longer."""
