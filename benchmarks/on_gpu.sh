@@ -10,7 +10,7 @@ set -u
 out=$1; shift
 mkdir -p "$out" "$out/home"
 export PYTHONPATH=$PWD:${PYTHONPATH:-} PYTHONUNBUFFERED=1 MTPLX_TUI_HOME=$out/home
-KERNELS="gated_delta delta_mixer quant_matvec residual_norm swiglu gated_heads window_attention cached_attention compiled_steps distribution verdict"
+KERNELS=$(python3 -c "from kernels.dispatch import KERNELS; print(*KERNELS)")
 mtplx() { timeout "${LIMIT:-150}" python3 -c "import sys; from mtplx_tui.cli import main; sys.exit(main())" "$@"; }
 tell() { echo "== $1: $2 after $SECONDS s"; }
 
