@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 from benchmarks.in_pty import machine
 
 if TYPE_CHECKING:
+    import mlx.nn as nn
+
     from engine.model.load import LoadedModel
 
 CACHE = Path.home() / ".cache" / "mtplx-tui-benchmarks"
@@ -75,12 +77,15 @@ def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
     from engine.blas import prepare
 
     prepare(blas, CACHE)
+    from engine.model.gguf import load_gguf
     from engine.model.load import load
     from mtplx_tui.library.disk import resolve
 
-    model = load("demo", Path(resolve("demo").path), CACHE, lambda *_: None)
+    path = Path(resolve("demo").path)
+    model = load("demo", path, CACHE, lambda *_: None)
+    bare = load_gguf(path, CACHE, lambda *_: None).model
     ways: dict[str, Callable[[int], tuple[int, float]]] = {
-        "bare": lambda _: bare_loop(model, tokens),
+        "bare": lambda _: bare_loop(bare, prompt_ids(model), tokens),
         "depth 0": lambda seed: engine_loop(model, tokens, 0, seed),
         "depth 1": lambda seed: engine_loop(model, tokens, 1, seed),
         "depth 3": lambda seed: engine_loop(model, tokens, 3, seed),
@@ -125,13 +130,11 @@ def read_memory(size: int, times: int) -> float:
         return time.perf_counter() - begin
 
 
-def bare_loop(model: LoadedModel, tokens: int) -> tuple[int, float]:
-    """Decode with mlx-lm's model and arg max, and nothing else."""
+def bare_loop(network: nn.Module, ids: list[int], tokens: int) -> tuple[int, float]:
+    """Decode with mlx-lm's model as it is and arg max, and nothing else."""
     import mlx.core as mx
     from mlx_lm.models.cache import make_prompt_cache
 
-    ids = prompt_ids(model)
-    network = model.trunk.model
     cache = make_prompt_cache(network)
     mx.eval(network(mx.array([ids[:-1]]), cache=cache))
     token = mx.array([[ids[-1]]])

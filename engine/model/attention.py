@@ -1,12 +1,14 @@
-"""Attention of a window's few rows on CUDA, where MLX's own builds a plan for each new length.
+"""Attention of a window's few rows in plain MLX, where MLX's own takes longer: on CUDA and on a CPU.
 
-MLX hands windows of several rows with heads of up to 128 numbers to cuDNN, which plans anew for
-each length of the cache: about 50 ms a cycle. So there they are multiplied out here, in plain MLX.
+On CUDA MLX hands windows of several rows with heads of up to 128 numbers to cuDNN, which plans anew
+for each length of the cache: about 50 ms a cycle. On a CPU it multiplies the cache by each head that
+looks at it, one after another; here all that share a part of it are one product.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import mlx.core as mx
@@ -24,8 +26,12 @@ _NAME = "scaled_dot_product_attention"
 
 
 def use_window_attention(model: nn.Module) -> None:
-    """Let the attention layers of a model or head run windows without a plan, on CUDA."""
-    if backend_for("window_attention") is not Backend.CUDA:
+    """Let the attention layers of a model or head multiply windows out, on CUDA and on a CPU."""
+    if backend_for("window_attention") is Backend.CUDA:
+        least, widest = 2, _PLANNED_WIDTH
+    elif mx.default_device() == mx.cpu:
+        least, widest = 1, sys.maxsize
+    else:
         return
     for module in modules(model):
         kind = type(module)
@@ -34,22 +40,25 @@ def use_window_attention(model: nn.Module) -> None:
         )
         for method in methods.values():
             original = method.__globals__[_NAME]
-            module.__class__ = rebound(kind, _NAME, functools.partial(_attend, original))
+            ours = functools.partial(_attend, original, least, widest)
+            module.__class__ = rebound(kind, _NAME, ours)
             break
 
 
 def _attend(
     original: Any,
+    least: int,
+    widest: int,
     queries: mx.array,
     keys: mx.array,
     values: mx.array,
     *positional: Any,
     **named: Any,
 ) -> mx.array:
-    """Stand in for mlx-lm's function."""
+    """Stand in for mlx-lm's function from so many rows on, for heads up to so wide."""
     options = dict(zip(("cache", "scale", "mask", "sinks"), positional, strict=False)) | named
-    least = 1 if isinstance(options.get("mask"), mx.array) else 2
-    is_window = least <= queries.shape[2] <= WINDOW_ROWS and queries.shape[-1] <= _PLANNED_WIDTH
+    least = 1 if isinstance(options.get("mask"), mx.array) else least
+    is_window = least <= queries.shape[2] <= WINDOW_ROWS and queries.shape[-1] <= widest
     is_plain = isinstance(keys, mx.array) and not hasattr(options.get("cache"), "bits")
     if not is_window or not is_plain or options.get("sinks") is not None:
         return original(queries, keys, values, *positional, **named)
@@ -76,19 +85,25 @@ def window_attention(
     key_heads, length = keys.shape[1], keys.shape[2]
     grouped = (queries * scale).reshape(batch, key_heads, -1, width)
     scores = grouped @ keys.swapaxes(-1, -2)
-    scores = scores.reshape(batch, heads, rows, length)
-    if isinstance(mask, str):
-        mask = _causal(rows, length)
-    if mask is not None and mask.dtype == mx.bool_:
-        scores = mx.where(mask, scores, mx.finfo(scores.dtype).min)
-    elif mask is not None:
-        scores = scores + mask
+    if mask is not None:
+        scores = _masked(scores.reshape(batch, heads, rows, length), mask)
+        scores = scores.reshape(*grouped.shape[:-1], length)
     weights = mx.softmax(scores, axis=-1, precise=True)
-    summed = weights.reshape(batch, key_heads, -1, length) @ values
+    summed = weights @ values
     return summed.reshape(batch, heads, rows, values.shape[-1])
 
 
+def _masked(scores: mx.array, mask: mx.array | str) -> mx.array:
+    """Return [B, heads, rows, length] with what may not be looked at put out of reach."""
+    if isinstance(mask, str):
+        mask = _causal(scores.shape[-2], scores.shape[-1], scores.dtype)
+    if mask.dtype == mx.bool_:
+        return mx.where(mask, scores, mx.finfo(scores.dtype).min)
+    return scores + mask
+
+
 @functools.lru_cache(maxsize=8)
-def _causal(rows: int, length: int) -> mx.array:
-    """Return which places each row may look at; all layers of a pass share it."""
-    return mx.arange(length) <= mx.arange(length - rows, length)[:, None]
+def _causal(rows: int, length: int, dtype: mx.Dtype) -> mx.array:
+    """Return what is added, so that each row looks at no place after it; all layers share it."""
+    is_seen = mx.arange(length) <= mx.arange(length - rows, length)[:, None]
+    return mx.where(is_seen, mx.array(0, dtype), -mx.inf).astype(dtype)

@@ -163,7 +163,6 @@ def test_nothing_is_changed_without_a_gpu(tmp_path: Path) -> None:
     model = packed_model("mimo")
     kinds = [type(layer) for layer in modules(model)]
     assert projections.use_few_row_matmuls(model, tmp_path, lambda *_: None) == ""
-    use_window_attention(model)
     assert [type(layer) for layer in modules(model)] == kinds
     assert not list(tmp_path.iterdir())
 
@@ -183,9 +182,13 @@ def test_window_attention_is_mlxs(rows: int, mask: str | None) -> None:
     assert apart(window_attention(q, k, v, 0.2, given), right) < 1e-5
 
 
-@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("is_cpu", [True, False])
 @pytest.mark.parametrize("name", families.CONFIGS)
-def test_trunks_attend_alike_with_window_attention(name: str) -> None:
+def test_trunks_attend_alike_with_window_attention(
+    name: str, is_cpu: bool, request: pytest.FixtureRequest
+) -> None:
+    if not is_cpu:
+        request.getfixturevalue("gpu")
     model = families.build(families.config(name))
     before = logits(Trunk(model))
     use_window_attention(model)
