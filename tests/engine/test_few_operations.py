@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from mlx_lm.models.activations import swiglu
 from mlx_lm.models.rope_utils import Llama3RoPE, YarnRoPE
@@ -127,6 +128,13 @@ def test_a_gate_is_mlxs() -> None:
     found, right = few_operations._swiglu(gate, x), swiglu(gate, x)
     assert mx.all(mx.isfinite(found))
     assert apart(found / (1 + mx.abs(right)), right / (1 + mx.abs(right))) < 1e-6
+
+
+@pytest.mark.parametrize(("farthest", "error"), [(1, 2e-6), (10, 3e-6), (20, 2e-3)])
+def test_the_exponential_is_as_near_as_it_says(farthest: float, error: float) -> None:
+    x = mx.linspace(-farthest, farthest, 10_001)
+    found = np.array(few_operations._exponential(x), np.float64)
+    assert np.abs(found / np.exp(np.array(x, np.float64)) - 1).max() < error
 
 
 @pytest.mark.parametrize("name", families.CONFIGS)
