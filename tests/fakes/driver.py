@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,17 @@ class EngineProcess:
         while not isinstance(event := self.next_event(deadline - time.monotonic()), kinds):
             pass
         return event
+
+    @contextlib.contextmanager
+    def held(self) -> Generator[None]:
+        """Hold the engine where it is; all that it has told by then is passed over."""
+        self.process.send_signal(signal.SIGSTOP)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._read(0.1)
+        self._events.clear()
+        yield
+        self.process.send_signal(signal.SIGCONT)
 
     def load(self, name: str, path: Path) -> ModelInfo:
         self.send(LoadModel("load", name, str(path)))
