@@ -22,8 +22,7 @@ from engine.protocol import (
 from mtplx_tui import link
 from mtplx_tui.link import EngineGone, EngineLink
 from tests.fakes import scripted
-
-PATIENCE_S = 30
+from tests.fakes.processes import PATIENCE_S
 
 
 class Owner:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyte
 
-PATIENCE_S = 30.0
+from tests.fakes.processes import PATIENCE_S
 
 
 class Terminal:

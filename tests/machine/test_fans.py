@@ -17,9 +17,8 @@ from mtplx_tui.machine import guarding
 from mtplx_tui.machine.fans import FanKeeper, FanState
 from mtplx_tui.machine.guarding import GuardLink, GuardSetup
 from mtplx_tui.machine.policy import Policy
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.sysfs import FakeSysfs
-
-PATIENCE_S = 20.0
 
 
 class House:

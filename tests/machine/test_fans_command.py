@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from mtplx_tui.machine.guard_state import guard_pid
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.sysfs import FakeSysfs
 
 PROGRAM = str(Path(sys.executable).with_name("mtplx-tui"))
-PATIENCE_S = 20.0
 
 
 class Shell:

@@ -19,9 +19,8 @@ from mtplx_tui.machine import guarding
 from mtplx_tui.machine.guard_state import Refused, guard_pid
 from mtplx_tui.machine.guarding import GuardGone, GuardLink, GuardSetup
 from mtplx_tui.machine.watchdog import Frames, Thermometer
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.sysfs import FakeSysfs
-
-PATIENCE_S = 20.0
 
 
 class Desk:

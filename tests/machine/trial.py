@@ -21,9 +21,9 @@ from pathlib import Path
 
 from mtplx_tui.machine import watchdog
 from mtplx_tui.machine.guarding import GuardGone, GuardLink
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.sysfs import FakeSysfs
 
-PATIENCE_S = 10.0
 CALLS = ("open", "write", "pwrite", "fsync", "replace", "unlink")
 CLIENT_STEPS = 9
 NEVER = 10_000

@@ -45,9 +45,9 @@ from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.conversation import Conversation
 from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.widgets.status_bar import StatusBar
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.streams import MODEL
 
-PATIENCE_S = 5.0
 NOON = 1_800_014_400.0
 """15 January 2027 in every time zone west of +12 h."""
 TERMINAL = Terminal(

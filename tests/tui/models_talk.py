@@ -17,10 +17,10 @@ from mtplx_tui.library.speed import MachineSpeed
 from mtplx_tui.screens.models import ModelsScreen
 from mtplx_tui.widgets.model_table import ModelTable
 from tests.fakes.hub import FakeHub
+from tests.fakes.processes import PATIENCE_S
 from tests.library.test_catalog import MATRIX, TRUNK, WITH_HEAD, files
 from tests.tui.chat_talk import MODEL, TERMINAL, TalkApp
 
-PATIENCE_S = 20.0
 RATES = {1: (9e9, 11e9), 2: (8e9, 10e9), 4: (7e9, 9e9)}
 SPEED = MachineSpeed("gpu", dict.fromkeys(("plain", "8-bit", "4-bit"), RATES))
 README = b"""---

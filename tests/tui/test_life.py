@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -182,8 +183,11 @@ class TestTheAppIsKilled:
     ) -> None:
         engine = the_engine(answering)
         (file,) = (home / "chats").glob("*.jsonl")
-        size = file.stat().st_size
-        answering.until(lambda: file.stat().st_size > size, "more of the answer on disk")
+        written = [file.stat().st_mtime]
+        while len(written) < 4:
+            answering.until(lambda: file.stat().st_mtime > written[-1], "more of the answer")
+            written.append(file.stat().st_mtime)
+        slowest_s = max(later - earlier for earlier, later in itertools.pairwise(written))
         place = home / "state" / "bookmark.json"
         answering.until(
             lambda: place.exists() and file.stem in place.read_text("utf-8"), "its place"
@@ -191,8 +195,9 @@ class TestTheAppIsKilled:
         answering.process.kill()
         at = time.time()
         answering.end()
-        assert comes_true(lambda: is_gone(engine), within_s=5)
-        assert file.stat().st_mtime > at - 1.0
+        assert comes_true(lambda: is_gone(engine))
+        # On a loaded machine a second of the app's own is longer.
+        assert file.stat().st_mtime > at - max(1.0, 2 * slowest_s)
         answer = the_answer(home)
         assert answer.status is TurnStatus.CUT
         assert len(answer.text) > 20
@@ -217,7 +222,7 @@ class TestSignals:
                 b"\x1b[?%bh" % mode
             )
         assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
-        assert comes_true(lambda: is_gone(engine), within_s=5)
+        assert comes_true(lambda: is_gone(engine))
 
     @pytest.mark.slow
     def test_one_that_goes_on_without_having_stopped_is_left_as_ever(

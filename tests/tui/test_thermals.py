@@ -21,11 +21,10 @@ from mtplx_tui.widgets.fan_gauge import FanGauge
 from mtplx_tui.widgets.sensor_list import SensorList
 from mtplx_tui.widgets.thermal_graphs import ThermalGraphs
 from tests.fakes.heat import warming
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.streams import answer, plain_cycles
 from tests.fakes.sysfs import FakeSysfs
 from tests.tui.thermal_talk import HotTalk
-
-PATIENCE_S = 15.0
 
 
 def shown(talk: HotTalk, part: str) -> str:

@@ -14,6 +14,7 @@ from textual.widgets import Input
 from engine.protocol import Cancel
 from mtplx_tui.widgets.chat_list import ChatList
 from tests.fakes.hub import FakeHub
+from tests.fakes.processes import PATIENCE_S
 from tests.tui.chat_talk import Talk
 from tests.tui.models_talk import ModelsTalk, hub_for, stock
 
@@ -78,7 +79,7 @@ class TestAsking:
             for key in ("left", "a"):
                 talk.app.post_message(Key(key, None))
             try:
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE_S):
                     while talk.prompt.text != "a":  # noqa: ASYNC110 - a field has no event of its own
                         await asyncio.sleep(0.01)
             finally:

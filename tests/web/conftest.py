@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    async_playwright,
+    expect,
+)
 
+from tests.fakes.processes import PATIENCE_S
 from tests.fakes.required import skip_without
 from tests.server.talk import Place
 
 CHROMIUM = shutil.which("chromium")
+expect.set_options(timeout=PATIENCE_S * 1000)
 needs_chromium = skip_without("chromium", CHROMIUM, "no chromium: the browser page was NOT tried")
 
 
@@ -69,7 +78,7 @@ async def visit(browser: Browser) -> AsyncIterator[Open]:
         contexts.append(context)
         if prepared:
             await context.add_init_script(prepared)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_S * 1000)
         watched = Watched(await context.new_page(), may_fail=may_fail)
         watched.page.on("console", watched.hear)
         watched.page.on("pageerror", lambda error: watched.troubles.append(str(error)))

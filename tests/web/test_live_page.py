@@ -119,7 +119,7 @@ class TestLive:
             place.server.options = type(place.server.options)(port=int(place.server.address[-5:]))
             await expect(page.locator("#state")).not_to_have_text("ready")
             await place.server.start()
-            await expect(page.locator("#state")).to_have_text("ready", timeout=20_000)
+            await expect(page.locator("#state")).to_have_text("ready")
             self.feed(place, 5)
             await expect(page.locator("#ribbon .token").first).to_be_visible()
 
