@@ -6,7 +6,6 @@ an amount that depends on data, and a draft that is thrown away leaves no trace 
 
 from __future__ import annotations
 
-import functools
 import struct
 from enum import IntEnum
 from hashlib import blake2b
@@ -73,11 +72,11 @@ class CycleNoise:
 
     def draft(self, index: int) -> mx.array:
         """Return the number that draws draft `index` (from 0); float32 [1]."""
-        return mx.array([self._numbers[Purpose.DRAFT][index]])
+        return mx.array([uniform(self._seed, self._cycle, self._first + index, Purpose.DRAFT)])
 
     def accept(self) -> mx.array:
         """Return the numbers the drafts are judged with; float32 [depth]."""
-        return mx.array(self._numbers[Purpose.ACCEPT])
+        return mx.array(self._of_window(Purpose.ACCEPT))
 
     def following(self) -> mx.array:
         """Return what draws the token after i accepted drafts, the bonus last; [depth + 1]."""
@@ -85,7 +84,7 @@ class CycleNoise:
 
     def judging(self) -> mx.array:
         """Return the numbers of `accept` and then those of `following`; float32 [2 depth + 1]."""
-        return mx.array([*self._numbers[Purpose.ACCEPT], *self._following()])
+        return mx.array([*self._of_window(Purpose.ACCEPT), *self._following()])
 
     def gumbel(self, index: int, vocabulary: int) -> mx.array:
         """Return the seeded noise of the token `index` places on; float32 [1, vocabulary]."""
@@ -94,23 +93,13 @@ class CycleNoise:
         return self._gumbel[index]
 
     def _following(self) -> list[float]:
-        return [*self._numbers[Purpose.RESIDUAL], *self._numbers[Purpose.BONUS]]
+        bonus = uniform(self._seed, self._cycle, self._first + self._depth, Purpose.BONUS)
+        return [*self._of_window(Purpose.RESIDUAL), bonus]
 
-    @functools.cached_property
-    def _numbers(self) -> dict[Purpose, list[float]]:
-        """All uniform numbers, by purpose."""
-        end = self._first + self._depth
-        window, after = range(self._first, end), (end,)
-        places = {
-            Purpose.DRAFT: window,
-            Purpose.ACCEPT: window,
-            Purpose.RESIDUAL: window,
-            Purpose.BONUS: after,
-        }
-        return {
-            purpose: [uniform(self._seed, self._cycle, place, purpose) for place in each]
-            for purpose, each in places.items()
-        }
+    def _of_window(self, purpose: Purpose) -> list[float]:
+        """Return the numbers of the drafted positions."""
+        window = range(self._first, self._first + self._depth)
+        return [uniform(self._seed, self._cycle, place, purpose) for place in window]
 
 
 def _bits(seed: int, cycle: int, position: int, purpose: Purpose) -> int:
