@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx_lm.models.activations import swiglu
 from mlx_lm.models.rope_utils import Llama3RoPE, YarnRoPE
 
 from engine.model.rebinding import called, methods_naming, modules, rebound
@@ -40,8 +41,14 @@ def use_fewer_operations(model: nn.Module) -> None:
         elif kind in (nn.RoPE, Llama3RoPE, YarnRoPE):
             shared = turns.setdefault(_setting(module), _Turns(module.__call__))
             module.__class__ = _turning(kind, shared)
-        elif kind.__module__.startswith("mlx_lm.models.") and methods_naming(kind, _GATE):
-            module.__class__ = rebound(kind, _GATE, _swiglu)
+        elif _gates(kind):
+            module.__class__ = rebound(kind, _GATE, _gated)
+
+
+def _gates(kind: type[nn.Module]) -> bool:
+    """Return whether a layer calls mlx-lm's function, and not one of its own of that name."""
+    methods = methods_naming(kind, _GATE).values()
+    return any(method.__globals__.get(_GATE) is swiglu for method in methods)
 
 
 class _Norm(nn.RMSNorm):
@@ -62,9 +69,13 @@ def _number(value: float) -> mx.array:
     return mx.array(value, mx.float32)
 
 
+def _gated(gate: mx.array, x: mx.array) -> mx.array:
+    """Return what mlx-lm's `swiglu` does, to float32's precision; four rows take a quarter of its time."""
+    return _swiglu(gate, x) if gate.dtype == mx.float32 else swiglu(gate, x)
+
+
 @functools.partial(mx.compile, shapeless=True)
 def _swiglu(gate: mx.array, x: mx.array) -> mx.array:
-    """Return what mlx-lm's does, to float32's precision; four rows take a quarter of its time."""
     return gate * x / (1 + _exponential(-gate))
 
 

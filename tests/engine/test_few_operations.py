@@ -9,6 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx_lm.models import llama
 from mlx_lm.models.activations import swiglu
 from mlx_lm.models.rope_utils import Llama3RoPE, YarnRoPE
 
@@ -125,9 +126,27 @@ def test_equal_ropes_share_their_matrices_and_others_do_not(
 def test_a_gate_is_mlxs() -> None:
     gate = mx.array([-1e4, -200, -88, -30, -3, -1e-6, 0, 1e-6, 3, 30, 88, 1e4])
     x = random(12) * 3
-    found, right = few_operations._swiglu(gate, x), swiglu(gate, x)
+    found, right = few_operations._gated(gate, x), swiglu(gate, x)
     assert mx.all(mx.isfinite(found))
     assert apart(found / (1 + mx.abs(right)), right / (1 + mx.abs(right))) < 1e-6
+    for dtype in (mx.float16, mx.bfloat16):
+        narrow = gate.astype(dtype), x.astype(dtype)
+        assert mx.array_equal(few_operations._gated(*narrow), swiglu(*narrow))
+
+
+def test_a_layer_gates_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_operations, "_gated", lambda gate, x: 0 * gate * x)
+    layer = llama.MLP(tiny.arguments())
+    assert apart(layer(random(1, 2, 32)), mx.zeros(())) > 0
+    use_fewer_operations(layer)
+    assert apart(layer(random(1, 2, 32)), mx.zeros(())) == 0
+
+
+def test_a_gate_of_a_models_own_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = llama.MLP(tiny.arguments())
+    monkeypatch.setattr(llama, "swiglu", lambda gate, x: gate + x)
+    use_fewer_operations(layer)
+    assert type(layer) is llama.MLP
 
 
 @pytest.mark.parametrize(("farthest", "error"), [(1, 2e-6), (10, 3e-6), (20, 2e-3)])
