@@ -337,6 +337,8 @@ async def test_an_answer_of_many_cycles_reads_as_it_was_said(visit: Open) -> Non
     async with serving() as place:
         place.engine.script = _recorded
         page = (await visit(place)).page
+        # What is over by the time the page listens is not told to it.
+        await expect(page.locator("#state")).to_have_text("ready")
         await ask(page, "Why is the sky blue?")
         await answered(page)
         await expect(page.locator(".turn.assistant .facts")).to_contain_text("tok/s")
