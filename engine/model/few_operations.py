@@ -47,6 +47,8 @@ def use_fewer_operations(model: nn.Module) -> None:
 
 def _gates(kind: type[nn.Module]) -> bool:
     """Return whether a layer calls mlx-lm's function, and not one of its own of that name."""
+    if not kind.__module__.startswith("mlx_lm.models."):
+        return False
     methods = methods_naming(kind, _GATE).values()
     return any(method.__globals__.get(_GATE) is swiglu for method in methods)
 

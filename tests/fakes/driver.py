@@ -68,12 +68,14 @@ class EngineProcess:
     def held(self) -> Generator[None]:
         """Hold the engine where it is; all that it has told by then is passed over."""
         self.process.send_signal(signal.SIGSTOP)
-        with contextlib.suppress(TimeoutError):
-            while True:
-                self._read(0.1)
-        self._events.clear()
-        yield
-        self.process.send_signal(signal.SIGCONT)
+        try:
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    self._read(0.1)
+            self._events.clear()
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def load(self, name: str, path: Path) -> ModelInfo:
         self.send(LoadModel("load", name, str(path)))
