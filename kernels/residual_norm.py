@@ -41,28 +41,41 @@ def residual_norm_plain(
 
 
 _SECOND = """
-    sum = static_cast<InT>(static_cast<float>(sum) + static_cast<float>(second[begin + i]));
-    total[begin + i] = sum;
+UNROLL for (int j = 0; j < own; ++j) {
+  const int i = (j * Warps + warp) * 32 + lane;
+  if (i < Width) held[j] = static_cast<float>(static_cast<InT>(held[j] + further[j]));
+}
+UNROLL for (int j = 0; j < own; ++j) {
+  const int i = (j * Warps + warp) * 32 + lane;
+  if (i < Width) total[begin + i] = static_cast<InT>(held[j]);
+}
 """
 
 
-def _body(further: str) -> str:
+def _body(summands: int) -> str:
+    """Return the body: all that is read is asked for before anything is written, since no load passes a store."""
+    second = summands == 2
+    asked = "further[j] = static_cast<float>(second[begin + i]);" if second else ""
     return f"""
 constexpr int own = (Width + 32 * Warps - 1) / (32 * Warps);
 SHARED float squares_of[Warps];
 // x, first, second, total, normed: [slots, Width]; weight: [Width]
 const long begin = static_cast<long>(slot) * Width;
-float held[own];
-float squares = 0.0f;
+float held[own], added[own], weights[own]{", further[own]" if second else ""};
 UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
-  held[j] = 0.0f;
+  held[j] = added[j] = weights[j] = 0.0f;
   if (i < Width) {{
-    InT sum = static_cast<InT>(static_cast<float>(x[begin + i]) + static_cast<float>(first[begin + i]));{further}
-    held[j] = static_cast<float>(sum);
+    held[j] = static_cast<float>(x[begin + i]);
+    added[j] = static_cast<float>(first[begin + i]);
+    weights[j] = static_cast<float>(weight[i]);
+    {asked}
   }}
-  squares = fused(held[j], held[j], squares);
 }}
+UNROLL for (int j = 0; j < own; ++j) held[j] = static_cast<float>(static_cast<InT>(held[j] + added[j]));
+{_SECOND if second else ""}
+float squares = 0.0f;
+UNROLL for (int j = 0; j < own; ++j) squares = fused(held[j], held[j], squares);
 squares = lane_sum(squares);
 if (lane == 0) squares_of[warp] = squares;
 group_barrier();
@@ -71,12 +84,12 @@ for (int w = 0; w < Warps; ++w) sum += squares_of[w];
 const float scale = 1.0f / sqrt(sum / static_cast<float>(Width) + as_number(EpsBits));
 UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
-  if (i < Width) normed[begin + i] = static_cast<InT>(held[j] * scale * static_cast<float>(weight[i]));
+  if (i < Width) normed[begin + i] = static_cast<InT>(held[j] * scale * weights[j]);
 }}
 """
 
 
-BODIES = {1: _body(""), 2: _body(_SECOND)}
+BODIES = {summands: _body(summands) for summands in (1, 2)}
 """By the number of summands. With one the sum is not written: it is as soon made anew as read, and each
 result costs the host as much as half a kernel."""
 

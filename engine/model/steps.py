@@ -12,14 +12,16 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx_lm.models.cache import KVCache
 
 from engine.model.arrays import reals
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
+from engine.model.stretches import left_by, stretches_of
 from kernels.dispatch import Backend, backend_for
 
 __all__ = [
@@ -78,10 +80,12 @@ class _OpenKV:
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Write rows; return the whole bucket, of which the mask lets through what is written."""
-        at = self.offset
-        self._rows += keys.shape[2]
-        self.keys = mx.slice_update(self.keys, keys, at, axes=(2,))
-        self.values = mx.slice_update(self.values, values, at, axes=(2,))
+        rows = keys.shape[2]
+        # Row by row: a slice whose place is an array takes MLX on CUDA a thread for each number of the bucket.
+        places = (self.offset + mx.arange(rows)).reshape(1, 1, rows, 1)
+        self._rows += rows
+        self.keys = mx.put_along_axis(self.keys, places, keys, axis=2)
+        self.values = mx.put_along_axis(self.values, places, values, axis=2)
         return self.keys, self.values
 
     def make_mask(self, rows: int, window_size: int | None = None, **_: object) -> mx.array:
@@ -102,21 +106,25 @@ class PassParts:
     """Inputs and the layers' caches to outputs. Holds no one who holds the graphs: with such a ring a
     model would stay in memory when it is let go of."""
     taps: Sequence[RecurrentTap] = ()
+    body: nn.Module | None = None
+    """Whose layers can be run in stretches, each with the cache of its number."""
 
 
 @dataclass(slots=True)
 class _Kinds:
-    """What a graph's arrays stand for."""
+    """What the arrays of a stretch of a graph stand for."""
 
+    stretch: range
     recurrent: list[RecurrentCache | None]
     """Of each layer that is recurrent: an empty cache to stand in while the graph is traced."""
+    bucket: int
     tapes: list[type[Tape] | None]
     """Of each tap, once the graph is traced."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Graph:
-    """What is repeated for one number of rows and one bucket."""
+class _Stretch:
+    """What is repeated of a stretch of layers, for one number of rows and one bucket."""
 
     repeat: Callable[[Arrays, mx.array, list[Arrays]], tuple[Arrays, list[Arrays], list[_Left]]]
     kinds: _Kinds
@@ -131,8 +139,9 @@ class Replay:
 
     def __init__(self, parts: PassParts) -> None:
         self._parts = parts
-        self._graphs: dict[tuple[int, int], _Graph] = {}
+        self._graphs: dict[tuple[int, int], list[_Stretch]] = {}
         self._is_compared = False
+        self._is_parted = True
         self.note = ""
         """Why no graph is used; empty while they are."""
 
@@ -164,16 +173,15 @@ class Replay:
         bucket = _bucket(offset + rows) if written else 0
         for layer in written:
             _make_room(layer, bucket)
-        graph = self._graph(rows, bucket, layers)
-        states = [_held(layer) for layer in layers]
-        outputs, after, left = graph.repeat(inputs, mx.array([offset], mx.int32), states)
-        for layer, state in zip(layers, after, strict=True):
-            _put(layer, state, rows)
-        tapes = [
-            None if kind is None else WindowTape(tuple(inputs), kind.of(arrays))
-            for kind, (inputs, arrays) in zip(graph.kinds.tapes, left, strict=True)
-        ]
-        return outputs, tapes
+        place = mx.array([offset], mx.int32)
+        tapes: list[WindowTape | None] = [None] * len(self._parts.taps)
+        *begun, last = self._graph(rows, bucket, layers)
+        given = inputs
+        for stretch in begun:
+            left = _repeated(stretch, given, place, layers, rows, tapes)
+            mx.async_eval(left)
+            given = [*inputs, *left]
+        return _repeated(last, given, place, layers, rows, tapes), tapes
 
     def prepare(
         self, trial: Callable[[], mx.array], run: Callable[[int], mx.array], progress: Progress
@@ -192,7 +200,10 @@ class Replay:
         stage = f"building graphs of {self._parts.name}"
         progress(stage, 0, MAX_ROWS)
         if not self._is_right(trial):
-            return False
+            self._is_parted = False
+            self.note = ""
+            if not self._is_right(trial):
+                return False
         for rows in range(1, MAX_ROWS + 1):
             progress(stage, rows - 1, MAX_ROWS)
             result = run(rows)
@@ -220,30 +231,69 @@ class Replay:
         self._graphs.clear()
         _log.warning("%s", self.note)
 
-    def _graph(self, rows: int, bucket: int, layers: list[Any]) -> _Graph:
+    def _graph(self, rows: int, bucket: int, layers: list[Any]) -> list[_Stretch]:
         graph = self._graphs.pop((rows, bucket), None)
         if graph is None:
-            kinds = _Kinds([_empty(each) for each in layers], [])
-            graph = _Graph(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
+            graph = [self._untraced(each, bucket, layers) for each in self._stretches(layers)]
         self._graphs[rows, bucket] = graph
         while len(self._graphs) > MAX_GRAPHS:
             del self._graphs[next(iter(self._graphs))]
         return graph
 
+    def _stretches(self, layers: list[Any]) -> list[range]:
+        """Return what is a graph of its own: where each layer has its cache, a stretch of them."""
+        count = len(layers)
+        body = self._parts.body
+        is_parted = self._is_parted and body is not None and len(body.layers) == count
+        return stretches_of(count) if is_parted else [range(count)]
+
+    def _untraced(self, stretch: range, bucket: int, layers: list[Any]) -> _Stretch:
+        kinds = _Kinds(stretch, [_empty(each) for each in layers], bucket, [])
+        return _Stretch(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
+
+
+def _repeated(
+    stretch: _Stretch,
+    inputs: Arrays,
+    place: mx.array,
+    layers: list[Any],
+    rows: int,
+    tapes: list[WindowTape | None],
+) -> Arrays:
+    """Run a stretch over the next positions; return what it gives, and leave caches and tapes."""
+    kinds = stretch.kinds
+    own = [layers[index] for index in kinds.stretch]
+    outputs, after, left = stretch.repeat(inputs, place, [_held(each) for each in own])
+    for layer, state in zip(own, after, strict=True):
+        _put(layer, state, rows)
+    for index, (kind, (taped, arrays)) in enumerate(zip(kinds.tapes, left, strict=True)):
+        if kind is not None:
+            tapes[index] = WindowTape(tuple(taped), kind.of(arrays))
+    return outputs
+
 
 def _traced(
     parts: PassParts, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
-    _built[0] += 1
-    layers = [
-        _OpenKV(state[0], state[1], offset) if kind is None else _filled(kind, state)
-        for state, kind in zip(states, kinds.recurrent, strict=True)
+    stretch = kinds.stretch
+    blank = mx.zeros((1, 1, kinds.bucket, 1))
+    layers: list[Any] = [
+        _OpenKV(blank, blank, offset) if kind is None else kind.like() for kind in kinds.recurrent
     ]
-    outputs = parts.run(inputs, layers)
+    for index, state in zip(stretch, states, strict=True):
+        kind = kinds.recurrent[index]
+        layers[index] = _OpenKV(*state, offset) if kind is None else _filled(kind, state)
+    if len(stretch) == len(layers):
+        outputs = parts.run(inputs, layers)
+    else:
+        given, rows = (inputs[:-1], inputs[-1]) if stretch.start else (inputs, None)
+        run = functools.partial(parts.run, given, layers)
+        outputs = left_by(cast("nn.Module", parts.body), stretch, rows, run)
+    _built[0] += stretch.stop == len(layers)
     tapes = [tap.take() for tap in parts.taps]
     kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
     left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-    return outputs, [_written(each) for each in layers], left
+    return outputs, [_written(layers[index]) for index in stretch], left
 
 
 def unheard(*_: object) -> None:

@@ -142,7 +142,9 @@ class Trunk:
             progress: told the stage and how much of how much is done; may raise to end it.
         """
         own = functools.partial(Trunk._pass, weakref.proxy(self))
-        self._steps = Replay(PassParts("steps", own, self._taps))
+        body = body_of(self.model)
+        has_layers = isinstance(body.get("layers"), list)
+        self._steps = Replay(PassParts("steps", own, self._taps, body if has_layers else None))
         run = functools.partial(self._open, self._begun())
         if not self._steps.prepare(self._trial, run, progress) and not self._steps.note:
             self._steps = None

@@ -10,13 +10,14 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
-from engine.model import steps
+from engine.model import steps, stretches
 from engine.model.arrays import reals
 from engine.model.cache import Cache
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.pair import PairHead
 from engine.model.load import LoadedModel, load
 from engine.model.steps import MAX_ROWS, graphs_built
+from engine.model.stretches import stretches_of
 from engine.model.trunk import Trunk
 from tests.engine.test_family_heads import decoded
 from tests.fakes import checkpoints, families
@@ -31,6 +32,8 @@ NO_GRAPHS = (
     "exaone_moe",
 )
 """Their caches slide, or are lists."""
+IN_ONE_GO = ("kimi_k3", "nemotron_h")
+"""More than one array goes from layer to layer, or not every layer has a cache."""
 
 
 def apart(one: mx.array, other: mx.array) -> float:
@@ -46,8 +49,12 @@ def grown(trunk: Trunk, passes: list[tuple[int, int]]) -> tuple[mx.array, Cache]
     return mx.concatenate(rows), cache
 
 
+@pytest.mark.parametrize("first", [1, 64], ids=["in stretches", "in one go"])
 @pytest.mark.parametrize("name", families.CONFIGS)
-def test_graphs_leave_what_ordinary_passes_do(name: str) -> None:
+def test_graphs_leave_what_ordinary_passes_do(
+    monkeypatch: pytest.MonkeyPatch, name: str, first: int
+) -> None:
+    monkeypatch.setattr(stretches, "_FIRST", first)
     trunk = Trunk(families.build(families.config(name)))
     trunk.tap()
     passes = [(20, 20), (1, 1), (4, 2), (9, 9), (2, 0), (1, 1)]
@@ -57,8 +64,20 @@ def test_graphs_leave_what_ordinary_passes_do(name: str) -> None:
         compiled, cache = grown(trunk, passes)
     assert trunk.steps_note == ""
     assert (trunk._steps is None) == (name in NO_GRAPHS)
+    if trunk._steps is not None:
+        layers = 1 if name in IN_ONE_GO else len(cache.layers)
+        parts = {len(graph) for graph in trunk._steps._graphs.values()}
+        assert parts == {len(stretches_of(layers))}
     assert apart(compiled, plain) < 1e-3
     assert cache.length == ordinary.length == 33
+
+
+def test_stretches_have_every_layer_once_and_grow() -> None:
+    for layers in range(1, 100):
+        found = stretches_of(layers)
+        assert [index for stretch in found for index in stretch] == list(range(layers))
+    assert [len(stretch) for stretch in stretches_of(64)] == [4, 8, 16, 36]
+    assert len(stretches_of(8)) == 1
 
 
 def test_a_length_beyond_the_bucket_builds_one_graph_more() -> None:
