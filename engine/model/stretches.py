@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -17,18 +18,14 @@ from engine.model.residuals import settled
 
 __all__ = ["left_by", "stretches_of"]
 
-_FIRST = 4
-"""Layers of the first stretch: a GPU waits as long as it takes to build them. Each next one is twice as
-long, since a layer takes the host less than half of what it takes a GPU."""
+_LENGTH = 4
+"""Layers: a GPU waits as long as it takes to build the first of them."""
 
 
 def stretches_of(layers: int) -> list[range]:
     """Return stretches of so many layers, in order; what is left goes to the last."""
-    stretches, begin, length = [], 0, _FIRST
-    while begin + 2 * length < layers:
-        stretches.append(range(begin, begin + length))
-        begin, length = begin + length, 2 * length
-    return [*stretches, range(begin, layers)]
+    begins = range(0, max(1, layers - _LENGTH + 1), _LENGTH)
+    return [range(begin, end) for begin, end in pairwise((*begins, layers))]
 
 
 def left_by(
