@@ -22,7 +22,7 @@ from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 from kernels.gated_delta import DeltaTape, gated_delta_plain, replay_plain
-from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY, MIXER_HEADER
 
 __all__ = [
     "MAX_ROWS",
@@ -233,7 +233,9 @@ def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
     held = ("seen", "state", "tape", "kept")
     outputs = ("y", "seen_out", "state_out", "tape_out")
     inputs = ("rows", "conv", "rest", *held)
-    forward = dialect.Source("delta_mixer", inputs, outputs, MIXER_BODY, is_of_blocks=True)
+    forward = dialect.Source(
+        "delta_mixer", inputs, outputs, MIXER_BODY, MIXER_HEADER, is_of_blocks=True
+    )
     fold = dialect.Source("delta_fold", held, ("window_out", "state_out"), FOLD_BODY)
     return dialect.build(where, forward), dialect.build(where, fold)
 

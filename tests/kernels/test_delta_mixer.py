@@ -17,7 +17,7 @@ from mlx_lm.models.cache import ArraysCache
 from kernels import delta_mixer as kernel
 from kernels.delta_mixer import MixerShape, MixerState, MixerWeights
 from kernels.dispatch import Backend
-from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY, MIXER_HEADER
 from tests.fakes.emulation import emulate, emulate_blocks, needs_compiler
 
 EPS = 1e-5
@@ -50,6 +50,7 @@ SHAPES = {
     "odd heads": in_a_row(3, 9, 32, 5),
     "values wider than keys": in_a_row(2, 2, 32, 40, taps=2),
     "by heads": by_heads(2, 4, 32, 24),
+    "wide keys and fewer values than warps": in_a_row(1, 2, 160, 3),
 }
 
 
@@ -74,7 +75,7 @@ def emulated(folder: Path, shape: MixerShape, trial: Trial) -> tuple[mx.array, M
     own = {"conv": weights.conv, "rest": weights.rest}
     y, *left = emulate_blocks(
         folder,
-        ("", MIXER_BODY),
+        (MIXER_HEADER, MIXER_BODY),
         {"rows": rows, **own, **held, "kept": kept},
         {"y": ((batch, steps, shape.heads * shape.width), rows.dtype), **shapes},
         {**constants(shape), "Warps": 4},
@@ -196,6 +197,22 @@ def test_trap_12_13_whatever_stays_of_a_pass_equals_a_shorter_one_bit_for_bit(
     assert mx.array_equal(after[0][0], after[1][0])
     assert np.array_equal(np.array(window_of(shape, after[1][1])), ends[0][0])
     assert np.array_equal(np.array(after[1][1].state), ends[0][1])
+
+
+@needs_compiler
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_what_does_not_stay_may_be_anything(built: Path, kept: int) -> None:
+    shape = SHAPES["odd heads"]
+    rows, weights, before = trial_of(shape, mx.float32, 4, batch=2)
+    stays = replace(before, kept=kernel.count_of(kept))
+    tape, seen = mx.array(before.tape), mx.array(before.seen)
+    tape[:, kept:] = mx.nan
+    seen[:, shape.taps - 1 + kept :] = mx.nan
+    spoilt = replace(stays, tape=tape, seen=seen)
+    right, mine = (emulated(built, shape, (rows, weights, each)) for each in (stays, spoilt))
+    assert mx.array_equal(mine[0], right[0])
+    assert mx.array_equal(mine[1].state, right[1].state)
+    assert mx.array_equal(mine[1].tape[:, :4], right[1].tape[:, :4])
 
 
 @needs_compiler
