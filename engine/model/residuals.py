@@ -15,9 +15,9 @@ from engine.model.projections import joined
 from engine.model.rebinding import called, modules
 from kernels import residual_norm as sums
 from kernels import swiglu as gated
-from kernels.dispatch import Backend
+from kernels.dispatch import Backend, backend_for
 
-__all__ = ["settled", "use_fused_mlps", "use_fused_sums"]
+__all__ = ["put_together", "settled", "taken_apart", "use_fused_mlps", "use_fused_sums"]
 
 _MAX_ROWS = 16
 _LAYERS = ("mlx_lm.models.qwen3_5", "mlx_lm.models.qwen3_next")
@@ -62,6 +62,17 @@ class _Pending:
         if total is not None:
             self._rows, self._summands = total, ()
         return normed
+
+
+def taken_apart(rows: mx.array | _Pending) -> list[mx.array]:
+    """Return rows, and behind them what has still to be added to them."""
+    return [rows._rows, *rows._summands] if isinstance(rows, _Pending) else [rows]
+
+
+def put_together(parts: list[mx.array]) -> mx.array | _Pending:
+    """Return the rows that `taken_apart` took apart."""
+    rows, *summands = parts
+    return _Pending(backend_for("residual_norm"), rows, *summands) if summands else rows
 
 
 def settled(rows: mx.array | _Pending) -> mx.array:

@@ -126,7 +126,9 @@ class _Kinds:
 class _Stretch:
     """What is repeated of a stretch of layers, for one number of rows and one bucket."""
 
-    repeat: Callable[[Arrays, mx.array, list[Arrays]], tuple[Arrays, list[Arrays], list[_Left]]]
+    repeat: Callable[
+        [Arrays, Arrays, mx.array, list[Arrays]], tuple[Arrays, list[Arrays], list[_Left]]
+    ]
     kinds: _Kinds
 
 
@@ -142,6 +144,7 @@ class Replay:
         self._graphs: dict[tuple[int, int], list[_Stretch]] = {}
         self._is_compared = False
         self._is_parted = True
+        """Whether a pass is in stretches; not where that is wrong, for what goes from layer to layer."""
         self.note = ""
         """Why no graph is used; empty while they are."""
 
@@ -176,12 +179,11 @@ class Replay:
         place = mx.array([offset], mx.int32)
         tapes: list[WindowTape | None] = [None] * len(self._parts.taps)
         *begun, last = self._graph(rows, bucket, layers)
-        given = inputs
+        given: Arrays = []
         for stretch in begun:
-            left = _repeated(stretch, given, place, layers, rows, tapes)
-            mx.async_eval(left)
-            given = [*inputs, *left]
-        return _repeated(last, given, place, layers, rows, tapes), tapes
+            given = _repeated(stretch, (inputs, given, place), layers, rows, tapes)
+            mx.async_eval(given)
+        return _repeated(last, (inputs, given, place), layers, rows, tapes), tapes
 
     def prepare(
         self, trial: Callable[[], mx.array], run: Callable[[int], mx.array], progress: Progress
@@ -199,11 +201,15 @@ class Replay:
         """
         stage = f"building graphs of {self._parts.name}"
         progress(stage, 0, MAX_ROWS)
-        if not self._is_right(trial):
+        fault = self._fault(trial)
+        if fault:
             self._is_parted = False
-            self.note = ""
-            if not self._is_right(trial):
-                return False
+            self._graphs.clear()
+            fault = self._fault(trial)
+        if fault:
+            self.give_up(fault)
+        if not self._graphs:
+            return False
         for rows in range(1, MAX_ROWS + 1):
             progress(stage, rows - 1, MAX_ROWS)
             result = run(rows)
@@ -211,19 +217,16 @@ class Replay:
                 mx.eval(result)
         return True
 
-    def _is_right(self, trial: Callable[[], mx.array]) -> bool:
+    def _fault(self, trial: Callable[[], mx.array]) -> str:
+        """Return what is wrong with graphs; empty where they are right, or none can be used."""
         self._is_compared = False
         ordinary = trial()
         self._is_compared = True
         try:
             apart = _apart(trial(), ordinary)
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            self.give_up(" ".join(str(error).split())[:160] or type(error).__name__)
-            return False
-        if apart < _NOISE:
-            return bool(self._graphs)
-        self.give_up(f"graphs of them are off by {apart:.2g}")
-        return False
+            return " ".join(str(error).split())[:160] or type(error).__name__
+        return "" if apart < _NOISE else f"graphs of them are off by {apart:.2g}"
 
     def give_up(self, reason: str) -> None:
         """Use no graph from now on."""
@@ -254,8 +257,7 @@ class Replay:
 
 def _repeated(
     stretch: _Stretch,
-    inputs: Arrays,
-    place: mx.array,
+    given: tuple[Arrays, Arrays, mx.array],
     layers: list[Any],
     rows: int,
     tapes: list[WindowTape | None],
@@ -263,7 +265,7 @@ def _repeated(
     """Run a stretch over the next positions; return what it gives, and leave caches and tapes."""
     kinds = stretch.kinds
     own = [layers[index] for index in kinds.stretch]
-    outputs, after, left = stretch.repeat(inputs, place, [_held(each) for each in own])
+    outputs, after, left = stretch.repeat(*given, [_held(each) for each in own])
     for layer, state in zip(own, after, strict=True):
         _put(layer, state, rows)
     for index, (kind, (taped, arrays)) in enumerate(zip(kinds.tapes, left, strict=True)):
@@ -273,7 +275,12 @@ def _repeated(
 
 
 def _traced(
-    parts: PassParts, kinds: _Kinds, inputs: Arrays, offset: mx.array, states: list[Arrays]
+    parts: PassParts,
+    kinds: _Kinds,
+    inputs: Arrays,
+    given: Arrays,
+    offset: mx.array,
+    states: list[Arrays],
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
     stretch = kinds.stretch
     blank = mx.zeros((1, 1, kinds.bucket, 1))
@@ -286,9 +293,8 @@ def _traced(
     if len(stretch) == len(layers):
         outputs = parts.run(inputs, layers)
     else:
-        given, rows = (inputs[:-1], inputs[-1]) if stretch.start else (inputs, None)
-        run = functools.partial(parts.run, given, layers)
-        outputs = left_by(cast("nn.Module", parts.body), stretch, rows, run)
+        run = functools.partial(parts.run, inputs, layers)
+        outputs = left_by(cast("nn.Module", parts.body), stretch, given, run)
     _built[0] += stretch.stop == len(layers)
     tapes = [tap.take() for tap in parts.taps]
     kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]

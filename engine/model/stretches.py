@@ -8,59 +8,63 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator
-from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.model.residuals import settled
+from engine.model.residuals import put_together, taken_apart
 
 __all__ = ["left_by", "stretches_of"]
 
-_LENGTH = 4
-"""Layers: a GPU waits as long as it takes to build the first of them."""
+_FIRST = 4
+"""Layers of the first stretch: a GPU waits as long as it takes to build them. Each next one is twice as long,
+since handing a stretch over on its own costs as much as building some of its layers."""
 
 
 def stretches_of(layers: int) -> list[range]:
     """Return stretches of so many layers, in order; what is left goes to the last."""
-    begins = range(0, max(1, layers - _LENGTH + 1), _LENGTH)
-    return [range(begin, end) for begin, end in pairwise((*begins, layers))]
+    stretches, begin, length = [], 0, _FIRST
+    while begin + 2 * length < layers:
+        stretches.append(range(begin, begin + length))
+        begin, length = begin + length, 2 * length
+    return [*stretches, range(begin, layers)]
 
 
 def left_by(
-    body: nn.Module, stretch: range, rows: mx.array | None, run: Callable[[], list[mx.array]]
+    body: nn.Module, stretch: range, rows: list[mx.array], run: Callable[[], list[mx.array]]
 ) -> list[mx.array]:
     """Run a stretch of a body's layers.
 
     Args:
         body: its `layers` are called one after the other, rows first.
         stretch: which of them.
-        rows: what the stretch before has left; None for the first one.
+        rows: what the stretch before has left; empty for the first one.
         run: the whole pass.
 
     Returns:
-        What the pass gives, of the last stretch; of others the rows that the next one takes.
+        What the pass gives, of the last stretch; of others the rows that the next one takes, with what has
+        still to be added to them.
 
     Raises:
-        ValueError: what goes from layer to layer is not one array.
+        ValueError: what goes from layer to layer is something else.
     """
     with _only(body, stretch, rows):
         try:
             return run()
         except _EndReached as end:
-            return [end.rows]
+            return end.rows
 
 
 class _EndReached(Exception):
-    def __init__(self, rows: mx.array) -> None:
+    def __init__(self, rows: list[mx.array]) -> None:
         self.rows = rows
 
 
 class _StandIn:
     """Stands in for a layer, which tells what it is."""
 
-    def __init__(self, layer: nn.Module, rows: mx.array | None = None) -> None:
+    def __init__(self, layer: nn.Module, rows: list[mx.array]) -> None:
         self._layer = layer
         self._rows = rows
 
@@ -75,25 +79,25 @@ class _Before(_StandIn):
 
 class _First(_StandIn):
     def __call__(self, _: object, *rest: Any, **named: Any) -> Any:
-        return self._layer(self._rows, *rest, **named)
+        return self._layer(put_together(self._rows), *rest, **named)
 
 
 class _Behind(_StandIn):
     def __call__(self, x: Any, *_: object, **__: object) -> Any:
-        rows = settled(x)
-        if not isinstance(rows, mx.array):
-            raise ValueError(f"layers hand on a {type(rows).__name__}")
+        rows = taken_apart(x)
+        if not all(isinstance(each, mx.array) for each in rows):
+            raise ValueError(f"layers hand on a {type(x).__name__}")
         raise _EndReached(rows)
 
 
 @contextlib.contextmanager
-def _only(body: nn.Module, stretch: range, rows: mx.array | None) -> Generator[None]:
+def _only(body: nn.Module, stretch: range, rows: list[mx.array]) -> Generator[None]:
     layers = body.layers
     own = [layers[index] for index in stretch]
-    if rows is not None:
+    if rows:
         own[0] = _First(own[0], rows)
-    before = [_Before(each) for each in layers[: stretch.start]]
-    body.layers = [*before, *own, *(_Behind(each) for each in layers[stretch.stop :])]
+    before = [_Before(each, []) for each in layers[: stretch.start]]
+    body.layers = [*before, *own, *(_Behind(each, []) for each in layers[stretch.stop :])]
     try:
         yield
     finally:

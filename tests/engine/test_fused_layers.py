@@ -10,7 +10,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from engine.model import residuals
+from engine.model import residuals, stretches
 from engine.model.cache import Cache
 from engine.model.gated_attention import use_gated_heads
 from engine.model.heads.pair import PairHead
@@ -237,6 +237,23 @@ def test_passes_are_compiled_over_fused_layers_too() -> None:
         trunk.compile_steps()
         assert trunk.steps_note == ""
         assert apart(run(trunk)[0], plain) < 1e-3
+
+
+@pytest.mark.usefixtures("played")
+def test_stretches_hand_on_what_is_still_to_be_added_bit_for_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = []
+    for first, parts in ((64, 1), (1, 2)):
+        monkeypatch.setattr(stretches, "_FIRST", first)
+        trunk = fused("qwen3_5")
+        with unfused():
+            trunk.compile_steps()
+            logits.append(run(trunk)[0])
+        assert trunk._steps is not None
+        assert {len(graph) for graph in trunk._steps._graphs.values()} == {parts}
+    whole, parted = logits
+    assert mx.array_equal(whole, parted).item()
 
 
 @pytest.mark.usefixtures("played")

@@ -49,12 +49,12 @@ def grown(trunk: Trunk, passes: list[tuple[int, int]]) -> tuple[mx.array, Cache]
     return mx.concatenate(rows), cache
 
 
-@pytest.mark.parametrize("length", [1, 64], ids=["in stretches", "in one go"])
+@pytest.mark.parametrize("first", [1, 64], ids=["in stretches", "in one go"])
 @pytest.mark.parametrize("name", families.CONFIGS)
 def test_graphs_leave_what_ordinary_passes_do(
-    monkeypatch: pytest.MonkeyPatch, name: str, length: int
+    monkeypatch: pytest.MonkeyPatch, name: str, first: int
 ) -> None:
-    monkeypatch.setattr(stretches, "_LENGTH", length)
+    monkeypatch.setattr(stretches, "_FIRST", first)
     trunk = Trunk(families.build(families.config(name)))
     trunk.tap()
     passes = [(20, 20), (1, 1), (4, 2), (9, 9), (2, 0), (1, 1)]
@@ -76,8 +76,8 @@ def test_stretches_have_every_layer_once() -> None:
     for layers in range(1, 100):
         found = stretches_of(layers)
         assert [index for stretch in found for index in stretch] == list(range(layers))
-    assert [len(stretch) for stretch in stretches_of(11)] == [4, 7]
-    assert len(stretches_of(64)) == 16
+    assert [len(stretch) for stretch in stretches_of(64)] == [4, 8, 16, 36]
+    assert len(stretches_of(8)) == 1
 
 
 def test_a_length_beyond_the_bucket_builds_one_graph_more() -> None:
