@@ -16,16 +16,16 @@ tell() { echo "== $1: $2 after $SECONDS s"; }
 
 bench() { # NAME PLAN LIMIT, then settings
   local name=$1 plan=$2 limit=$3; shift 3
+  plan=$(python3 -c "import json; from engine import wire; from engine.verdict.shape_costs import Plan; print(json.dumps(wire.plain_fields(Plan('qwen3.6-27b', $plan))))")
   env "$@" timeout "$limit" python3 -P -m engine.shape_bench --cache "$out/cache" --plan "$plan" \
     > "$out/$name.json" 2> "$out/$name.err"; tell "$name" $?
   grep -h "ms\|reason\|Error" "$out/$name.err" | tail -24
+  grep -h "failure" "$out/$name.json"
 }
 
 shape() {
-  local whole='"acceptance":[[0.98,0.96,0.94],[0.75,0.65,0.55]],"depth":0'
-  bench shape "{\"shape\":\"qwen3.6-27b\",$whole,\"contexts\":[1024,65536],\"repeats\":10,\"rows\":[1,2,3,4,5],\"stock_rows\":[1,2,4],\"budget_s\":130}" 280
-  bench shape_attention "{\"shape\":\"qwen3.6-27b\",$whole,\"contexts\":[1024,65536],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":60}" 160 MTPLX_TUI_KERNELS=+cached_attention
-  bench shape_long_graphs "{\"shape\":\"qwen3.6-27b\",\"acceptance\":[[0.98,0.96,0.94]],\"contexts\":[1024],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":40}" 120 MTPLX_TUI_KERNELS=+cached_attention MLX_MAX_OPS_PER_BUFFER=100
+  local tables="acceptance=((.98, .96, .94), (.75, .65, .55))"
+  bench shape "$tables, contexts=(1024, 65536), repeats=10, rows=(1, 2, 3, 4, 5), stock_rows=(1, 2, 4), budget_s=130" 280
 }
 
 shape27() {
