@@ -120,6 +120,7 @@ constexpr int Own = Width / 32, Places = 4;
 constexpr float Far = 8.0f;
 constexpr int Bytes = Own * sizeof(InT);
 struct alignas(Bytes < 16 ? Bytes : 16) Piece { InT at[Own]; };
+struct alignas(Own < 4 ? 4 * Own : 16) Sums { float at[Own]; };
 struct alignas(16) Sixteen { unsigned int at[4]; };
 const int steps = queries_shape[2], length = keys_shape[2];
 const int rows = steps * Group;
@@ -236,9 +237,11 @@ if (own < Rows && first + own < rows && lane % Places == 0) {
 }
 if (begin < end)
   UNROLL for (int r = 0; r < Rows; ++r)
-    if (first + r < rows)
-      UNROLL for (int i = 0; i < Own; ++i)
-        sums[((own_row + r) * parts + part) * Width + lane * Own + i] = sum[r][i];
+    if (first + r < rows) {
+      Sums whole;
+      UNROLL for (int i = 0; i < Own; ++i) whole.at[i] = sum[r][i];
+      reinterpret_cast<DEVICE Sums*>(sums + ((own_row + r) * parts + part) * Width)[lane] = whole;
+    }
 """
 JOIN_BODY = """
 constexpr int Own = Width / 32;
@@ -261,9 +264,9 @@ UNROLL for (int i = 0; i < Own; ++i) sum[i] = 0.0f;
 for (int part = warp; part < seen; part += Warps) {
   const float share = exponential(tops[(own + part) * 2] - most);
   total = fused(share, tops[(own + part) * 2 + 1], total);
-  UNROLL for (int i = 0; i < Own; ++i) sum[i] = fused(share, sums[(own + part) * Width + lane * Own + i], sum[i]);
+  UNROLL for (int i = 0; i < Own; ++i) sum[i] = fused(share, sums[(own + part) * Width + i * 32 + lane], sum[i]);
 }
-UNROLL for (int i = 0; i < Own; ++i) held[warp * Width + lane * Own + i] = sum[i];
+UNROLL for (int i = 0; i < Own; ++i) held[warp * Width + i * 32 + lane] = sum[i];
 if (lane == 0) totals[warp] = total;
 group_barrier();
 float whole = 0.0f;
