@@ -24,8 +24,8 @@ bench() { # NAME PLAN LIMIT, then settings
 shape() {
   local whole='"acceptance":[[0.98,0.96,0.94],[0.75,0.65,0.55]],"depth":0'
   bench shape "{\"shape\":\"qwen3.6-27b\",$whole,\"contexts\":[1024,65536],\"repeats\":10,\"rows\":[1,2,3,4,5],\"stock_rows\":[1,2,4],\"budget_s\":130}" 280
-  bench shape_attention "{\"shape\":\"qwen3.6-27b\",$whole,\"contexts\":[1024,65536],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":60}" 160 MTPLX_TUI_KERNELS=+cached_attention
-  bench shape_long_graphs "{\"shape\":\"qwen3.6-27b\",\"acceptance\":[[0.98,0.96,0.94]],\"contexts\":[1024],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":40}" 120 MTPLX_TUI_KERNELS=+cached_attention MLX_MAX_OPS_PER_BUFFER=100
+  bench shape_stock_attention "{\"shape\":\"qwen3.6-27b\",$whole,\"contexts\":[1024,65536],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":60}" 160 MTPLX_TUI_KERNELS=cached_attention
+  bench shape_long_graphs "{\"shape\":\"qwen3.6-27b\",\"acceptance\":[[0.98,0.96,0.94]],\"contexts\":[1024],\"repeats\":6,\"rows\":[1,4],\"stock_rows\":[1],\"budget_s\":40}" 120 MLX_MAX_OPS_PER_BUFFER=100
 }
 
 shape27() {
