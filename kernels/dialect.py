@@ -8,6 +8,8 @@ butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neig
 `from_lane(x, lane)` (another lane's x), `any_lane(x)` (whether x is true for one of them), `lane_max(x)`, `exponential(x)`,
 `fused(a, b, c)` (a·b + c, rounded once), `cosine(x)` and `sine(x)` of large angles too, `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
+Loops over an array of a lane's own count by one: CUDA's compiler unrolls none that halves what it counts by, and
+the array then lies in memory in place of registers.
 Scalars come as arrays of one item, since MLX passes those alike to both.
 
 `copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes into SHARED memory, `close_copies()`
