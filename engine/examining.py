@@ -115,6 +115,14 @@ def _gated_heads() -> str:
     return kernel_note(HeadShape(2, 1, 64, 32, 1e6, 1.0, 1e-6), mx.bfloat16)
 
 
+def _cached_attention() -> str:
+    import mlx.core as mx
+
+    from kernels.cached_attention import kernel_note
+
+    return kernel_note(2, 1, 64, mx.bfloat16)
+
+
 def _residual_norm() -> str:
     import mlx.core as mx
 
@@ -138,6 +146,7 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "residual_norm": _residual_norm,
     "swiglu": _swiglu,
     "gated_heads": _gated_heads,
+    "cached_attention": _cached_attention,
     "distribution": _distribution,
     "verdict": _verdict,
 }

@@ -2,13 +2,15 @@
 
 A pass in parts: each warp takes a stretch of the cache's places and a few rows, and leaves their weighted
 sum and what it was scaled by; then the parts of each row are joined (Dao et al. 2023, arXiv:2311.01282,
-section 3). What a row comes to has the same bits whatever rows are beside it.
+section 3). Copies of the next keys and values are on their way while a warp multiplies. What a row comes
+to has the same bits whatever rows are beside it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import mlx.core as mx
 
@@ -20,22 +22,29 @@ __all__ = [
     "JOIN_BODY",
     "PART_BODY",
     "WIDTHS",
+    "Cut",
     "cached_attention",
     "cached_attention_plain",
+    "cut",
     "kernel_note",
-    "parts_of",
     "runs_on",
 ]
 
 WIDTHS = (32, 64, 128, 256)
 """Of heads: each of 32 lanes has a power of two of their numbers."""
-_ROWS = 8
+_MOST_ROWS = 8
 """That a warp takes at once; with four places they are one number a lane."""
-_JOINING_WARPS = 8
+_PLACES = 4
+_WARPS, _STAGES = 4, 4
+"""Of a block, and of a warp's ring, at most; see `cut`."""
+_JOINING_WARPS = 16
 _LEAST = 64
-"""Places of a part, at least."""
-_PARTS = 256
-"""Of a long cache, about: so many warps for each head of keys keep a GPU's memory busy."""
+"""Places of a part, at least: shorter ones would write more than they read."""
+_IN_ALL = 2048
+"""Parts of a long cache over all heads of keys: 15 warps for each of an H200's 132 processors, and half as many
+over a bucket that is hardly half written."""
+_ROOM = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}
+"""Bytes that a block can share."""
 
 
 def cached_attention_plain(
@@ -60,92 +69,179 @@ def cached_attention_plain(
     return attended.astype(queries.dtype)
 
 
-def parts_of(length: int) -> tuple[int, int]:
-    """Return how many places a part has, and how many parts a cache of some length; see `PART_BODY`."""
-    each = max(_LEAST, (length // _PARTS + 3) // 4 * 4)
-    return each, -(-length // each)
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How the work is cut. Of these a row's bits depend on the parts alone."""
+
+    rows: int
+    """That a warp takes at once."""
+    warps: int
+    """Of a block."""
+    stages: int
+    """Of a warp's ring."""
+    least: int
+    """Places of a part, at least."""
+    parts: int
+    """Of a cache for each head of keys, at most."""
+
+    def constants(self) -> list[tuple[str, int]]:
+        """Return them as the body names them."""
+        return [(name.capitalize(), value) for name, value in asdict(self).items()]
+
+    def parts_of(self, length: int) -> int:
+        """Return how many parts a cache of some length has; see `PART_BODY`."""
+        wanted = -(-length // (_PLACES * self.parts)) * _PLACES
+        return -(-length // max(self.least, wanted))
+
+    def blocks_of(self, length: int, rows: int) -> int:
+        """Return how many blocks a head of keys takes."""
+        groups = -(-rows // self.rows)
+        return -(-self.parts_of(length) * groups // self.warps)
+
+
+def cut(where: Backend, key_heads: int, rows: int, width: int, dtype: mx.Dtype) -> Cut:
+    """Return how to cut the work of so many rows on each head of keys."""
+    groups = -(-rows // _MOST_ROWS)
+    stage = 2 * _PLACES * width * dtype.size
+    warps = _WARPS
+    while _ROOM[where] < 2 * warps * stage:
+        warps //= 2
+    return Cut(
+        rows=2 * -(-rows // (2 * groups)),
+        warps=warps,
+        stages=min(_STAGES, _ROOM[where] // (warps * stage)),
+        least=_LEAST,
+        parts=max(1, _IN_ALL // key_heads),
+    )
 
 
 PART_BODY = """
 constexpr int Own = Width / 32, Places = 4;
-struct alignas(Own * sizeof(InT)) Piece { InT at[Own]; };
+constexpr float Far = 8.0f;
+constexpr int Bytes = Own * sizeof(InT);
+struct alignas(Bytes < 16 ? Bytes : 16) Piece { InT at[Own]; };
+struct alignas(Own < 4 ? 4 * Own : 16) Sums { float at[Own]; };
+struct alignas(16) Sixteen { unsigned int at[4]; };
 const int steps = queries_shape[2], length = keys_shape[2];
 const int rows = steps * Group;
 const int groups = (rows + Rows - 1) / Rows;
-const int part = row / groups, first = row % groups * Rows;
-const int wanted = (length / Parts + 3) / 4 * 4;
+const int wanted = (length + 4 * Parts - 1) / (4 * Parts) * 4;
 const int each = wanted < Least ? Least : wanted;
 const int parts = (length + each - 1) / each;
+const int unit = block * Warps + warp;
+if (unit >= parts * groups) return;
+const int part = unit / groups, first = unit % groups * Rows;
 const int begin = part * each;
 const int behind = position[0] + steps < length ? position[0] + steps : length;
 const int end = begin + each < behind ? begin + each : behind;
+
+// Each warp has a ring of stages, which are filled ahead of being multiplied. A stage holds the keys
+// of four places and then their values; in place of what lies behind the end stands the last place.
+constexpr int Across = Width * sizeof(InT) / 16, Half = Places * Across, Whole = 2 * Half;
+SHARED Sixteen ring[Warps * Stages * Whole];
+NEARBY Sixteen* own_ring = ring + warp * Stages * Whole;
+const long place_of_head = static_cast<long>(slot) * length * Width;
+const DEVICE Sixteen* own_keys = reinterpret_cast<const DEVICE Sixteen*>(keys + place_of_head);
+const DEVICE Sixteen* own_values = reinterpret_cast<const DEVICE Sixteen*>(values + place_of_head);
+int ahead = begin, put_stage = 0;
+#define PUT { \\
+  if (ahead < end) { \\
+    UNROLL for (int k = 0; k < Whole / 32; ++k) { \\
+      const int piece = k * 32 + lane; \\
+      const bool is_value = Half < 32 ? lane >= Half : k * 32 >= Half; \\
+      const int near = ahead + piece % Half / Across; \\
+      const int at = (near < end ? near : end - 1) * Across + piece % Across; \\
+      copy_ahead<16>(own_ring + put_stage * Whole + piece, (is_value ? own_values : own_keys) + at); \\
+    } \\
+    ahead += Places; \\
+    if (++put_stage == Stages) put_stage = 0; \\
+  } \\
+  close_copies(); }
+for (int s = 0; s < Stages - 1; ++s) PUT
+
 // queries: [B, Heads, T, Width], so those of a head of keys lie together: [B KeyHeads, rows, Width].
-const long own_row = static_cast<long>(head) * rows + first;
+const long own_row = static_cast<long>(slot) * rows + first;
 float query[Rows][Own], sum[Rows][Own];
-UNROLL for (int r = 0; r < Rows; ++r)
+UNROLL for (int r = 0; r < Rows; ++r) {
+  const long from = (own_row + (first + r < rows ? r : 0)) * Width;
+  const Piece given = reinterpret_cast<const DEVICE Piece*>(queries + from)[lane];
   UNROLL for (int i = 0; i < Own; ++i) {
-    query[r][i] = first + r < rows
-        ? static_cast<float>(queries[(own_row + r) * Width + lane * Own + i]) * as_number(ScaleBits) : 0.0f;
+    query[r][i] = static_cast<float>(given.at[i]) * as_number(ScaleBits);
     sum[r][i] = 0.0f;
   }
+}
 // A lane has the score of one row at one place: lane = 4 r + k.
 const int last = position[0] + (first + lane / Places) % steps;
 float most = -1e30f, total = 0.0f;
+int stage = 0;
 for (int place = begin; place < end; place += Places) {
-  Piece key[Places], value[Places];
-  UNROLL for (int k = 0; k < Places; ++k) {
-    const int at = place + k < end ? place + k : end - 1;
-    const long from = (static_cast<long>(head) * length + at) * Width + lane * Own;
-    key[k] = *reinterpret_cast<const DEVICE Piece*>(keys + from);
-    value[k] = *reinterpret_cast<const DEVICE Piece*>(values + from);
-  }
+  await_copies<Stages - 2>();
+  PUT
+  const NEARBY Piece* here = reinterpret_cast<const NEARBY Piece*>(own_ring + stage * Whole) + lane;
+  if (++stage == Stages) stage = 0;
   float product[32];
-  UNROLL for (int r = 0; r < Rows; ++r)
-    UNROLL for (int k = 0; k < Places; ++k) {
+  UNROLL for (int k = 0; k < Places; ++k) {
+    const Piece key = here[k * 32];
+    UNROLL for (int r = 0; r < 32 / Places; ++r) {
       float dot = 0.0f;
-      UNROLL for (int i = 0; i < Own; ++i) dot = fused(query[r][i], static_cast<float>(key[k].at[i]), dot);
+      if (r < Rows)
+        UNROLL for (int i = 0; i < Own; ++i) dot = fused(query[r][i], static_cast<float>(key.at[i]), dot);
       product[r * Places + k] = dot;
     }
+  }
   // The lanes' 32 sums at once: each exchange leaves half of them to each half of the lanes.
-  UNROLL for (int half = 16; half > 0; half /= 2)
-    UNROLL for (int i = 0; i < half; ++i) {
-      const bool is_upper = (lane & half) != 0;
-      const float given = is_upper ? product[i] : product[i + half];
-      product[i] = (is_upper ? product[i + half] : product[i]) + from_lane(given, lane ^ half);
-    }
+  UNROLL for (int turn = 0; turn < 5; ++turn) {
+    const int half = 16 >> turn;
+    UNROLL for (int i = 0; i < 16; ++i)
+      if (i < half) {
+        const bool is_upper = (lane & half) != 0;
+        const float given = is_upper ? product[i] : product[i + half];
+        product[i] = (is_upper ? product[i + half] : product[i]) + from_lane(given, lane ^ half);
+      }
+  }
   const int at = place + lane % Places;
   const bool is_seen = at < end && at <= last;
-  float highest = is_seen ? product[0] : -1e30f;
-  highest = highest > most ? highest : most;
-  UNROLL for (int near = 1; near < Places; near *= 2) {
-    const float other = from_lane(highest, lane ^ near);
-    highest = other > highest ? other : highest;
+  // A row's sums are scaled anew only where a score is far above what they are scaled by.
+  if (any_lane(is_seen && product[0] > most + Far)) {
+    float highest = is_seen ? product[0] : -1e30f;
+    UNROLL for (int near = 1; near < Places; near *= 2) {
+      const float other = from_lane(highest, lane ^ near);
+      highest = other > highest ? other : highest;
+    }
+    const float scaled = highest > most + Far ? highest : most;
+    const float faded = exponential(most - scaled);
+    most = scaled;
+    total *= faded;
+    UNROLL for (int r = 0; r < Rows; ++r) {
+      const float before = from_lane(faded, r * Places);
+      UNROLL for (int i = 0; i < Own; ++i) sum[r][i] *= before;
+    }
   }
-  const float faded = exponential(most - highest);
-  const float weight = is_seen ? exponential(product[0] - highest) : 0.0f;
-  most = highest;
-  total = total * faded + weight;
-  UNROLL for (int r = 0; r < Rows; ++r) {
-    const float before = from_lane(faded, r * Places);
-    UNROLL for (int i = 0; i < Own; ++i) sum[r][i] *= before;
-    UNROLL for (int k = 0; k < Places; ++k) {
+  const float weight = is_seen ? exponential(product[0] - most) : 0.0f;
+  total += weight;
+  UNROLL for (int k = 0; k < Places; ++k) {
+    const Piece value = here[(Places + k) * 32];
+    UNROLL for (int r = 0; r < Rows; ++r) {
       const float share = from_lane(weight, r * Places + k);
-      UNROLL for (int i = 0; i < Own; ++i) sum[r][i] = fused(share, static_cast<float>(value[k].at[i]), sum[r][i]);
+      UNROLL for (int i = 0; i < Own; ++i) sum[r][i] = fused(share, static_cast<float>(value.at[i]), sum[r][i]);
     }
   }
 }
 UNROLL for (int near = 1; near < Places; near *= 2) total += from_lane(total, lane ^ near);
 // sums: float32 [B KeyHeads, rows, parts, Width]; tops: float32 [B KeyHeads, rows, parts, 2]
-if (first + lane / Places < rows && lane % Places == 0) {
-  const long to = ((own_row + lane / Places) * parts + part) * 2;
+const int own = lane / Places;
+if (own < Rows && first + own < rows && lane % Places == 0) {
+  const long to = ((own_row + own) * parts + part) * 2;
   tops[to] = most;
   tops[to + 1] = total;
 }
 if (begin < end)
   UNROLL for (int r = 0; r < Rows; ++r)
-    if (first + r < rows)
-      UNROLL for (int i = 0; i < Own; ++i)
-        sums[((own_row + r) * parts + part) * Width + lane * Own + i] = sum[r][i];
+    if (first + r < rows) {
+      Sums whole;
+      UNROLL for (int i = 0; i < Own; ++i) whole.at[i] = sum[r][i];
+      reinterpret_cast<DEVICE Sums*>(sums + ((own_row + r) * parts + part) * Width)[lane] = whole;
+    }
 """
 JOIN_BODY = """
 constexpr int Own = Width / 32;
@@ -154,23 +250,23 @@ SHARED float totals[Warps];
 // sums: [rows of all heads, parts, Width]; tops: [rows of all heads, parts, 2]
 const int parts = tops_shape[1];
 const long own = static_cast<long>(slot) * parts;
-float most = -1e30f;
+float most = -1e30f, last = 0.0f;
 for (int part = lane; part < parts; part += 32) {
   const float top = tops[(own + part) * 2];
   most = top > most ? top : most;
+  if (tops[(own + part) * 2 + 1] > 0.0f) last = static_cast<float>(part);
 }
 most = lane_max(most);
+// A row sees the first parts; of the others no sum is written.
+const int seen = static_cast<int>(lane_max(last)) + 1;
 float total = 0.0f, sum[Own];
 UNROLL for (int i = 0; i < Own; ++i) sum[i] = 0.0f;
-for (int part = warp; part < parts; part += Warps) {
-  const float scaled = tops[(own + part) * 2 + 1];
-  if (scaled > 0.0f) {  // else nothing was seen, and no sum written
-    const float share = exponential(tops[(own + part) * 2] - most);
-    total = fused(share, scaled, total);
-    UNROLL for (int i = 0; i < Own; ++i) sum[i] = fused(share, sums[(own + part) * Width + lane * Own + i], sum[i]);
-  }
+for (int part = warp; part < seen; part += Warps) {
+  const float share = exponential(tops[(own + part) * 2] - most);
+  total = fused(share, tops[(own + part) * 2 + 1], total);
+  UNROLL for (int i = 0; i < Own; ++i) sum[i] = fused(share, sums[(own + part) * Width + i * 32 + lane], sum[i]);
 }
-UNROLL for (int i = 0; i < Own; ++i) held[warp * Width + lane * Own + i] = sum[i];
+UNROLL for (int i = 0; i < Own; ++i) held[warp * Width + i * 32 + lane] = sum[i];
 if (lane == 0) totals[warp] = total;
 group_barrier();
 float whole = 0.0f;
@@ -186,7 +282,7 @@ for (int i = warp * 32 + lane; i < Width; i += Warps * 32) {
 @functools.cache
 def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
     inputs = ("queries", "keys", "values", "position")
-    part = dialect.Source("attention_parts", inputs, ("sums", "tops"), PART_BODY)
+    part = dialect.Source("attention_parts", inputs, ("sums", "tops"), PART_BODY, is_of_blocks=True)
     join = dialect.Source(
         "attention_joined", ("sums", "tops"), ("attended",), JOIN_BODY, is_of_blocks=True
     )
@@ -203,8 +299,9 @@ def _kept(where: Backend, scale: float) -> Callable[..., list[mx.array]]:
         key_heads, length = keys.shape[1:3]
         group = heads // key_heads
         rows, slots = steps * group, batch * key_heads
-        parts = parts_of(length)[1]
-        sums, tops = dialect.run(
+        chosen = cut(where, key_heads, rows, width, queries.dtype)
+        parts = chosen.parts_of(length)
+        sums, tops = dialect.run_blocks(
             part,
             [queries, keys, *others],
             [
@@ -212,9 +309,9 @@ def _kept(where: Backend, scale: float) -> Callable[..., list[mx.array]]:
                 ("Width", width),
                 ("Group", group),
                 ("ScaleBits", dialect.bits_of(scale)),
-                *_SIZES,
+                *chosen.constants(),
             ],
-            (-(-rows // _ROWS) * parts, slots),
+            (chosen.blocks_of(length, rows), chosen.warps, slots),
             [
                 ((slots * rows, parts, width), mx.float32),
                 ((slots * rows, parts, 2), mx.float32),
@@ -231,7 +328,6 @@ def _kept(where: Backend, scale: float) -> Callable[..., list[mx.array]]:
     return mx.compile(call)
 
 
-_SIZES = [("Rows", _ROWS), ("Least", _LEAST), ("Parts", _PARTS)]
 _TOLERANCE = {mx.float32: 1e-4, mx.bfloat16: 2.0**-7, mx.float16: 2.0**-10}
 """Against the largest entry; float32 matmuls of a GPU may be of numbers rounded to fewer bits."""
 
@@ -262,18 +358,28 @@ def _note(where: Backend, heads: tuple[int, int], width: int, dtype: mx.Dtype) -
     """Compare the kernel with its definition once; return what is wrong, or nothing."""
     own, key_heads = heads
     random = mx.random.split(mx.random.key(width), 3)
-    queries = mx.random.normal((1, own, 3, width), key=random[0]).astype(dtype)
+    queries = mx.random.normal((1, own, 4, width), key=random[0]).astype(dtype)
     keys, values = (
         mx.random.normal((1, key_heads, 300, width), key=key).astype(dtype) for key in random[1:]
     )
     scale = width**-0.5
 
+    def at(place: int, rows: mx.array) -> mx.array:
+        return cached_attention(where, rows, keys, values, mx.array([place], mx.int32), scale)
+
     def wrong() -> str:
         pairs = []
-        for place in (0, 200, 297):
-            inputs = queries, keys, values, mx.array([place], mx.int32), scale
-            pairs.append((cached_attention(where, *inputs), cached_attention_plain(*inputs)))
-        return off_by(pairs, _TOLERANCE[dtype])
+        for place in (0, 200, 296):
+            position = mx.array([place], mx.int32)
+            right = cached_attention_plain(queries, keys, values, position, scale)
+            pairs.append((at(place, queries), right))
+        apart = off_by(pairs, _TOLERANCE[dtype])
+        if apart:
+            return apart
+        alone, beside = at(201, queries[:, :, 1:2]), at(200, queries)[:, :, 1:2]
+        return (
+            "" if mx.array_equal(alone, beside).item() else "gives a row other bits beside others"
+        )
 
     return note_of("the kernel of cached attention", wrong)
 

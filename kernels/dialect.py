@@ -5,9 +5,11 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 `warp` (of the block), `block` of `blocks`, `slot` of `slots`, memory that is SHARED by a block's warps, and
 `group_barrier()`, at which they meet. Both have `lane_sum(x)` (the sum over the 32 lanes, by
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
-`from_lane(x, lane)` (another lane's x), `lane_max(x)`, `exponential(x)`,
+`from_lane(x, lane)` (another lane's x), `any_lane(x)` (whether x is true for one of them), `lane_max(x)`, `exponential(x)`,
 `fused(a, b, c)` (a·b + c, rounded once), `cosine(x)` and `sine(x)` of large angles too, `as_bits(x)` and `as_number(bits)` for float32, and
 FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
+Loops over an array of a lane's own count by one: CUDA's compiler unrolls none that halves what it counts by, and
+the array then lies in memory in place of registers.
 Scalars come as arrays of one item, since MLX passes those alike to both.
 
 `copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes into SHARED memory, `close_copies()`
@@ -54,6 +56,7 @@ inline float quad_sum(float x) {
   return x + metal::simd_shuffle_xor(x, ushort(1));
 }
 inline float from_lane(float x, int lane) { return metal::simd_shuffle(x, ushort(lane)); }
+inline bool any_lane(bool x) { return metal::simd_any(x); }
 inline float fused(float a, float b, float c) { return metal::fma(a, b, c); }
 inline float cosine(float x) { return metal::precise::cos(x); }
 inline float sine(float x) { return metal::precise::sin(x); }
@@ -120,6 +123,7 @@ __device__ inline float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 1);
 }
 __device__ inline float from_lane(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+__device__ inline bool any_lane(bool x) { return __any_sync(0xffffffffu, x); }
 __device__ inline float fused(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 __device__ inline float cosine(float x) { return cosf(x); }
 __device__ inline float sine(float x) { return sinf(x); }

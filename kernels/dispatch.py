@@ -2,7 +2,7 @@
 
 Asks the device, never the build: MLX for a CPU offers the functions of both, and they raise.
 MTPLX_TUI_KERNELS switches kernels off: "off" all of them, else those that it names, with commas
-between. A name with a plus sign before it switches on what is not on by itself: cached attention.
+between.
 """
 
 from __future__ import annotations
@@ -64,31 +64,21 @@ def backend() -> Backend:
     return where if where is Backend.PLAIN or mx.default_device() == mx.gpu else Backend.PLAIN
 
 
-_ON_DEMAND = frozenset({"cached_attention"})
-"""What is off unless asked for: it has run in emulation alone, and on no GPU yet."""
-
-
 def backend_for(kernel: str) -> Backend:
     """Return what runs a kernel of that name: PLAIN where it is switched off."""
-    where = backend()
-    if where is Backend.PLAIN or _is_off(kernel) or _is_unasked(kernel):
-        return Backend.PLAIN
-    return where
+    return Backend.PLAIN if _is_off(kernel) else backend()
 
 
 def why_plain(kernel: str) -> str:
     """Return why plain MLX runs in place of a kernel; empty where `backend_for` has one."""
     if _is_off(kernel):
         return "switched off by MTPLX_TUI_KERNELS"
-    if backend() is Backend.PLAIN:
-        return "MLX computes on the CPU here"
-    return f"off until MTPLX_TUI_KERNELS has +{kernel}" if _is_unasked(kernel) else ""
+    return "MLX computes on the CPU here" if backend() is Backend.PLAIN else ""
 
 
 def unknown_names() -> tuple[str, ...]:
     """Return what MTPLX_TUI_KERNELS names and is no kernel."""
-    known = {"", "off", *KERNELS, *(f"+{kernel}" for kernel in _ON_DEMAND)}
-    return tuple(sorted(_named() - known))
+    return tuple(sorted(_named() - {"", "off", *KERNELS}))
 
 
 def keep_compiled(folder: Path) -> None:
@@ -120,7 +110,3 @@ def _names(text: str) -> frozenset[str]:
 
 def _is_off(kernel: str) -> bool:
     return bool(_named() & {"off", kernel})
-
-
-def _is_unasked(kernel: str) -> bool:
-    return kernel in _ON_DEMAND and f"+{kernel}" not in _named()

@@ -6,6 +6,7 @@ Where the kernel of cached attention runs they attend by it too, over a cache th
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -20,10 +21,11 @@ from kernels import gated_heads as kernel
 from kernels.dispatch import Backend
 from kernels.gated_heads import HeadShape
 
-__all__ = ["use_gated_heads"]
+__all__ = ["reads_written", "use_gated_heads"]
 
 _MAX_ROWS = 16
 _ATTEND = "scaled_dot_product_attention"
+_BY_KERNEL = "attends_by_kernel"
 
 
 def use_gated_heads(model: nn.Module) -> str:
@@ -47,6 +49,17 @@ def use_gated_heads(model: nn.Module) -> str:
             attends = cached_attention.runs_on(*_heads(shape), dtype)
             module.__class__ = _fused(type(module), shape, where, attends)
     return next((note for note in notes if note), "")
+
+
+def reads_written(model: nn.Module, caches: Sequence[object]) -> bool:
+    """Return whether all layers of a model or head that keep keys and values attend by the kernel.
+
+    Args:
+        model: whose layers they are.
+        caches: of its layers.
+    """
+    attending = sum(getattr(module, _BY_KERNEL, False) for module in modules(model))
+    return attending == sum(steps.keeps_all(cache) for cache in caches)
 
 
 def _shape_of(layer: nn.Module) -> HeadShape | None:
@@ -89,7 +102,7 @@ def _fused(
             )
         return self.o_proj(kernel.gate_heads(where, attended, rows))
 
-    return called(kind, call)
+    return called(kind, call, **{_BY_KERNEL: attends is not Backend.PLAIN})
 
 
 @functools.lru_cache(maxsize=4)

@@ -22,7 +22,6 @@ from engine.model.arrays import reals
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
 from engine.model.stretches import left_by, stretches_of
-from kernels.dispatch import Backend, backend_for
 
 __all__ = [
     "MAX_GRAPHS",
@@ -47,7 +46,8 @@ _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 _FARTHEST = 8192
 """Positions of the longest bucket over which MLX's own attention is a graph's: it reads the whole bucket, and
-with a mask takes a slower way. Over 64k positions 64 layers took 67 ms where stock's took 47."""
+with a mask takes a slower way. How much slower was not measured apart: over 64k positions most of what graphs
+lost was how they wrote into the bucket then."""
 
 _NOISE = 0.05
 """Two orders of summing in 16 bits may be this far apart, as a share of all numbers."""
@@ -108,6 +108,8 @@ class PassParts:
     taps: Sequence[RecurrentTap] = ()
     body: nn.Module | None = None
     """Whose layers can be run in stretches, each with the cache of its number."""
+    reads_written: bool = False
+    """Whether attention reads of a bucket only what is written, so that any length can be a graph's."""
 
 
 @dataclass(slots=True)
@@ -156,7 +158,8 @@ class Replay:
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
         """Return whether a pass over these caches can be a graph's."""
         is_wanted = self._is_compared and not self.note and 0 < rows <= MAX_ROWS
-        return is_wanted and all(_is_filled(each) for each in layers) and _is_near(rows, layers)
+        is_near = self._parts.reads_written or _written_places(layers) + rows <= _FARTHEST
+        return is_wanted and is_near and all(_is_filled(each) for each in layers)
 
     def run(
         self, inputs: Arrays, rows: int, layers: list[Any]
@@ -323,13 +326,6 @@ def _is_filled(layer: object) -> bool:
     if isinstance(layer, RecurrentCache):
         return all(isinstance(part, mx.array) for part in layer.cache)
     return type(layer) is KVCache and layer.keys is not None
-
-
-def _is_near(rows: int, layers: Sequence[object]) -> bool:
-    """Return whether attention is no reason against a graph."""
-    if backend_for("cached_attention") is not Backend.PLAIN:
-        return True
-    return _written_places(layers) + rows <= _FARTHEST
 
 
 def _written_places(layers: Sequence[object]) -> int:

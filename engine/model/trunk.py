@@ -15,6 +15,7 @@ import mlx.nn as nn
 
 from engine.errors import HeadError
 from engine.model.cache import Cache, trunk_cache
+from engine.model.gated_attention import reads_written
 from engine.model.recurrent import tap_recurrent_layers
 from engine.model.residuals import settled
 from engine.model.steps import PassParts, Progress, Replay, unheard
@@ -144,7 +145,9 @@ class Trunk:
         own = functools.partial(Trunk._pass, weakref.proxy(self))
         body = body_of(self.model)
         has_layers = isinstance(body.get("layers"), list)
-        self._steps = Replay(PassParts("steps", own, self._taps, body if has_layers else None))
+        attends = reads_written(self.model, self.make_cache().layers)
+        parts = PassParts("steps", own, self._taps, body if has_layers else None, attends)
+        self._steps = Replay(parts)
         run = functools.partial(self._open, self._begun())
         if not self._steps.prepare(self._trial, run, progress) and not self._steps.note:
             self._steps = None

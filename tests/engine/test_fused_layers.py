@@ -9,10 +9,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
+from mlx_lm.models.qwen3_next import Qwen3NextAttention
 
-from engine.model import residuals, stretches
+from engine.model import residuals, steps, stretches
 from engine.model.cache import Cache
-from engine.model.gated_attention import use_gated_heads
+from engine.model.gated_attention import reads_written, use_gated_heads
 from engine.model.heads.pair import PairHead
 from engine.model.load import load
 from engine.model.mixers import mixer_note
@@ -187,6 +188,7 @@ def test_a_head_of_fused_layers_drafts_and_text_is_that_of_plain_decoding(
     model = load("qwen3_5", path, tmp_path, lambda *_: None)
     assert isinstance(model.head, PairHead)
     assert isinstance(model.head.final_norm.norm, residuals._Norm)
+    assert reads_written(model.head.body, model.head.make_cache().layers)
 
     def text(depth: int) -> list[int]:
         stream = Stream(model.trunk.make_cache(), model.head, 3)
@@ -266,6 +268,38 @@ def test_a_graph_is_built_where_all_rows_of_a_window_like_its_own_were_kept() ->
         graphs = trunk.compiled_graphs
         assert apart(run(trunk, passes)[0], plain) < 1e-3
     assert trunk.compiled_graphs == graphs + 2
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("off", [0, 1, 2], ids=["of the kernel", "one is plain", "all are plain"])
+def test_only_where_all_layers_attend_by_the_kernel_a_far_pass_is_a_graph(
+    monkeypatch: pytest.MonkeyPatch, off: int
+) -> None:
+    config = families.config("qwen3_5")
+    config["text_config"]["num_hidden_layers"] = 8
+    model = families.build(config)
+    assert use_gated_heads(model) == ""
+    layers = [each for each in modules(model) if isinstance(each, Qwen3NextAttention)]
+    assert len(layers) == 2
+    for layer in layers[:off]:
+        layer.__class__ = type(layer).__mro__[1]
+    monkeypatch.setattr(steps, "_FARTHEST", 25)
+    repeated: list[int] = []
+    repeat = steps.Replay.run
+
+    def counted(own: steps.Replay, inputs: Any, rows: int, layers: Any) -> object:
+        repeated.append(rows)
+        return repeat(own, inputs, rows, layers)
+
+    passes = ((20, 20), (4, 4), (4, 4), (1, 1))
+    trunk = tapped(model)
+    plain = run(trunk, passes)[0]
+    with unfused():
+        trunk.compile_steps()
+        monkeypatch.setattr(steps.Replay, "run", counted)
+        assert apart(run(trunk, passes)[0], plain) < 1e-3
+    assert trunk.steps_note == ""
+    assert repeated == ([4] if off else [4, 4, 1])
 
 
 @pytest.mark.usefixtures("played")

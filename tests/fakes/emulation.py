@@ -85,6 +85,7 @@ static float lane_max(float x) {
   for (int mask = 16; mask > 0; mask /= 2) x = std::fmax(x, from_lane(x, now->lane ^ mask));
   return x;
 }
+static bool any_lane(bool x) { return lane_max(x ? 1.0f : 0.0f) > 0.0f; }
 static float exponential(float x) { return std::exp(x); }
 static void device_barrier() { group_barrier(); }
 using Wide = std::uint64_t;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from kernels import cached_attention as kernel
 from kernels.dialect import bits_of
+from kernels.dispatch import Backend
 from tests.fakes.emulation import emulate_blocks, needs_compiler
 
 DTYPES = {mx.float32: 1e-5, mx.bfloat16: 2.0**-8, mx.float16: 2.0**-11}
@@ -34,21 +37,26 @@ def inputs(
     return q, k, v
 
 
-def attended(folder: Path, given: Inputs, place: int, parts: int = 256) -> mx.array:
-    """Run both bodies; parts: of a long cache, about, so that a short one has several too."""
+def attended(
+    folder: Path,
+    given: Inputs,
+    place: int,
+    parts: int | None = None,
+    where: Backend = Backend.CUDA,
+) -> mx.array:
+    """Run both bodies; parts: at most, also of a short cache, in place of those of a long one."""
     queries, keys, values = given
     batch, heads, steps, width = queries.shape
     key_heads, length = keys.shape[1:3]
     rows, slots = steps * heads // key_heads, batch * key_heads
-    least = 64 if parts == 256 else 4
-    each = max(least, (length // parts + 3) // 4 * 4)
-    count = -(-length // each)
-    if parts == 256:
-        assert (each, count) == kernel.parts_of(length)
+    cut = kernel.cut(where, key_heads, rows, width, queries.dtype)
+    if parts is not None:
+        cut = replace(cut, least=4, parts=parts)
+    count = cut.parts_of(length)
     position = mx.array([place], mx.int32)
     sums, tops = emulate_blocks(
         folder,
-        ("", "const int row = block, head = slot;\n" + kernel.PART_BODY),
+        ("", kernel.PART_BODY),
         {"queries": queries, "keys": keys, "values": values, "position": position},
         {
             "sums": ((slots * rows, count, width), mx.float32),
@@ -58,11 +66,9 @@ def attended(folder: Path, given: Inputs, place: int, parts: int = 256) -> mx.ar
             "Width": width,
             "Group": heads // key_heads,
             "ScaleBits": bits_of(SCALE),
-            "Rows": 8,
-            "Least": least,
-            "Parts": parts,
+            **dict(cut.constants()),
         },
-        (-(-rows // 8) * count, 1, slots),
+        (cut.blocks_of(length, rows), cut.warps, slots),
     )
     name = {mx.float32: "float", mx.bfloat16: "bfloat16", mx.float16: "float16"}[queries.dtype]
     (joined,) = emulate_blocks(
@@ -82,16 +88,21 @@ def apart(one: mx.array, other: mx.array) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
 
 
-Case = tuple[tuple[tuple[int, int], int, int, int], mx.Dtype, int, int]
+Case = tuple[tuple[tuple[int, int], int, int, int], mx.Dtype, int, int | None]
 CASES: dict[str, Case] = {
-    "one row": (((6, 1), 1, 130, 32), mx.float32, 129, 256),
+    "one row": (((6, 1), 1, 130, 32), mx.float32, 129, None),
     "rows that fill no group": (((6, 2), 3, 70, 64), mx.bfloat16, 60, 9),
     "nine rows, many groups": (((12, 2), 9, 41, 32), mx.float16, 32, 9),
+    "six rows of a token": (((12, 2), 1, 41, 64), mx.bfloat16, 40, 5),
     "a wide head": (((3, 3), 2, 19, 256), mx.float32, 11, 9),
-    "the first row of all": (((2, 1), 1, 256, 128), mx.float32, 0, 256),
-    "a bucket hardly written": (((4, 2), 4, 200, 32), mx.float32, 1, 256),
+    "a wide head of 16 bits": (((6, 1), 2, 75, 256), mx.bfloat16, 71, 2),
+    "the first row of all": (((2, 1), 1, 256, 128), mx.float32, 0, None),
+    "the only place": (((2, 1), 1, 1, 32), mx.float16, 0, None),
+    "a bucket hardly written": (((4, 2), 4, 200, 32), mx.float32, 1, None),
+    "the last part is of one place": (((4, 2), 2, 65, 64), mx.float16, 63, None),
+    "the last part is empty": (((4, 2), 2, 65, 64), mx.float16, 62, None),
 }
-"""Heads, rows, length and width; type; the first row's place; parts of a long cache."""
+"""Heads, rows, length and width; type; the first row's place; parts at most, where a short cache has several."""
 
 
 @needs_compiler
@@ -101,6 +112,40 @@ def test_the_bodies_are_the_definition(built: Path, name: str) -> None:
     given = inputs(*shape, dtype)
     right = kernel.cached_attention_plain(*given, mx.array([place], mx.int32), SCALE)
     assert apart(attended(built, given, place, parts), right) < DTYPES[dtype]
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", [Backend.CUDA, Backend.METAL])
+@pytest.mark.parametrize(("dtype", "width"), [(mx.bfloat16, 256), (mx.float32, 64)])
+def test_lengths_around_the_borders_of_stages_and_rings_are_the_definition(
+    built: Path, where: Backend, dtype: mx.Dtype, width: int
+) -> None:
+    ring = 4 * kernel.cut(where, 1, 2, width, dtype).stages
+    for border in (4, ring - 4, ring, 2 * ring):
+        for length in (border - 1, border, border + 1):
+            given = inputs((2, 1), 1, length, width, dtype)
+            position = mx.array([length - 1], mx.int32)
+            right = kernel.cached_attention_plain(*given, position, SCALE)
+            mine = attended(built, given, length - 1, 1, where)
+            assert apart(mine, right) < DTYPES[dtype], length
+
+
+@pytest.mark.parametrize("where", [Backend.CUDA, Backend.METAL])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_a_block_shares_has_room_and_parts_are_bounded(
+    where: Backend, dtype: mx.Dtype
+) -> None:
+    room = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}[where]
+    for width in kernel.WIDTHS:
+        for rows in range(1, 97):
+            cut = kernel.cut(where, 4, rows, width, dtype)
+            assert cut.warps * cut.stages * 8 * width * dtype.size <= room
+            assert cut.stages >= 2
+            assert 1 <= cut.rows <= 8
+            assert -(-rows // cut.rows) == -(-rows // 8)
+    alone = kernel.cut(where, 4, 1, 256, dtype)
+    for length in (1, 64, 65, 2048, 33_000, 65_536, 131_072, 1_000_001):
+        assert 1 <= alone.parts_of(length) <= min(-(-length // 64), 512)
 
 
 @needs_compiler
@@ -139,13 +184,40 @@ def test_zeros_extremes_and_ties_are_the_definition(built: Path, factor: float) 
     assert apart(attended(built, (q * factor, k, v), 57, 9), right) < 1e-5
 
 
+def test_a_kernel_that_differs_or_depends_on_what_is_beside_a_row_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = kernel.cached_attention_plain
+
+    def wrong(_: Backend, *given: Any) -> mx.array:
+        return plain(*given) * 1.1
+
+    def apart_alone(_: Backend, queries: mx.array, *others: Any) -> mx.array:
+        factor = 1.0 if queries.shape[2] > 1 else 1.01
+        return plain(queries, *others) * factor
+
+    def right(_: Backend, queries: mx.array, *others: Any) -> mx.array:
+        keys, values, position, scale = others
+        rows = range(queries.shape[2])
+        each = [plain(queries[:, :, t : t + 1], keys, values, position + t, scale) for t in rows]
+        return mx.concatenate(each, axis=2)
+
+    ways = (wrong, "is off by"), (apart_alone, "other bits beside others"), (right, "")
+    monkeypatch.setattr(kernel, "backend_for", lambda _: Backend.CUDA)
+    for way, word in ways:
+        kernel._note.cache_clear()
+        monkeypatch.setattr(kernel, "cached_attention", way)
+        note = kernel.kernel_note(4, 2, 32, mx.float32)
+        assert word in note
+        assert bool(note) is bool(word)
+        assert (kernel.runs_on(4, 2, 32, mx.float32) is Backend.PLAIN) is bool(word)
+    kernel._note.cache_clear()
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("heads", "width"), [((24, 4), 256), ((32, 8), 128), ((9, 3), 64)])
-def test_the_kernel_runs_on_this_gpu(
-    heads: tuple[int, int], width: int, dtype: mx.Dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_kernel_runs_on_this_gpu(heads: tuple[int, int], width: int, dtype: mx.Dtype) -> None:
     if mx.default_device() != mx.gpu:
         pytest.skip("MLX has no GPU here")
-    monkeypatch.setenv("MTPLX_TUI_KERNELS", "+cached_attention")
     assert kernel.kernel_note(*heads, width, dtype) == ""

@@ -23,6 +23,7 @@ from mlx_lm.models.cache import ArraysCache
 from engine.errors import HeadError
 from engine.model.cache import Cache, LayerCache, trunk_cache
 from engine.model.draft_head import DraftHead, full_head
+from engine.model.gated_attention import reads_written
 from engine.model.steps import PassParts, Progress, Replay, unheard
 from engine.model.trunk import NormTap, Trunk, body_of, embedding_name, norm_name
 from engine.verdict.families import Family
@@ -136,7 +137,8 @@ class PairHead(nn.Module):
             Why passes are built anew each time though they could be graphs; empty where not.
         """
         own = functools.partial(PairHead._pass, weakref.proxy(self))
-        self._passes = passes = Replay(PassParts("draft passes", own))
+        attends = reads_written(self.body, self.make_cache().layers)
+        self._passes = passes = Replay(PassParts("draft passes", own, reads_written=attends))
         run = functools.partial(self._open, self._begun())
         if not passes.prepare(self._trial, run, progress) and not passes.note:
             self._passes = None
