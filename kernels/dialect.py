@@ -26,17 +26,21 @@ others wrote to an array.
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import mlx.core as mx
 
-from kernels.dispatch import Backend
+from kernels.dispatch import Backend, compiled_folder
 
 __all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "bits_of", "build", "run", "run_blocks"]
 
+_log = logging.getLogger(__name__)
 LANES = 32
 ROWS_PER_GROUP = 4
 
@@ -200,7 +204,9 @@ def bits_of(number: float) -> int:
 def build(backend: Backend, source: Source) -> Kernel:
     """Return a kernel for a GPU, METAL or CUDA; it is compiled when it first runs.
 
-    On CUDA MLX keeps what it compiled on the disk, by name alone; so the name tells the source.
+    On CUDA MLX keeps what it compiled on the disk, by name alone; so the name tells the source. It also copies
+    and hashes the source each time a kernel is handed over, 4 us for a long one; so there the source is a file
+    beside what was compiled, and what MLX is given names it.
     """
     if backend is Backend.METAL:
         position = _METAL_BLOCK if source.is_of_blocks else _METAL_POSITION
@@ -211,8 +217,43 @@ def build(backend: Backend, source: Source) -> Kernel:
     body = position + source.body
     digest = hashlib.blake2b((header + body).encode(), digest_size=6).hexdigest()
     name = f"{source.name}_{digest}"
-    kernel = make(name, list(source.inputs), list(source.outputs), body, header=header)
-    return cast("Kernel", kernel)
+    names = list(source.inputs), list(source.outputs)
+    whole = cast("Kernel", make(name, *names, body, header=header))
+    folder = compiled_folder() if backend is Backend.CUDA else None
+    if folder is None or '"' in str(folder):
+        return whole
+    parts = (("head", header), ("body", body))
+    texts = {folder.absolute() / f"{name}.{part}": text for part, text in parts}
+    head_line, body_line = (f'#include "{file}"\n' for file in texts)
+    body_line += f"// {' '.join(_asked_of_inputs(source))}\n"
+    named = cast("Kernel", make(name, *names, body_line, header=head_line))
+
+    def run_from_files(**given: Any) -> list[mx.array]:
+        are_kept = all(_is_kept(file, text) for file, text in texts.items())
+        return (named if are_kept else whole)(**given)
+
+    return run_from_files
+
+
+def _asked_of_inputs(source: Source) -> list[str]:
+    """Return the names by which a body asks for shapes: MLX looks for them in the text that it is given."""
+    names = [f"{name}_{what}" for name in source.inputs for what in ("shape", "strides", "ndim")]
+    return [name for name in names if name in source.body]
+
+
+def _is_kept(file: Path, text: str) -> bool:
+    """Return whether a file holds a text, once it was written where it did not."""
+    try:
+        if file.exists() and file.read_text("utf-8") == text:
+            return True
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written = file.with_name(f"{file.name}.{os.getpid()}")
+        written.write_text(text, "utf-8")
+        written.replace(file)
+    except OSError as error:
+        _log.warning("a kernel's source goes to MLX whole: %s", error)
+        return False
+    return True
 
 
 def run(

@@ -20,6 +20,7 @@ __all__ = [
     "Backend",
     "backend",
     "backend_for",
+    "compiled_folder",
     "keep_compiled",
     "unknown_names",
     "why_plain",
@@ -76,6 +77,9 @@ def why_plain(kernel: str) -> str:
     return "MLX computes on the CPU here" if backend() is Backend.PLAIN else ""
 
 
+_KEPT_IN = "MLX_PTX_CACHE_DIR"
+
+
 def unknown_names() -> tuple[str, ...]:
     """Return what MTPLX_TUI_KERNELS names and is no kernel."""
     return tuple(sorted(_named() - {"", "off", *KERNELS}))
@@ -95,7 +99,13 @@ def keep_compiled(folder: Path) -> None:
         return
     device = mx.device_info().get("architecture", "")
     own = folder / f"ptx-{version('mlx')}-{device}"
-    os.environ.setdefault("MLX_PTX_CACHE_DIR", str(own))
+    os.environ.setdefault(_KEPT_IN, str(own))
+
+
+def compiled_folder() -> Path | None:
+    """Return where what CUDA compiles is kept; None where it was left to MLX."""
+    named = os.environ.get(_KEPT_IN, "")
+    return None if named == "" else Path(named)
 
 
 def _named() -> frozenset[str]:

@@ -1,0 +1,78 @@
+"""What MLX is given of a kernel on CUDA: its source whole, or lines that name files of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from kernels import dialect
+from kernels.dispatch import Backend
+
+SOURCE = dialect.Source("twice", ("x", "other"), ("y",), "const int n = x_shape[0] + other_ndim;\n")
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Give what MLX would compile: header and body of each kernel that was run."""
+    texts: list[tuple[str, str]] = []
+
+    def cuda_kernel(_: str, ins: list[str], outs: list[str], body: str, header: str) -> Any:
+        assert (ins, outs) == (["x", "other"], ["y"])
+
+        def run(**_: object) -> list[mx.array]:
+            texts.append((header, body))
+            return []
+
+        return run
+
+    monkeypatch.setattr(mx.fast, "cuda_kernel", cuda_kernel)
+    return texts
+
+
+def named(line: str) -> Path:
+    (path,) = re.findall(r'^#include "(.*)"$', line, re.MULTILINE)
+    return Path(path)
+
+
+def test_where_nothing_is_kept_the_source_goes_whole(
+    monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, str]]
+) -> None:
+    monkeypatch.delenv("MLX_PTX_CACHE_DIR", raising=False)
+    dialect.build(Backend.CUDA, SOURCE)()
+    assert ran[0][1].endswith(SOURCE.body)
+
+
+def test_the_source_is_in_files_that_are_there_whenever_a_kernel_runs(
+    monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(tmp_path / "kept"))
+    kernel = dialect.build(Backend.CUDA, SOURCE)
+    kernel()
+    header, body = ran[0]
+    assert len(header + body) < 400
+    assert "x_shape" in body
+    assert "other_ndim" in body
+    assert "other_shape" not in body
+    assert named(body).read_text("utf-8").endswith(SOURCE.body)
+    assert "lane_sum" in named(header).read_text("utf-8")
+    named(body).unlink()
+    named(header).write_text("half of it", "utf-8")
+    kernel()
+    assert named(body).exists()
+    assert "lane_sum" in named(header).read_text("utf-8")
+    assert ran[1] == ran[0]
+
+
+def test_where_files_cannot_be_written_or_named_the_source_goes_whole(
+    monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file" / "in it", tmp_path / 'a "quoted" place'):
+        monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(folder))
+        dialect.build(Backend.CUDA, SOURCE)()
+        assert ran[-1][1].endswith(SOURCE.body)
+    assert len(ran) == 2
