@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from engine.protocol import Constraints, Mode
-from engine.speculation import cycle
 from engine.speculation.acceptance import Verdict
 from engine.speculation.cycle import run_cycle
 from engine.speculation.history import History
@@ -35,14 +37,14 @@ def model() -> Model:
     return tiny.trunk_and_head(VOCABULARY)
 
 
-def scripted(accepted: int, token: int) -> object:
-    """Return a rule that accepts so many drafts, come what may."""
+def scripted(accepted: int, token: int) -> Callable[[Verdict], Verdict]:
+    """Return a ruling that accepts so many drafts, come what may, whoever has judged them."""
 
-    def rule(target_probs: mx.array, *_: mx.array) -> Verdict:
-        token_drawn = mx.array(token, mx.uint32)
-        return Verdict(mx.array(accepted, mx.int32), token_drawn, target_probs[accepted])
+    def ruling(verdict: Verdict) -> Verdict:
+        fixed = mx.array(accepted, mx.int32), mx.array(token, mx.uint32)
+        return replace(verdict, accepted=fixed[0], token=fixed[1], pair=None)
 
-    return rule
+    return ruling
 
 
 def watched(model: Model, seed: int = 3) -> Stream:
@@ -78,39 +80,31 @@ def assert_same(one: Stream, other: Stream) -> None:
 
 
 @pytest.mark.parametrize("accepted", range(DEPTH + 1))
-def test_state_is_that_of_sequential_decoding(
-    model: Model, accepted: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = watched(model)
-    monkeypatch.setattr(cycle, "token_rule", scripted(accepted, 5))
+def test_state_is_that_of_sequential_decoding(model: Model, accepted: int) -> None:
+    stream, ruling = watched(model), scripted(accepted, 5)
     text: list[int] = []
     for _ in range(3):
-        text += run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN).emitted
+        text += run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN, ruling=ruling).emitted
     assert len(text) == 3 * (accepted + 1)
     assert_same(stream, fed(model, text))
 
 
 @pytest.mark.parametrize("kept", range(1, DEPTH + 2))
-def test_a_stop_leaves_the_state_of_sequential_decoding(
-    model: Model, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stream = watched(model)
-    monkeypatch.setattr(cycle, "token_rule", scripted(DEPTH, 5))
-    text = list(run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN).emitted)
-    result = run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN, lambda _: kept)
+def test_a_stop_leaves_the_state_of_sequential_decoding(model: Model, kept: int) -> None:
+    stream, ruling = watched(model), scripted(DEPTH, 5)
+    asked = model[0], stream, DEPTH, SAMPLING, Mode.TOKEN
+    text = list(run_cycle(*asked, ruling=ruling).emitted)
+    result = run_cycle(*asked, lambda _: kept, ruling)
     assert len(result.emitted) == kept
     assert result.accepted == DEPTH
     assert_same(stream, fed(model, [*text, *result.emitted]))
 
 
 @pytest.mark.parametrize("accepted", range(DEPTH + 1))
-def test_rejected_drafts_leave_not_a_bit_behind(
-    model: Model, accepted: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_drafts_leave_not_a_bit_behind(model: Model, accepted: int) -> None:
     """Two windows that differ behind the accepted drafts only leave bitwise the same caches."""
-    monkeypatch.setattr(cycle, "token_rule", scripted(accepted, 5))
-    stream, other = watched(model), watched(model)
-    drafted = run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN).drafted
+    stream, other, ruling = watched(model), watched(model), scripted(accepted, 5)
+    drafted = run_cycle(model[0], stream, DEPTH, SAMPLING, Mode.TOKEN, ruling=ruling).drafted
     rest = [(token + 1) % VOCABULARY for token in drafted[accepted:]]
     window = mx.array([LAST, *drafted[:accepted], *rest])
     output = model[0].forward(window, other.trunk_cache)
