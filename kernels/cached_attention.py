@@ -140,6 +140,7 @@ const int end = begin + each < behind ? begin + each : behind;
 constexpr int Across = Width * sizeof(InT) / 16, Half = Places * Across, Whole = 2 * Half;
 SHARED Sixteen ring[Warps * Stages * Whole];
 NEARBY Sixteen* own_ring = ring + warp * Stages * Whole;
+const Place put_at = place_of(own_ring + lane);
 const long place_of_head = static_cast<long>(slot) * length * Width;
 const DEVICE Sixteen* own_keys = reinterpret_cast<const DEVICE Sixteen*>(keys + place_of_head);
 const DEVICE Sixteen* own_values = reinterpret_cast<const DEVICE Sixteen*>(values + place_of_head);
@@ -151,7 +152,7 @@ int ahead = begin, put_stage = 0;
       const bool is_value = Half < 32 ? lane >= Half : k * 32 >= Half; \\
       const int near = ahead + piece % Half / Across; \\
       const int at = (near < end ? near : end - 1) * Across + piece % Across; \\
-      copy_ahead<16>(own_ring + put_stage * Whole + piece, (is_value ? own_values : own_keys) + at); \\
+      copy_ahead<16>(put_at + (put_stage * Whole + k * 32) * 16, (is_value ? own_values : own_keys) + at); \\
     } \\
     ahead += Places; \\
     if (++put_stage == Stages) put_stage = 0; \\

@@ -12,9 +12,10 @@ Loops over an array of a lane's own count by one: CUDA's compiler unrolls none t
 the array then lies in memory in place of registers.
 Scalars come as arrays of one item, since MLX passes those alike to both.
 
-`copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes into SHARED memory, `close_copies()`
+`copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes to a `Place` in SHARED memory, `close_copies()`
 ends a lane's batch of them, and `await_copies<Left>()` waits until all but the newest `Left` batches
-of the 32 lanes are there, and for the lanes to meet.
+of the 32 lanes are there, and for the lanes to meet. `place_of(pointer)` is a `Place`, to which bytes are added, and
+`once(x)` an x of 32 bits that is worked out there and kept: a compiler else does so again at each use.
 
 Bodies that choose among many numbers also have `Wide` (an
 unsigned integer of 64 bits), and a `Counter` in SHARED memory, which takes
@@ -90,10 +91,13 @@ inline float exponential(float x) { return metal::precise::exp(x); }
 template <int Bytes, typename T> inline bool is_at(const device T* place) {
   return reinterpret_cast<ulong>(place) % Bytes == 0;
 }
+template <typename T> inline T once(T x) { return x; }
+typedef threadgroup char* Place;
+inline Place place_of(threadgroup void* at) { return static_cast<threadgroup char*>(at); }
 // No copy runs by itself here: it is there at once.
-template <int Bytes> inline void copy_ahead(threadgroup void* to, const device void* from) {
+template <int Bytes> inline void copy_ahead(Place to, const device void* from) {
   for (int i = 0; i < Bytes / 4; ++i)
-    static_cast<threadgroup uint*>(to)[i] = static_cast<const device uint*>(from)[i];
+    reinterpret_cast<threadgroup uint*>(to)[i] = static_cast<const device uint*>(from)[i];
 }
 inline void close_copies() {}
 template <int Left> inline void await_copies() {
@@ -151,12 +155,17 @@ __device__ inline float exponential(float x) { return expf(x); }
 template <int Bytes, typename T> __device__ inline bool is_at(const T* place) {
   return reinterpret_cast<unsigned long long>(place) % Bytes == 0;
 }
-template <int Bytes> __device__ inline void copy_ahead(void* to, const void* from) {
-  const unsigned int place = static_cast<unsigned int>(__cvta_generic_to_shared(to));
+template <typename T> __device__ inline T once(T x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+typedef unsigned int Place;
+__device__ inline Place place_of(void* at) { return static_cast<Place>(__cvta_generic_to_shared(at)); }
+template <int Bytes> __device__ inline void copy_ahead(Place to, const void* from) {
   if constexpr (Bytes == 16)
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(place), "l"(from), "n"(Bytes) : "memory");
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(from), "n"(Bytes) : "memory");
 }
 __device__ inline void close_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int Left> __device__ inline void await_copies() {

@@ -63,30 +63,42 @@ const DEVICE unsigned int* word_source =
     weight + (base + begin + put_row) * packed_row + (put_group * width + put_piece) * 4;
 const DEVICE InT* factor_source =
     (lane % 2 ? biases : scales) + (base + begin + lane / 2) * groups + put_group;
+#define WORD_PLACE(row) place_of(own_ring) + ((row) * pieces + (put_piece ^ TURN(row))) * 16
+const Place words_at = once(WORD_PLACE(put_row));
+const Place factors_at = once(place_of(own_factors) + (lane / 2 * 2 + lane % 2) * 2 * Depth);
+const int word_step = once(apart * packed_row), factor_step = once(16 * groups);
+// Rows of a lane that are turned alike lie evenly apart.
+constexpr bool is_alike = turned < 4 || apart % 4 == 0;
+#define PUT_WORDS(k) copy_ahead<16>( \\
+    (is_alike ? words_at + (k) * apart * pieces * 16 : WORD_PLACE(put_row + (k) * apart)) + \\
+        put_stage * tall * pieces * 16, words_from)
+#define PUT_FACTORS(h) copy_ahead<2 * Depth>( \\
+    factors_at + (put_stage * tall + 16 * (h)) * 4 * Depth, factors_from)
+// Most stages are whole, and of those nothing more is asked.
 #define PUT { \\
-  if (put_from < end) { \\
-    if (put_group + put_piece / width < groups) { \\
-      UNROLL for (int k = 0; k < tall / apart; ++k) { \\
-        const int row = put_row + k * apart; \\
-        if (put_from + row < end) \\
-          copy_ahead<16>( \\
-              own_ring + (put_stage * tall + row) * pieces + (put_piece ^ TURN(row)), \\
-              word_source + k * apart * packed_row); \\
-      } \\
-    } \\
-    UNROLL for (int h = 0; h < Tall; ++h) { \\
+  const DEVICE unsigned int* words_from = word_source; \\
+  const DEVICE InT* factors_from = factor_source; \\
+  if (is_even && put_from + tall <= end && put_group < groups) { \\
+    UNROLL for (int k = 0; k < tall / apart; ++k, words_from += word_step) PUT_WORDS(k); \\
+    UNROLL for (int h = 0; h < Tall; ++h, factors_from += factor_step) PUT_FACTORS(h); \\
+  } else if (put_from < end) { \\
+    const bool has_words = put_group + put_piece / width < groups; \\
+    UNROLL for (int k = 0; k < tall / apart; ++k, words_from += word_step) \\
+      if (has_words && put_from + put_row + k * apart < end) PUT_WORDS(k); \\
+    UNROLL for (int h = 0; h < Tall; ++h, factors_from += factor_step) { \\
       const int row = lane / 2 + 16 * h; \\
       if (put_from + row < end && put_group < groups) { \\
-        const DEVICE InT* from = factor_source + 16 * h * groups; \\
-        NEARBY InT* to = lane % 2 ? own_factors[put_stage * tall + row].bias \\
-                                 : own_factors[put_stage * tall + row].scale; \\
         if (is_even) { \\
-          copy_ahead<2 * Depth>(to, from); \\
+          PUT_FACTORS(h); \\
         } else { \\
-          for (int d = 0; d < Depth && put_group + d < groups; ++d) to[d] = from[d]; \\
+          NEARBY InT* to = lane % 2 ? own_factors[put_stage * tall + row].bias \\
+                                   : own_factors[put_stage * tall + row].scale; \\
+          for (int d = 0; d < Depth && put_group + d < groups; ++d) to[d] = factors_from[d]; \\
         } \\
       } \\
     } \\
+  } \\
+  if (put_from < end) { \\
     word_source += stride * width * 4; \\
     factor_source += stride; \\
     put_group += stride; \\
@@ -106,10 +118,8 @@ all_x.aim(own_x, inputs, rows, lane);
 Tile<InT, Bits, Group, Blocks> tiles[Tall];
 // Activations are read a step ahead too.
 Raw<InT, Bits, Group, Blocks> coming[Depth];
-#define FETCH(from) \\
-  UNROLL for (int d = 0; d < Depth; ++d) \\
-    coming[d] = all_x.fetch((from) + d < groups ? (from) + d : groups - 1);
-FETCH(warp * Depth)
+#define FETCH(from, d) coming[d] = all_x.fetch((from) + d < groups ? (from) + d : groups - 1)
+UNROLL for (int d = 0; d < Depth; ++d) FETCH(warp * Depth, d);
 // The warps' sums meet, a block of rows at a time: [warps, 4, lanes]
 SHARED float met[Warps * 128];
 int stage = 0;
@@ -118,20 +128,14 @@ for (int from = begin; from < end; from += tall) {
   for (int first = warp * Depth; first < steps * stride; first += stride) {
     await_copies<Stages - 2>();
     PUT
-    Raw<InT, Bits, Group, Blocks> here[Depth];
-    UNROLL for (int d = 0; d < Depth; ++d) here[d] = coming[d];
-    const int after = first + stride;
-    FETCH(after < steps * stride ? after : warp * Depth)
-    Factors<InT, Depth> factors[Tall][2];
-    UNROLL for (int h = 0; h < Tall; ++h) {
-      factors[h][0] = own_factors[stage * tall + 16 * h + lane / 4];
-      factors[h][1] = own_factors[stage * tall + 16 * h + lane / 4 + 8];
-    }
+    const int after = first + stride < steps * stride ? first + stride : warp * Depth;
     UNROLL for (int d = 0; d < Depth; ++d) {
       const bool is_there = first + d < groups;
-      const Slice<InT, Bits, Group, Blocks> slice = all_x.ready(here[d]);
+      const Slice<InT, Bits, Group, Blocks> slice = all_x.ready(coming[d]);
+      FETCH(after, d);
       UNROLL for (int h = 0; h < Tall; ++h) {
         const int one = stage * tall + 16 * h + lane / 4, other = one + 8;
+        const Factors<InT, Depth> factors[2] = {own_factors[one], own_factors[other]};
         Words<width> low, high;
         UNROLL for (int part = 0; part < width; part += 4) {
           constexpr int some = width < 4 ? width : 4;
@@ -146,10 +150,10 @@ for (int from = begin; from < end; from += tall) {
           }
         }
         const Words<4> four = {{
-            as_bits(is_there ? static_cast<float>(factors[h][0].scale[d]) : 0.0f),
-            as_bits(is_there ? static_cast<float>(factors[h][0].bias[d]) : 0.0f),
-            as_bits(is_there ? static_cast<float>(factors[h][1].scale[d]) : 0.0f),
-            as_bits(is_there ? static_cast<float>(factors[h][1].bias[d]) : 0.0f)}};
+            as_bits(is_there ? static_cast<float>(factors[0].scale[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[0].bias[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[1].scale[d]) : 0.0f),
+            as_bits(is_there ? static_cast<float>(factors[1].bias[d]) : 0.0f)}};
         tiles[h].add(low, high, slice, four);
       }
     }

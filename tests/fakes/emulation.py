@@ -101,7 +101,10 @@ template <int Bytes, typename T> static bool is_at(const T* place) {
 }
 // A copy is done when it is waited for, and no sooner, so that what is read too early shows.
 static std::vector<std::vector<Copy>>& batches() { return now->batches; }
-template <int Bytes> static void copy_ahead(void* to, const void* from) {
+template <typename T> static T once(T x) { return x; }
+using Place = char*;
+static Place place_of(void* at) { return static_cast<char*>(at); }
+template <int Bytes> static void copy_ahead(Place to, const void* from) {
   if (reinterpret_cast<std::uintptr_t>(to) % Bytes || reinterpret_cast<std::uintptr_t>(from) % Bytes)
     std::abort();
   if (batches().empty()) batches().emplace_back();
