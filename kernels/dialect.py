@@ -203,6 +203,9 @@ class Source:
     """What stands before the body: types and functions."""
     is_of_blocks: bool = False
     """Whether it is for `run_blocks`."""
+    bounds: tuple[int, int] | None = None
+    """Warps of a block, and how many blocks a processor is to hold at once: on CUDA a compiler deals out
+    registers by that, and else by what one block would like. Templates with other warps can't be run."""
 
 
 def bits_of(number: float) -> int:
@@ -222,7 +225,8 @@ def build(backend: Backend, source: Source) -> Kernel:
         header, make = _METAL_HEADER + source.header, mx.fast.metal_kernel
     else:
         position = _CUDA_BLOCK if source.is_of_blocks else _CUDA_POSITION
-        header, make = _CUDA_HEADER + source.header, mx.fast.cuda_kernel
+        bounds = "" if source.bounds is None else _bounded(*source.bounds)
+        header, make = _CUDA_HEADER + source.header + bounds, mx.fast.cuda_kernel
     body = position + source.body
     digest = hashlib.blake2b((header + body).encode(), digest_size=6).hexdigest()
     name = f"{source.name}_{digest}"
@@ -242,6 +246,12 @@ def build(backend: Backend, source: Source) -> Kernel:
         return (named if are_kept else whole)(**given)
 
     return run_from_files
+
+
+def _bounded(warps: int, blocks: int) -> str:
+    """Return what gives a kernel its bounds: MLX writes the line that it is declared by."""
+    bounds = f"__launch_bounds__({LANES * warps}, {blocks})"
+    return f"#undef __global__\n#define __global__ __attribute__((global)) {bounds}\n"
 
 
 def _asked_of_inputs(source: Source) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,16 @@ def test_where_files_cannot_be_written_or_named_the_source_goes_whole(
         dialect.build(Backend.CUDA, SOURCE)()
         assert ran[-1][1].endswith(SOURCE.body)
     assert len(ran) == 2
+
+
+def test_bounds_are_part_of_how_a_kernel_is_declared_and_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(tmp_path))
+    for bounds in (None, (4, 5), (4, 3)):
+        dialect.build(Backend.CUDA, replace(SOURCE, bounds=bounds))()
+    plain, five, three = (named(header).read_text("utf-8") for header, _ in ran)
+    assert "__launch_bounds__" not in plain
+    assert five.endswith("#define __global__ __attribute__((global)) __launch_bounds__(128, 5)\n")
+    assert "__launch_bounds__(128, 3)" in three
+    assert len({header for header, _ in ran}) == 3

@@ -29,7 +29,7 @@ SHAPES = {
     "eight bits, large groups": (12, 40, 384, 128, 8),
 }
 """Rows, outputs, inputs, group, bits."""
-CHOICE = Choice(2, 2, 3, 2, 2)
+CHOICE = Choice(2, 2, 3, 2, blocks=2)
 
 
 def packed(shape: tuple[int, int, int, int, int], dtype: mx.Dtype, experts: int = 0) -> Packed:
@@ -251,6 +251,23 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (dispatch.backend_for("quant_matvec") is Backend.PLAIN) is is_off
     assert dispatch.backend_for("cached_attention") is Backend.CUDA
     assert dispatch.backend_for("compiled_steps") is Backend.CUDA
+
+
+def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (4, 24, 128, 64, 4)
+    weights = packed(shape, mx.bfloat16)
+    usual, wrong, broken, slower, faster = kernel.CHOICES
+
+    def run(_: Backend, x: mx.array, weights: Packed, choice: Choice, picks: None) -> mx.array:
+        if choice == broken:
+            raise RuntimeError("too many resources requested for launch")
+        return kernel.quant_matvec_plain(x, weights) * (1.5 if choice == wrong else 1)
+
+    seconds = {usual: 3.0, wrong: 0.1, broken: 0.1, slower: 2.0, faster: 1.0}
+    monkeypatch.setattr(kernel, "_where", lambda _: Backend.CUDA)
+    monkeypatch.setattr(kernel, "_run", run)
+    monkeypatch.setattr(kernel, "_seconds", lambda *given: seconds[given[3]])
+    assert kernel.measured([weights]) == faster
 
 
 def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
