@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import json
 import statistics
 import sys
@@ -78,6 +79,7 @@ def main() -> None:
         write(options.folder, options.layers)
         model, document["load"] = loaded(options.folder)
         document["plain_step"] = plain_steps(model, options.folder)
+    gc.freeze()  # as a load does: what stays is not looked through in the middle of a pass
     facts = model if isinstance(model, Assembled) else model.info
     document["kernel_note"] = facts.kernel_note
     # Times come first: what follows may share the device with other work.

@@ -1,4 +1,4 @@
-"""Files that are made here and then loaded as code: whole, or not there. Standard library only."""
+"""Files that are made here and loaded later, code among them: whole, or not there. Standard library only."""
 
 from __future__ import annotations
 

@@ -7,9 +7,7 @@ since MLX multiplies packed weights slowly there; on a GPU they stay packed.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import mlx.nn as nn
 from mlx_lm.models import llama
 
 from engine.errors import ModelFileError
+from engine.made_files import made_whole
 from engine.model.arrays import read_arrays, read_with_metadata
 from engine.model.gguf_tokenizer import build_tokenizer
 from engine.model.tokenizer import Tokenizer
@@ -191,21 +190,15 @@ def _unpack(
 def _keep(weights: dict[str, mx.array], cached: Path, progress: Progress) -> None:
     """Write the unpacked weights so that a half-written file is never taken for whole."""
     progress("keeping unpacked weights", 0, 0)
-    partial = cached.with_name(f".{os.getpid()}-{cached.name}")
     try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
         for stale in cached.parent.glob(f".*-{cached.name}"):
             stale.unlink(missing_ok=True)
-        mx.save_safetensors(str(partial), weights)
-        partial.replace(cached)
+        with made_whole(cached) as partial:
+            mx.save_safetensors(str(partial), weights)
     except (OSError, RuntimeError) as error:
         _log.warning(
             "the unpacked weights could not be kept, so they are unpacked each time: %s", error
         )
-    finally:
-        # A folder that can't be written to refuses this too, whether or not there is a file.
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _load_packed(model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs) -> None:

@@ -7,7 +7,6 @@ It is written as a sidecar in mlx-lm's layout, with gains as they multiply, and 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -17,6 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from engine.errors import HeadError, ModelError
+from engine.made_files import made_whole
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
@@ -119,14 +119,9 @@ def _digest(head: HeadFiles) -> str:
 
 
 def _write(target: Path, weights: Mapping[str, mx.array], metadata: Mapping[str, str]) -> int:
-    fresh = target.with_name(f".{target.stem}.{os.getpid()}.safetensors")
     try:
-        mx.save_safetensors(str(fresh), dict(weights), metadata=dict(metadata))
-        with fresh.open("rb") as file:
-            os.fsync(file.fileno())
-        fresh.replace(target)
+        with made_whole(target) as fresh:
+            mx.save_safetensors(str(fresh), dict(weights), metadata=dict(metadata))
     except RuntimeError as error:
         raise ModelError(f"{target} can't be written: {error}") from error
-    finally:
-        fresh.unlink(missing_ok=True)
     return target.stat().st_size

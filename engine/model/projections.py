@@ -6,11 +6,9 @@ not. How the kernel cuts its work is measured once for each shape and device, an
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import astuple
 from importlib.metadata import version
@@ -21,6 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear
 
+from engine.made_files import made_whole
 from engine.model.rebinding import modules
 from kernels import quant_matvec
 from kernels.dispatch import Backend, backend_for
@@ -272,15 +271,11 @@ class _Choices:
         if not self._is_changed:
             return
         text = json.dumps({kind: astuple(choice) for kind, choice in self._known.items()}, indent=1)
-        written = self._path.with_suffix(f".{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            written.write_text(text, "utf-8")
-            written.replace(self._path)
+            with made_whole(self._path) as written:
+                written.write_text(text, "utf-8")
         except OSError as error:
             _log.warning("what kernels cost was not kept: %s", error)
-            with contextlib.suppress(OSError):
-                written.unlink(missing_ok=True)
 
     def _read(self) -> dict[str, Choice]:
         try:

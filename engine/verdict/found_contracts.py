@@ -6,15 +6,14 @@ wherever it lies, and anew when either changes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import HeadError, ModelFileError
+from engine.made_files import made_whole
 from engine.verdict.checkpoint import CheckpointFacts
 from engine.verdict.contract import Contract, read_contract
 from engine.verdict.head_files import HeadFiles
@@ -73,14 +72,8 @@ def keep_contract(
         "norm_encoding": contract.norm_encoding,
         "share": found.share,
     }
-    fresh = place.with_suffix(f".{os.getpid()}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with made_whole(place) as fresh:
         fresh.write_text(json.dumps({"refused": found.refusal} if found.refusal else content))
-        fresh.replace(place)
-    finally:
-        with contextlib.suppress(OSError):
-            fresh.unlink(missing_ok=True)
 
 
 def _place(head: HeadFiles, facts: CheckpointFacts, cache: Path) -> Path:
