@@ -288,10 +288,13 @@ def read(model: Assembled | LoadedModel) -> Cache:
 
 
 def delta_logits(model: Assembled | LoadedModel) -> dict[str, float]:
-    """Return the most that windows of some rows move logits away from single rows'."""
+    """Return the most that windows of some rows move logits away from single rows', and how those spread.
+
+    Without a spread no difference would say nothing: logits that are all alike would have none either.
+    """
     text = PROMPT[:37]
     alone = replayed_rows(model.trunk, PROMPT, single_rows(text))
-    apart = {}
+    apart = {"spread": round(float(alone.std(axis=1).min()), 3)}
     for rows in ROWS:
         grouped = [Window(tuple(text[at : at + rows]), rows) for at in range(0, 36, rows)]
         grouped = [window for window in grouped if len(window.tokens) == rows]
