@@ -36,7 +36,7 @@ __all__ = ["EventFeed", "served_fields", "snapshot"]
 
 MOST_WAITING = 2_000
 CYCLES = 64
-"""Of each live request, in the snapshot."""
+"""Of each request in the snapshot."""
 _TOLD = (
     EngineStarted,
     LoadProgress,
@@ -146,11 +146,11 @@ def served_fields(request: ServedRequest) -> dict[str, Any]:
 
 
 def snapshot(view: EngineView, live: tuple[ServedRequest, ...]) -> dict[str, Any]:
-    """Return what a reader has to know before the first event."""
+    """Return what a reader has to know before the first event: what runs, or the newest answer where nothing does."""
     model = None
     if view.model is not None:
         model = _without_paths(ModelLoaded("", view.model))["model"]
-    running = [request for request in view.requests if request.is_running]
+    told = [request for request in view.requests if request.is_running] or view.requests[-1:]
     return {
         "state": view.state.value,
         "engine": None if view.engine is None else wire.to_plain(view.engine),
@@ -159,6 +159,7 @@ def snapshot(view: EngineView, live: tuple[ServedRequest, ...]) -> dict[str, Any
         "requests": [
             {
                 "request": request.request,
+                "is_running": request.is_running,
                 "depth": request.depth,
                 "prompt_tokens": request.started.prompt_tokens if request.started else 0,
                 "prefilled": request.prefilled,
@@ -167,6 +168,6 @@ def snapshot(view: EngineView, live: tuple[ServedRequest, ...]) -> dict[str, Any
                     for at in range(max(0, len(request.cycles) - CYCLES), len(request.cycles))
                 ],
             }
-            for request in running
+            for request in told
         ],
     }

@@ -27,6 +27,7 @@ from engine.protocol import (
     TextRun,
 )
 from mtplx_tui.server import answering, bodies, exchange, listening
+from mtplx_tui.server.events import snapshot
 from mtplx_tui.server.listening import PortTaken, ServerTrouble
 from mtplx_tui.server.served import Phase
 from mtplx_tui.server.server import Server, ServerOptions
@@ -356,6 +357,17 @@ class TestFromAfar:
         cycles = [data for name, data in told if name == "CycleDone"]
         assert "".join(run["text"] for each in cycles for run in each["runs"]) == "Hello there."
         assert "/models/" not in json.dumps(told)
+
+    async def test_where_nothing_runs_the_snapshot_has_the_newest_answer(
+        self, place: Place
+    ) -> None:
+        for _ in range(2):
+            await place.ask()
+        (newest,) = snapshot(place.engine.view, ())["requests"]
+        assert newest["request"] == place.engine.view.requests[-1].request
+        assert not newest["is_running"]
+        text = "".join(run["text"] for each in newest["cycles"] for run in each["runs"])
+        assert text == "Hello there."
 
 
 class TestPort:

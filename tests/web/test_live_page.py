@@ -110,6 +110,17 @@ class TestLive:
             await expect(page.locator("#state")).to_have_text("ready")
 
     @pytest.mark.slow
+    async def test_a_page_that_comes_when_nothing_runs_shows_the_newest_answer(
+        self, visit: Open
+    ) -> None:
+        async with serving() as place:
+            self.feed(place, 20)
+            place.engine.say(RequestDone("own-1", Finish.STOP, 1, 0.0, 0.0, 0.0))
+            page = (await visit(place)).page
+            await expect(page.locator("#state")).to_have_text("ready")
+            await expect(page.locator("#ribbon .token").first).to_be_visible()
+
+    @pytest.mark.slow
     async def test_a_server_that_begins_anew_is_found_again(self, visit: Open) -> None:
         async with serving() as place:
             fail = ("401", "ERR_", "502", "CONNECTION")

@@ -87,7 +87,7 @@ export class Live {
     this.told.state(data.state);
     for (const each of data.requests) {
       const request = this.#request(each.request);
-      Object.assign(request.facts, { depth: each.depth, promptTokens: each.prompt_tokens, read: each.prefilled });
+      Object.assign(request.facts, { isRunning: each.is_running, depth: each.depth, promptTokens: each.prompt_tokens, read: each.prefilled });
       for (const cycle of each.cycles) { request.facts.take(cycle); request.cycles.push(cycle); }
       this.#show(request);
     }
