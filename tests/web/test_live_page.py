@@ -119,6 +119,11 @@ class TestLive:
             page = (await visit(place)).page
             await expect(page.locator("#state")).to_have_text("ready")
             await expect(page.locator("#ribbon .token").first).to_be_visible()
+            started, *_ = streams.answer("own-2", 1)
+            place.engine.say(started)
+            await expect(page.locator("#state")).to_have_text("generating")
+            place.engine.say(RequestDone("own-2", Finish.STOP, 1, 0.0, 0.0, 0.0))
+            await expect(page.locator("#state")).to_have_text("ready")
 
     @pytest.mark.slow
     async def test_a_server_that_begins_anew_is_found_again(self, visit: Open) -> None:
