@@ -21,6 +21,7 @@ from engine.model.random_weights import fill, unfilled_head, unfilled_model
 from engine.model.trunk import Trunk
 from engine.verdict.shape_costs import Plan
 from engine.verdict.shapes import shape_of
+from kernels.dispatch import keep_compiled
 
 __all__ = ["Both", "Stage", "cache_bytes", "held_bytes", "made"]
 
@@ -55,6 +56,7 @@ def made(plan: Plan, cache_folder: Path, stage: Stage) -> Both:
     Raises:
         ModelError: there is too little memory for it.
     """
+    keep_compiled(cache_folder / "kernels")
     shape = shape_of(plan.shape)
     config = shape.config(plan.layers or shape.layers)
     dtype = mx.float32 if mx.default_device() == mx.cpu else mx.bfloat16

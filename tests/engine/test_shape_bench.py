@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from engine import examining
+from engine.blas import BlasInUse
 from engine.errors import ModelError
 from engine.model.load import weights_bytes
 from engine.model.random_weights import fill, unfilled_model
@@ -23,6 +25,7 @@ from engine.speculation.acceptance import Verdict
 from engine.speculation.cycle import run_cycle
 from engine.verdict.shape_costs import Plan, replayed
 from engine.verdict.shapes import shape_of
+from kernels import dispatch
 
 CONTEXT = 40
 
@@ -175,3 +178,22 @@ def test_rounds_end_when_the_time_is_over_but_each_figure_has_a_spread() -> None
     assert said == ["2 rounds of 5: no more time"]
     assert list(Pace(5, 3600, said.append).rounds(0.5)) == [0, 1, 2, 3, 4]
     assert list(Pace(5, 0, said.append).rounds(0.5)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("process", ["bench", "doctor"])
+def test_what_is_compiled_is_kept_before_anything_is(
+    process: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Asked(Exception):
+        pass
+
+    def keep(folder: Path) -> None:
+        raise Asked(folder)
+
+    monkeypatch.setattr(dispatch, "keep_compiled", keep)
+    monkeypatch.setattr(models, "keep_compiled", keep)
+    with pytest.raises(Asked, match="kernels"):
+        if process == "bench":
+            made(Plan("4b"), tmp_path, lambda _: None)
+        else:
+            examining._found(BlasInUse("stock", ""), tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from kernels import dialect
+from kernels import dialect, dispatch
 from kernels.dispatch import Backend
 
 SOURCE = dialect.Source("twice", ("x", "other"), ("y",), "const int n = x_shape[0] + other_ndim;\n")
@@ -90,3 +90,20 @@ def test_bounds_are_part_of_how_a_kernel_is_declared_and_of_its_name(
     assert five.endswith("#define __global__ __attribute__((global)) __launch_bounds__(128, 5)\n")
     assert "__launch_bounds__(128, 3)" in three
     assert len({header for header, _ in ran}) == 3
+
+
+def test_what_cuda_compiles_is_kept_where_a_process_says_unless_a_person_did(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", "")
+    monkeypatch.delenv("MLX_PTX_CACHE_DIR")
+    dispatch.keep_compiled(tmp_path)
+    assert dispatch.compiled_folder() is None  # nothing is compiled for a CPU
+    monkeypatch.setattr(dispatch, "backend", lambda: Backend.CUDA)
+    dispatch.keep_compiled(tmp_path)
+    own = dispatch.compiled_folder()
+    assert own is not None
+    assert own.parent == tmp_path
+    monkeypatch.setenv("MLX_PTX_CACHE_DIR", "/somewhere")
+    dispatch.keep_compiled(tmp_path)
+    assert dispatch.compiled_folder() == Path("/somewhere")
