@@ -51,7 +51,7 @@ for name in checkpoints.NAMES:
 P
   # Single precision whole: a tiny model's float32 meets ties where matmuls round to TF32.
   export MLX_ENABLE_TF32=0
-  local count=0 name depth at_once=$(($(nproc) - 2))
+  local count=0 name depth at_once=$(($(nproc) > 3 ? $(nproc) - 2 : 1))
   for name in $(ls "$out/families"); do
     for depth in 0 3; do
       mtplx generate --model "$out/families/$name" --prompt "hello there" --max-tokens 24 --depth $depth --mode seeded --seed 5 --json \

@@ -50,6 +50,7 @@ from engine.speculation.depth import DepthProfile
 from engine.speculation.on_device import kernel_note
 from engine.speculation.warm_up import measured_ratios
 from engine.turns import Turns
+from kernels.dialect import keep_sources
 
 __all__ = ["Session"]
 
@@ -169,6 +170,7 @@ class Session:
     def _free_model(self, name: str) -> LoadedModel:
         """Return the model for a request of a name that is not in flight."""
         model = self._loaded()
+        keep_sources()
         if any(request.name == name for request in self._requests):
             raise RequestError(f"request {name} is in flight already")
         return model

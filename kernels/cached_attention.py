@@ -255,7 +255,7 @@ float most = -1e30f, last = 0.0f;
 for (int part = lane; part < parts; part += 32) {
   const float top = tops[(own + part) * 2];
   most = top > most ? top : most;
-  if (tops[(own + part) * 2 + 1] > 0.0f) last = static_cast<float>(part);
+  if (!(tops[(own + part) * 2 + 1] == 0.0f)) last = static_cast<float>(part);  // what is no number too
 }
 most = lane_max(most);
 // A row sees the first parts; of the others no sum is written.
@@ -285,7 +285,12 @@ def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
     inputs = ("queries", "keys", "values", "position")
     part = dialect.Source("attention_parts", inputs, ("sums", "tops"), PART_BODY, is_of_blocks=True)
     join = dialect.Source(
-        "attention_joined", ("sums", "tops"), ("attended",), JOIN_BODY, is_of_blocks=True
+        "attention_joined",
+        ("sums", "tops"),
+        ("attended",),
+        JOIN_BODY,
+        is_of_blocks=True,
+        bounds=(_JOINING_WARPS, 1),
     )
     return dialect.build(where, part), dialect.build(where, join)
 
@@ -359,7 +364,7 @@ def _note(where: Backend, heads: tuple[int, int], width: int, dtype: mx.Dtype) -
     """Compare the kernel with its definition once; return what is wrong, or nothing."""
     own, key_heads = heads
     random = mx.random.split(mx.random.key(width), 3)
-    queries = mx.random.normal((1, own, 4, width), key=random[0]).astype(dtype)
+    queries = mx.random.normal((1, own, 9, width), key=random[0]).astype(dtype)
     keys, values = (
         mx.random.normal((1, key_heads, 300, width), key=key).astype(dtype) for key in random[1:]
     )
@@ -372,15 +377,18 @@ def _note(where: Backend, heads: tuple[int, int], width: int, dtype: mx.Dtype) -
         pairs = []
         for place in (0, 200, 296):
             position = mx.array([place], mx.int32)
-            right = cached_attention_plain(queries, keys, values, position, scale)
-            pairs.append((at(place, queries), right))
+            right = cached_attention_plain(queries[:, :, :4], keys, values, position, scale)
+            pairs.append((at(place, queries[:, :, :4]), right))
         apart = off_by(pairs, _TOLERANCE[dtype])
         if apart:
             return apart
-        alone, beside = at(201, queries[:, :, 1:2]), at(200, queries)[:, :, 1:2]
-        return (
-            "" if mx.array_equal(alone, beside).item() else "gives a row other bits beside others"
-        )
+        for count in (2, 4, 9):
+            beside = at(200, queries[:, :, :count])
+            for row in (0, count - 1):
+                alone = at(200 + row, queries[:, :, row : row + 1])
+                if not mx.array_equal(alone, beside[:, :, row : row + 1]).item():
+                    return "gives a row other bits beside others"
+        return ""
 
     return note_of("the kernel of cached attention", wrong)
 

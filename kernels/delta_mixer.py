@@ -234,7 +234,13 @@ def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
     outputs = ("y", "seen_out", "state_out", "tape_out")
     inputs = ("rows", "conv", "rest", *held)
     forward = dialect.Source(
-        "delta_mixer", inputs, outputs, MIXER_BODY, MIXER_HEADER, is_of_blocks=True
+        "delta_mixer",
+        inputs,
+        outputs,
+        MIXER_BODY,
+        MIXER_HEADER,
+        is_of_blocks=True,
+        bounds=(_WARPS, 1),
     )
     fold = dialect.Source("delta_fold", held, ("window_out", "state_out"), FOLD_BODY)
     return dialect.build(where, forward), dialect.build(where, fold)

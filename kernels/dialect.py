@@ -26,20 +26,31 @@ others wrote to an array.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import logging
-import os
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import mlx.core as mx
 
 from kernels.dispatch import Backend, compiled_folder
 
-__all__ = ["LANES", "ROWS_PER_GROUP", "Kernel", "Source", "bits_of", "build", "run", "run_blocks"]
+__all__ = [
+    "LANES",
+    "ROWS_PER_GROUP",
+    "Kernel",
+    "Source",
+    "bits_of",
+    "build",
+    "keep_sources",
+    "run",
+    "run_blocks",
+]
 
 _log = logging.getLogger(__name__)
 LANES = 32
@@ -218,7 +229,7 @@ def build(backend: Backend, source: Source) -> Kernel:
 
     On CUDA MLX keeps what it compiled on the disk, by name alone; so the name tells the source. It also copies
     and hashes the source each time a kernel is handed over, 4 us for a long one; so there the source is a file
-    beside what was compiled, and what MLX is given names it.
+    beside what was compiled, and what MLX is given names it, if a folder was named and can be written to.
     """
     if backend is Backend.METAL:
         position = _METAL_BLOCK if source.is_of_blocks else _METAL_POSITION
@@ -233,19 +244,35 @@ def build(backend: Backend, source: Source) -> Kernel:
     names = list(source.inputs), list(source.outputs)
     whole = cast("Kernel", make(name, *names, body, header=header))
     folder = compiled_folder() if backend is Backend.CUDA else None
-    if folder is None or '"' in str(folder):
+    if folder is None or not _can_be_named(str(folder)):
         return whole
     parts = (("head", header), ("body", body))
     texts = {folder.absolute() / f"{name}.{part}": text for part, text in parts}
+    if not all(_is_written(file, text) for file, text in texts.items()):
+        return whole
+    _sources.update(texts)
     head_line, body_line = (f'#include "{file}"\n' for file in texts)
     body_line += f"// {' '.join(_asked_of_inputs(source))}\n"
     named = cast("Kernel", make(name, *names, body_line, header=head_line))
+    return lambda **given: (named if _are_there(texts) else whole)(**given)
 
-    def run_from_files(**given: Any) -> list[mx.array]:
-        are_kept = all(_is_kept(file, text) for file, text in texts.items())
-        return (named if are_kept else whole)(**given)
 
-    return run_from_files
+_sources: dict[Path, str] = {}
+"""Texts of the files that kernels are given as."""
+
+
+def keep_sources() -> None:
+    """Write the files that kernels name where they have gone: a graph may be compiled long after it was traced."""
+    _are_there(_sources)
+
+
+def _are_there(texts: Mapping[Path, str]) -> bool:
+    return all(file.exists() or _is_written(file, text) for file, text in texts.items())
+
+
+def _can_be_named(folder: str) -> bool:
+    """Return whether a line can name a file there, and MLX finds no input's name in it."""
+    return not any(word in folder for word in ('"', "\n", "_shape", "_strides", "_ndim"))
 
 
 def _bounded(warps: int, blocks: int) -> str:
@@ -260,19 +287,28 @@ def _asked_of_inputs(source: Source) -> list[str]:
     return [name for name in names if name in source.body]
 
 
-def _is_kept(file: Path, text: str) -> bool:
+def _is_written(file: Path, text: str) -> bool:
     """Return whether a file holds a text, once it was written where it did not."""
+    content = text.encode()
     try:
-        if file.exists() and file.read_text("utf-8") == text:
+        if file.exists() and file.read_bytes() == content:
             return True
         file.parent.mkdir(parents=True, exist_ok=True)
-        written = file.with_name(f"{file.name}.{os.getpid()}")
-        written.write_text(text, "utf-8")
-        written.replace(file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as beside:
+            written = Path(beside) / file.name
+            written.write_bytes(content)
+            written.replace(file)
     except OSError as error:
-        _log.warning("a kernel's source goes to MLX whole: %s", error)
+        _tell_once(
+            f"kernels' sources go to MLX whole, which takes the host longer: {error.strerror}"
+        )
         return False
     return True
+
+
+@functools.cache
+def _tell_once(trouble: str) -> None:
+    _log.warning("%s", trouble)
 
 
 def run(

@@ -103,6 +103,7 @@ def _kernel(where: Backend, summands: int) -> dialect.Kernel:
         outputs,
         BODIES[summands],
         is_of_blocks=True,
+        bounds=(_WARPS, 1),
     )
     return dialect.build(where, source)
 

@@ -166,6 +166,8 @@ class Replay:
     ) -> tuple[Arrays, list[WindowTape | None]]:
         """Run over the next positions, and leave the caches as the model would.
 
+        Where it raises, layers of the first stretches are ahead of the others: such caches can't be gone on with.
+
         Args:
             inputs: of the pass; their shapes follow from the number of rows.
             rows: of the pass.
@@ -206,6 +208,7 @@ class Replay:
         progress(stage, 0, MAX_ROWS)
         fault = self._fault(trial)
         if fault:
+            _log.info("%s are not cut into stretches: %s", self._parts.name, fault)
             self._is_parted = False
             self._graphs.clear()
             fault = self._fault(trial)
@@ -227,7 +230,15 @@ class Replay:
         self._is_compared = True
         try:
             apart = _apart(trial(), ordinary)
-        except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
             return " ".join(str(error).split())[:160] or type(error).__name__
         return "" if apart < _NOISE else f"graphs of them are off by {apart:.2g}"
 

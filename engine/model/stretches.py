@@ -71,6 +71,11 @@ class _StandIn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
 
+    @property
+    def __class__(self) -> Any:
+        """The layer's: some models ask what kind each of their layers is."""
+        return type(self._layer)
+
 
 class _Before(_StandIn):
     def __call__(self, x: Any, *_: object, **__: object) -> Any:

@@ -192,8 +192,9 @@ def test_what_is_compiled_is_kept_before_anything_is(
 
     monkeypatch.setattr(dispatch, "keep_compiled", keep)
     monkeypatch.setattr(models, "keep_compiled", keep)
+    begin = {
+        "bench": lambda: made(Plan("4b"), tmp_path, lambda _: None),
+        "doctor": lambda: examining._found(BlasInUse("stock", ""), tmp_path),
+    }
     with pytest.raises(Asked, match="kernels"):
-        if process == "bench":
-            made(Plan("4b"), tmp_path, lambda _: None)
-        else:
-            examining._found(BlasInUse("stock", ""), tmp_path)
+        begin[process]()

@@ -80,6 +80,14 @@ def test_stretches_have_every_layer_once() -> None:
     assert len(stretches_of(8)) == 1
 
 
+def test_what_stands_in_for_a_layer_is_of_its_kind() -> None:
+    layer = Trunk(families.build(families.config("qwen3_5"))).model.layers[3]
+    standing = stretches._Before(layer, [])
+    assert isinstance(standing, type(layer))
+    assert standing.is_linear == layer.is_linear
+    assert standing(7, "anything") == 7
+
+
 def test_a_length_beyond_the_bucket_builds_one_graph_more() -> None:
     trunk = Trunk(families.build(families.config("mimo")))
     plain, _ = grown(trunk, [(200, 200), *[(9, 9)] * 8])

@@ -221,3 +221,11 @@ def test_the_kernel_runs_on_this_gpu(heads: tuple[int, int], width: int, dtype: 
     if mx.default_device() != mx.gpu:
         pytest.skip("MLX has no GPU here")
     assert kernel.kernel_note(*heads, width, dtype) == ""
+
+
+@needs_compiler
+def test_what_is_no_number_shows(built: Path) -> None:
+    queries, keys, values = inputs((4, 2), 2, 130, 64, mx.float32)
+    keys[:, :, 128] = mx.nan
+    assert mx.isnan(attended(built, (queries, keys, values), 127)[:, :, 1]).all().item()
+    assert not mx.isnan(attended(built, (queries, keys, values), 127)[:, :, 0]).any().item()

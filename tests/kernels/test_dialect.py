@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from kernels import dialect, dispatch
+from kernels import cached_attention, delta_mixer, dialect, dispatch, residual_norm
 from kernels.dispatch import Backend
 
 SOURCE = dialect.Source("twice", ("x", "other"), ("y",), "const int n = x_shape[0] + other_ndim;\n")
@@ -61,22 +61,40 @@ def test_the_source_is_in_files_that_are_there_whenever_a_kernel_runs(
     assert named(body).read_text("utf-8").endswith(SOURCE.body)
     assert "lane_sum" in named(header).read_text("utf-8")
     named(body).unlink()
-    named(header).write_text("half of it", "utf-8")
     kernel()
     assert named(body).exists()
+    named(header).unlink()
+    dialect.keep_sources()
     assert "lane_sum" in named(header).read_text("utf-8")
-    assert ran[1] == ran[0]
+    named(header).write_bytes(b"\xff half of it")
+    dialect.build(Backend.CUDA, SOURCE)()
+    assert "lane_sum" in named(header).read_text("utf-8")
+    assert ran[2] == ran[1] == ran[0]
+    assert {file.suffix for file in (tmp_path / "kept").iterdir()} == {".head", ".body"}
 
 
 def test_where_files_cannot_be_written_or_named_the_source_goes_whole(
     monkeypatch: pytest.MonkeyPatch, ran: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    for folder in (tmp_path / "file" / "in it", tmp_path / 'a "quoted" place'):
-        monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(folder))
+    for name in ("file/in it", 'a "quoted" place', "other_shape"):
+        monkeypatch.setenv("MLX_PTX_CACHE_DIR", str(tmp_path / name))
         dialect.build(Backend.CUDA, SOURCE)()
         assert ran[-1][1].endswith(SOURCE.body)
-    assert len(ran) == 2
+    assert len(ran) == 3
+
+
+def test_blocks_of_many_lanes_are_bounded_so_that_they_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    headers: list[str] = []
+    monkeypatch.delenv("MLX_PTX_CACHE_DIR", raising=False)
+    monkeypatch.setattr(mx.fast, "cuda_kernel", lambda *_, header: headers.append(header))
+    for kernels in (cached_attention._kernels, delta_mixer._kernels):
+        kernels.__wrapped__(Backend.CUDA)
+    residual_norm._kernel.__wrapped__(Backend.CUDA, 2)
+    bounded = [header for header in headers if "__launch_bounds__(512, 1)" in header]
+    assert len(bounded) == 3
 
 
 def test_bounds_are_part_of_how_a_kernel_is_declared_and_of_its_name(
