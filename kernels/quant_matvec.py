@@ -11,7 +11,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 
@@ -249,10 +249,17 @@ def measured(packed: Sequence[Packed]) -> Choice:
     right = _run(where, x, first, CHOICES[0], picks)
     costs = {
         choice: _seconds(where, x, packed, choice, picks)
-        for choice in CHOICES
+        for choice in _choices_of(where)
         if _agrees(functools.partial(_run, where, x, first, choice, picks), right)
     }
     return min(costs, key=lambda choice: costs[choice], default=CHOICES[0])
+
+
+def _choices_of(where: Backend) -> list[Choice]:
+    """Return what differs on a backend: only CUDA has bounds."""
+    if where is Backend.CUDA:
+        return list(CHOICES)
+    return list({replace(choice, together=0): choice for choice in CHOICES}.values())
 
 
 def _agrees(run: Callable[[], mx.array], right: mx.array) -> bool:

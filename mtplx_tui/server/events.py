@@ -32,9 +32,11 @@ from mtplx_tui.server.broker import model_id
 from mtplx_tui.server.served import ServedRequest
 from mtplx_tui.view import EngineView
 
-__all__ = ["EventFeed", "served_fields", "snapshot"]
+__all__ = ["EventFeed", "served", "snapshot"]
 
 MOST_WAITING = 2_000
+_RECENT = 20
+"""Requests that were served, of which is told."""
 CYCLES = 64
 """Of each request in the snapshot."""
 _TOLD = (
@@ -139,13 +141,25 @@ def _without_paths(event: Event) -> dict[str, Any]:
     return wire.to_plain(event)
 
 
-def served_fields(request: ServedRequest) -> dict[str, Any]:
+def _fields(request: ServedRequest) -> dict[str, Any]:
     """Return a request as JSON."""
     fields = wire.plain_fields(request)
     return dict(fields)
 
 
-def snapshot(view: EngineView, live: tuple[ServedRequest, ...]) -> dict[str, Any]:
+def served(
+    live: tuple[ServedRequest, ...], recent: tuple[ServedRequest, ...]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return what is served and what was, newest first, as JSON."""
+    return {
+        "live": [_fields(each) for each in live],
+        "recent": [_fields(each) for each in recent[:_RECENT]],
+    }
+
+
+def snapshot(
+    view: EngineView, live: tuple[ServedRequest, ...], recent: tuple[ServedRequest, ...]
+) -> dict[str, Any]:
     """Return what a reader has to know before the first event: what runs, or the newest answer where nothing does."""
     model = None
     if view.model is not None:
@@ -155,7 +169,7 @@ def snapshot(view: EngineView, live: tuple[ServedRequest, ...]) -> dict[str, Any
         "state": view.state.value,
         "engine": None if view.engine is None else wire.to_plain(view.engine),
         "model": model,
-        "live": [served_fields(each) for each in live],
+        **served(live, recent),
         "requests": [
             {
                 "request": request.request,

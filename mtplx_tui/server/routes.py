@@ -214,7 +214,9 @@ class Endpoints:
     async def events(self, _: Request) -> Response:
         """GET /events."""
         return EventStream(
-            self._feed.pieces(lambda: snapshot(self._broker.view, self._broker.live))
+            self._feed.pieces(
+                lambda: snapshot(self._broker.view, self._broker.live, self._broker.recent)
+            )
         )
 
     async def session(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.protocol import Command, ErrorInfo, Event, PromptShown
 from mtplx_tui.files import write_atomically
 from mtplx_tui.server.broker import Broker, model_id
-from mtplx_tui.server.events import EventFeed, served_fields
+from mtplx_tui.server.events import EventFeed, served
 from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault
 from mtplx_tui.server.gate import Gate, new_key
@@ -29,7 +29,6 @@ __all__ = ["PortTaken", "Server", "ServerOptions", "ServerTrouble", "kept_key"]
 TOLD_S = 0.25
 """Least time between two lists of requests at /events."""
 _STOPPING = ErrorInfo("the server is stopping", "")
-_RECENT = 20
 
 
 class Server:
@@ -186,9 +185,7 @@ class Server:
         """Tell those who read /events of the requests, and the tab of what it was not told yet."""
         self._telling = None
         self._told_at = time.monotonic()
-        live = [served_fields(each) for each in self.live]
-        recent = [served_fields(each) for each in self.recent[:_RECENT]]
-        self._feed.tell("served", {"live": live, "recent": recent})
+        self._feed.tell("served", served(self.live, self.recent))
         if self._has_changed:
             self._tell()
 

@@ -268,6 +268,8 @@ def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.M
     monkeypatch.setattr(kernel, "_run", run)
     monkeypatch.setattr(kernel, "_seconds", lambda *given: seconds[given[3]])
     assert kernel.measured([weights]) == faster
+    cuts = [(c.warps, c.depth, c.stages, c.tall) for c in kernel._choices_of(Backend.METAL)]
+    assert len(cuts) == len(set(cuts)) == 4
 
 
 def test_a_kernel_that_differs_or_does_not_compile_is_left_out(

@@ -363,11 +363,13 @@ class TestFromAfar:
     ) -> None:
         for _ in range(2):
             await place.ask()
-        (newest,) = snapshot(place.engine.view, ())["requests"]
+        first = snapshot(place.engine.view, place.server.live, place.server.recent)
+        (newest,) = first["requests"]
         assert newest["request"] == place.engine.view.requests[-1].request
         assert not newest["is_running"]
         text = "".join(run["text"] for each in newest["cycles"] for run in each["runs"])
         assert text == "Hello there."
+        assert (len(first["live"]), len(first["recent"])) == (0, 2)
 
 
 class TestPort:

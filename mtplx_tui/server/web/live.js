@@ -91,7 +91,7 @@ export class Live {
       for (const cycle of each.cycles) { request.facts.take(cycle); request.cycles.push(cycle); }
       this.#show(request);
     }
-    this.#served({ live: data.live, recent: [] });
+    this.#served(data);
     this.told.modelChanged();
   }
 
