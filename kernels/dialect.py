@@ -267,7 +267,7 @@ def keep_sources() -> None:
 
 
 def _are_there(texts: Mapping[Path, str]) -> bool:
-    return all(file.exists() or _is_written(file, text) for file, text in texts.items())
+    return all(_is_written(file, text, is_compared=False) for file, text in texts.items())
 
 
 def _can_be_named(folder: str) -> bool:
@@ -287,11 +287,11 @@ def _asked_of_inputs(source: Source) -> list[str]:
     return [name for name in names if name in source.body]
 
 
-def _is_written(file: Path, text: str) -> bool:
-    """Return whether a file holds a text, once it was written where it did not."""
+def _is_written(file: Path, text: str, *, is_compared: bool = True) -> bool:
+    """Return whether a file holds a text, or is there at least, once it was written where it did not."""
     content = text.encode()
     try:
-        if file.exists() and file.read_bytes() == content:
+        if file.exists() and not (is_compared and file.read_bytes() != content):
             return True
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as beside:
