@@ -2,6 +2,7 @@
 # All that is measured and proved on a GPU, part by part, so that one machine's time is used well:
 #
 #   bash benchmarks/on_gpu.sh OUT shape shape27 few_rows      what kernels and the 27B shape cost
+#   bash benchmarks/on_gpu.sh OUT settings                    and with other settings of MLX
 #   bash benchmarks/on_gpu.sh OUT families demo certify law   whole texts, the law, each kernel alone switched off
 #
 # Wants `python3 -m mtplx_tui.cli` and the engine to run as they are (MLX with its CUDA or Metal backend,
@@ -26,6 +27,13 @@ bench() { # NAME PLAN LIMIT, then settings
 shape() {
   local tables="acceptance=((.98, .96, .94), (.75, .65, .55))"
   bench shape "$tables, contexts=(1024, 65536), repeats=10, rows=(1, 2, 3, 4, 5), stock_rows=(1, 2, 4), budget_s=130" 280
+}
+
+settings() { # what MLX's own settings for CUDA graphs change; the first is as they come
+  local each brief="acceptance=((.98, .96, .94),), repeats=6, rows=(1, 4), stock_rows=(1,), budget_s=80"
+  for each in A=1 MLX_MAX_MB_PER_BUFFER=2000 "MLX_MAX_MB_PER_BUFFER=2000 MLX_MAX_OPS_PER_BUFFER=60" MLX_USE_CUDA_GRAPHS=0; do
+    bench "settings.${each//[^A-Z0-9]/_}" "$brief" 130 $each
+  done
 }
 
 shape27() {
