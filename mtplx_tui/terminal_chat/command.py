@@ -88,6 +88,8 @@ class _Session:
         self._job = job
         self._code = 0
         self._main: asyncio.Task[object] | None = None
+        self._lines: Lines | None = None
+        """Once they are taken."""
 
     async def run(self) -> int:
         """Talk until the lines end, the person leaves or a signal ends it."""
@@ -114,7 +116,8 @@ class _Session:
         elif talk.model is None and not self._job.is_typed:
             return
         is_typed = self._job.is_typed
-        await converse(talk, open_lines(self._job.places, talk.page, terminal, is_typed=is_typed))
+        self._lines = open_lines(self._job.places, talk.page, terminal, is_typed=is_typed)
+        await converse(talk, self._lines)
 
     def _take_signals(self, talk: Talk) -> None:
         loop = asyncio.get_running_loop()
@@ -123,8 +126,11 @@ class _Session:
         loop.add_signal_handler(signal.SIGINT, self._interrupt, talk)
 
     def _interrupt(self, talk: Talk) -> None:
-        if not (self._job.is_typed and talk.interrupt()):
-            self._leave(128 + signal.SIGINT)
+        if self._job.is_typed and talk.interrupt():
+            return
+        if self._lines is not None and not talk.is_busy and self._lines.interrupt():
+            return
+        self._leave(128 + signal.SIGINT)
 
     def _leave(self, code: int) -> None:
         self._code = code

@@ -18,6 +18,10 @@ class Lines(Protocol):
         """Return the next one, without its end; None where there is no more."""
         ...
 
+    def interrupt(self) -> bool:
+        """Take a ctrl+c that stops nothing; False where nobody types."""
+        ...
+
 
 class PipedLines:
     """Reads a descriptor line by line, and no further than it must; blocks nobody meanwhile."""
@@ -26,6 +30,10 @@ class PipedLines:
         self._descriptor = descriptor
         self._buffer = b""
         self._is_over = False
+
+    def interrupt(self) -> bool:
+        """Return False."""
+        return False
 
     async def next_line(self) -> str | None:
         """Return the next line; bytes that are no UTF-8 are replaced."""

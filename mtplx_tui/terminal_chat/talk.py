@@ -48,6 +48,8 @@ class Talk:
         """What stops that which is under way."""
         self._is_lost = False
         self._told = ""
+        self.is_busy = False
+        """Whether a load or an answer is under way, asked to stop or not."""
 
     @property
     def model(self) -> ModelInfo | None:
@@ -101,6 +103,7 @@ class Talk:
         request = f"load-{self._loads}"
         self.engine.send(LoadModel(request, location.name, location.path))
         self._stop = CancelLoad(request)
+        self.is_busy = True
         try:
             while True:
                 event = await self.engine.take_event()
@@ -115,7 +118,7 @@ class Talk:
                 if self.engine.view.model is not None and self.engine.view.load is None:
                     return True
         finally:
-            self._stop = None
+            self._stop, self.is_busy = None, False
             pass_line("")
 
     async def ask(self, text: str) -> None:
@@ -147,6 +150,7 @@ class Talk:
 
     async def _answer(self, command: Generate) -> None:
         with self.page.answering():
+            self.is_busy = True
             try:
                 self.engine.send(command)
                 self._stop = Cancel(command.request)
@@ -157,7 +161,7 @@ class Talk:
             else:
                 reason = ""
             finally:
-                self._stop = None
+                self._stop, self.is_busy = None, False
         turn = self.desk.chat.turns[command.request]
         self.page.end(turn)
         self.has_failed |= turn.status in (TurnStatus.CUT, TurnStatus.FAILED)

@@ -65,6 +65,15 @@ class TypedLines:
             except EOFError:
                 return None
 
+    def interrupt(self) -> bool:
+        """Take a ctrl+c that came as a signal: just before a line is asked for the terminal still makes one of it."""
+        asking = self._session.app.future
+        if asking is not None and not asking.done():
+            self._session.app.exit(exception=KeyboardInterrupt())
+        else:
+            self._tell(LEAVE)
+        return True
+
 
 def open_history(path: Path, warn: Callable[[str], None]) -> History:
     """Return the history in a file that others can't read; in memory where there can be none."""

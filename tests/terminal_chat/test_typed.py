@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
 import stat
 import sys
 import termios
@@ -67,8 +68,11 @@ def ask(terminal: Terminal, home: Path) -> Store:
     terminal.press("Hello" + ENTER)
     store = Store(home / "chats")
     terminal.until(lambda: bool(store.summaries()), "the question on disk")
-    before = len(terminal.written)
-    terminal.until(lambda: len(terminal.written) > before + 40, "some of the answer")
+
+    def shown() -> int:
+        return len("".join(terminal.text.partition("› Hello")[2].split()))
+
+    terminal.until(lambda: shown() > 20, "some of the answer")
     return store
 
 
@@ -86,6 +90,15 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     terminal.press(CTRL_C)
     terminal.shows("ctrl+d or /exit leaves")
     assert children(terminal.process.pid)
+    leave(terminal)
+
+
+def test_ctrl_c_between_an_answer_and_the_next_line_does_not_leave(
+    start: Start, tiny_folder: Path
+) -> None:
+    terminal = ready(start, tiny_folder)
+    os.kill(terminal.process.pid, signal.SIGINT)  # as the terminal does where no line is asked for
+    terminal.shows("ctrl+d or /exit leaves")
     leave(terminal)
 
 
