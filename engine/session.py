@@ -168,7 +168,7 @@ class Session:
         self._requests.add(certification)
 
     def _free_model(self, name: str) -> LoadedModel:
-        """Return the model for a request of a name that is not in flight."""
+        """Return the model for a request of a name that is not in flight, with all that its kernels need in place."""
         model = self._loaded()
         keep_sources()
         if any(request.name == name for request in self._requests):
