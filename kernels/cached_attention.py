@@ -43,8 +43,6 @@ _LEAST = 64
 _IN_ALL = 2048
 """Parts of a long cache over all heads of keys: 15 warps for each of an H200's 132 processors, and half as many
 over a bucket that is hardly half written."""
-_ROOM = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}
-"""Bytes that a block can share."""
 
 
 def cached_attention_plain(
@@ -104,12 +102,12 @@ def cut(where: Backend, key_heads: int, rows: int, width: int, dtype: mx.Dtype) 
     groups = -(-rows // _MOST_ROWS)
     stage = 2 * _PLACES * width * dtype.size
     warps = _WARPS
-    while _ROOM[where] < 2 * warps * stage:
+    while dialect.ROOM[where] < 2 * warps * stage:
         warps //= 2
     return Cut(
         rows=2 * -(-rows // (2 * groups)),
         warps=warps,
-        stages=min(_STAGES, _ROOM[where] // (warps * stage)),
+        stages=min(_STAGES, dialect.ROOM[where] // (warps * stage)),
         least=_LEAST,
         parts=max(1, _IN_ALL // key_heads),
     )
@@ -180,31 +178,22 @@ for (int place = begin; place < end; place += Places) {
   PUT
   const NEARBY Piece* here = reinterpret_cast<const NEARBY Piece*>(own_ring + stage * Whole) + lane;
   if (++stage == Stages) stage = 0;
-  float product[32];
+  Several<32> product;
   UNROLL for (int k = 0; k < Places; ++k) {
     const Piece key = here[k * 32];
     UNROLL for (int r = 0; r < 32 / Places; ++r) {
       float dot = 0.0f;
       if (r < Rows)
         UNROLL for (int i = 0; i < Own; ++i) dot = fused(query[r][i], static_cast<float>(key.at[i]), dot);
-      product[r * Places + k] = dot;
+      product.of[r * Places + k] = dot;
     }
   }
-  // The lanes' 32 sums at once: each exchange leaves half of them to each half of the lanes.
-  UNROLL for (int turn = 0; turn < 5; ++turn) {
-    const int half = 16 >> turn;
-    UNROLL for (int i = 0; i < 16; ++i)
-      if (i < half) {
-        const bool is_upper = (lane & half) != 0;
-        const float given = is_upper ? product[i] : product[i + half];
-        product[i] = (is_upper ? product[i + half] : product[i]) + from_lane(given, lane ^ half);
-      }
-  }
+  const float score = lane_sums(product, lane);
   const int at = place + lane % Places;
   const bool is_seen = at < end && at <= last;
   // A row's sums are scaled anew only where a score is far above what they are scaled by.
-  if (any_lane(is_seen && product[0] > most + Far)) {
-    float highest = is_seen ? product[0] : -1e30f;
+  if (any_lane(is_seen && score > most + Far)) {
+    float highest = is_seen ? score : -1e30f;
     UNROLL for (int near = 1; near < Places; near *= 2) {
       const float other = from_lane(highest, lane ^ near);
       highest = other > highest ? other : highest;
@@ -218,7 +207,7 @@ for (int place = begin; place < end; place += Places) {
       UNROLL for (int i = 0; i < Own; ++i) sum[r][i] *= before;
     }
   }
-  const float weight = is_seen ? exponential(product[0] - most) : 0.0f;
+  const float weight = is_seen ? exponential(score - most) : 0.0f;
   total += weight;
   UNROLL for (int k = 0; k < Places; ++k) {
     const Piece value = here[(Places + k) * 32];
@@ -283,7 +272,10 @@ for (int i = warp * 32 + lane; i < Width; i += Warps * 32) {
 @functools.cache
 def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
     inputs = ("queries", "keys", "values", "position")
-    part = dialect.Source("attention_parts", inputs, ("sums", "tops"), PART_BODY, is_of_blocks=True)
+    outputs = "sums", "tops"
+    part = dialect.Source(
+        "attention_parts", inputs, outputs, PART_BODY, dialect.LANE_SUMS, is_of_blocks=True
+    )
     join = dialect.Source(
         "attention_joined",
         ("sums", "tops"),

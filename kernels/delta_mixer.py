@@ -22,7 +22,7 @@ from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 from kernels.gated_delta import DeltaTape, gated_delta_plain, replay_plain
-from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY, MIXER_HEADER
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
 
 __all__ = [
     "MAX_ROWS",
@@ -238,7 +238,7 @@ def _kernels(where: Backend) -> tuple[dialect.Kernel, dialect.Kernel]:
         inputs,
         outputs,
         MIXER_BODY,
-        MIXER_HEADER,
+        dialect.LANE_SUMS,
         is_of_blocks=True,
         bounds=(_WARPS, 1),
     )

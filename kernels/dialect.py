@@ -42,6 +42,8 @@ from kernels.dispatch import Backend, compiled_folder
 
 __all__ = [
     "LANES",
+    "LANE_SUMS",
+    "ROOM",
     "ROWS_PER_GROUP",
     "Kernel",
     "Source",
@@ -197,6 +199,29 @@ const int blocks = gridDim.y;
 const int slot = blockIdx.z;
 const int slots = gridDim.z;
 """
+
+
+LANE_SUMS = """
+template <int Count> struct Several { float of[Count]; };
+// As lane_sum of each, bit for bit; a lane gets that of number `lane * Count / 32`. Of two lanes that
+// would add the same, each goes on with half of the numbers. Count is a power of two, at most 32.
+template <int Count> FUNCTION float lane_sums(Several<Count> x, int lane) {
+  UNROLL for (int step = 0; step < 5; ++step) {
+    const int mask = 16 >> step, half = Count >> step >> 1;
+    const bool is_upper = (lane & mask) != 0;
+    UNROLL for (int i = 0; i < Count / 2; ++i) {
+      if (i >= half) continue;
+      const float given = is_upper ? x.of[i] : x.of[i + half];
+      x.of[i] = (is_upper ? x.of[i + half] : x.of[i]) + from_lane(given, lane ^ mask);
+    }
+    if (half == 0) x.of[0] += from_lane(x.of[0], lane ^ mask);
+  }
+  return x.of[0];
+}
+"""
+"""A header for bodies that sum several numbers over the lanes at once."""
+ROOM = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}
+"""Bytes that a block can share."""
 
 
 @dataclass(frozen=True, slots=True)

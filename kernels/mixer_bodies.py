@@ -7,7 +7,7 @@ the rule row by row; then they share the gated norm.
 
 from __future__ import annotations
 
-__all__ = ["FOLD_BODY", "MIXER_BODY", "MIXER_HEADER"]
+__all__ = ["FOLD_BODY", "MIXER_BODY"]
 
 
 _PARTS = """
@@ -19,24 +19,6 @@ constexpr int kept_rows = before + MaxRows;
 // tape, tape_out: [B, MaxRows, Taped]: innovations [Hv, Dv], keys [Hk, Dk], gates [Hv]
 constexpr int Taped = Hv * (Dv + 1) + Hk * Dk, taped_keys = Hv * Dv, taped_gates = Hv * Dv + Hk * Dk;
 const int keep = kept[0];
-"""
-MIXER_HEADER = """
-template <int Count> struct Several { float of[Count]; };
-// As lane_sum of each, bit for bit; a lane gets that of number `lane * Count / 32`. Of two lanes that
-// would add the same, each goes on with half of the numbers. Count is a power of two, at most 32.
-template <int Count> FUNCTION float lane_sums(Several<Count> x, int lane) {
-  UNROLL for (int step = 0; step < 5; ++step) {
-    const int mask = 16 >> step, half = Count >> step >> 1;
-    const bool is_upper = (lane & mask) != 0;
-    UNROLL for (int i = 0; i < Count / 2; ++i) {
-      if (i >= half) continue;
-      const float given = is_upper ? x.of[i] : x.of[i + half];
-      x.of[i] = (is_upper ? x.of[i + half] : x.of[i]) + from_lane(given, lane ^ mask);
-    }
-    if (half == 0) x.of[0] += from_lane(x.of[0], lane ^ mask);
-  }
-  return x.of[0];
-}
 """
 MIXER_BODY = (
     _PARTS

@@ -154,16 +154,12 @@ def _kernel(where: Backend, bounds: tuple[int, int] | None) -> dialect.Kernel:
     return dialect.build(where, source)
 
 
-_ROOM = {Backend.CUDA: 48 * 1024, Backend.METAL: 32 * 1024}
-"""Bytes that a block can share."""
-
-
 def _cut(where: Backend, packed: Packed, choice: Choice) -> tuple[int, int]:
     """Return how many warps and stages of a choice have room in what a block shares."""
     stage = 16 * choice.tall * choice.depth * (packed.group * packed.bits // 8 + 4)
     warps = choice.warps
     while True:
-        left = _ROOM[where] - warps * 128 * 4
+        left = dialect.ROOM[where] - warps * 128 * 4
         stages = min(choice.stages, left // (warps * stage))
         if stages >= 2 or warps == 1:
             return warps, max(2, stages)

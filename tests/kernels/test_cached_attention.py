@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kernels import cached_attention as kernel
-from kernels.dialect import bits_of
+from kernels.dialect import LANE_SUMS, bits_of
 from kernels.dispatch import Backend
 from tests.fakes.emulation import emulate_blocks, needs_compiler
 
@@ -56,7 +56,7 @@ def attended(
     position = mx.array([place], mx.int32)
     sums, tops = emulate_blocks(
         folder,
-        ("", kernel.PART_BODY),
+        (LANE_SUMS, kernel.PART_BODY),
         {"queries": queries, "keys": keys, "values": values, "position": position},
         {
             "sums": ((slots * rows, count, width), mx.float32),

@@ -16,8 +16,9 @@ from mlx_lm.models.cache import ArraysCache
 
 from kernels import delta_mixer as kernel
 from kernels.delta_mixer import MixerShape, MixerState, MixerWeights
+from kernels.dialect import LANE_SUMS
 from kernels.dispatch import Backend
-from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY, MIXER_HEADER
+from kernels.mixer_bodies import FOLD_BODY, MIXER_BODY
 from tests.fakes.emulation import emulate, emulate_blocks, needs_compiler
 
 EPS = 1e-5
@@ -75,7 +76,7 @@ def emulated(folder: Path, shape: MixerShape, trial: Trial) -> tuple[mx.array, M
     own = {"conv": weights.conv, "rest": weights.rest}
     y, *left = emulate_blocks(
         folder,
-        (MIXER_HEADER, MIXER_BODY),
+        (LANE_SUMS, MIXER_BODY),
         {"rows": rows, **own, **held, "kept": kept},
         {"y": ((batch, steps, shape.heads * shape.width), rows.dtype), **shapes},
         {**constants(shape), "Warps": 4},
