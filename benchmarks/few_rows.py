@@ -89,7 +89,7 @@ def launch() -> None:
             mx.eval(x, packed.weight, scales, biases)
             mx.eval(kernel.quant_matvec_plain(x, packed))
             for choice in kernel.CHOICES:
-                label = ("RUN", inputs, outputs, rows, *astuple(choice)[:4])
+                label = ("RUN", inputs, outputs, rows, *astuple(choice)[:5])
                 sys.stdout.write(" ".join(map(str, label)) + "\n")
                 sys.stdout.flush()
                 mx.eval(kernel._run(Backend.CUDA, x, packed, choice))
