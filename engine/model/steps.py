@@ -58,31 +58,54 @@ _Left = tuple[Arrays, Arrays]
 """Of a tape: the rows of its convolutions, and what its recurrence is made of."""
 
 
+class _Place:
+    """Where the rows of a pass go, worked out once for all layers.
+
+    Args:
+        offset: int32 [1], positions that are written.
+    """
+
+    def __init__(self, offset: mx.array) -> None:
+        self.offset = offset
+        self._known: dict[tuple[int, int], mx.array] = {}
+
+    def behind(self, rows: int) -> mx.array:
+        """Return the offset once so many rows are written; int32 [1]."""
+        return self.offset + rows if rows else self.offset
+
+    def of(self, before: int, rows: int) -> mx.array:
+        """Return the places of rows that come behind so many others; int32 [1, 1, rows, 1]."""
+        if (before, rows) not in self._known:
+            places = self.behind(before) + mx.arange(rows)
+            self._known[before, rows] = places.reshape(1, 1, rows, 1)
+        return self._known[before, rows]
+
+
 class _OpenKV:
     """Stands in for a KV cache while a graph is traced.
 
     Args:
         keys: [B, heads, bucket, width].
         values: alike.
-        offset: int32 [1], positions that are written.
+        place: of the pass; all layers share it.
     """
 
-    def __init__(self, keys: mx.array, values: mx.array, offset: mx.array) -> None:
+    def __init__(self, keys: mx.array, values: mx.array, place: _Place) -> None:
         self.keys = keys
         self.values = values
-        self._offset = offset
+        self._place = place
         self._rows = 0
 
     @property
     def offset(self) -> mx.array:
         """Where the next row goes."""
-        return self._offset + self._rows if self._rows else self._offset
+        return self._place.behind(self._rows)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Write rows; return the whole bucket, of which the mask lets through what is written."""
         rows = keys.shape[2]
         # Row by row: a slice whose place is an array takes MLX on CUDA a thread for each number of the bucket.
-        places = (self.offset + mx.arange(rows)).reshape(1, 1, rows, 1)
+        places = self._place.of(self._rows, rows)
         self._rows += rows
         self.keys = mx.put_along_axis(self.keys, places, keys, axis=2)
         self.values = mx.put_along_axis(self.values, places, values, axis=2)
@@ -298,12 +321,13 @@ def _traced(
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
     stretch = kinds.stretch
     blank = mx.zeros((1, 1, kinds.bucket, 1))
+    place = _Place(offset)
     layers: list[Any] = [
-        _OpenKV(blank, blank, offset) if kind is None else kind.like() for kind in kinds.recurrent
+        _OpenKV(blank, blank, place) if kind is None else kind.like() for kind in kinds.recurrent
     ]
     for index, state in zip(stretch, states, strict=True):
         kind = kinds.recurrent[index]
-        layers[index] = _OpenKV(*state, offset) if kind is None else _filled(kind, state)
+        layers[index] = _OpenKV(*state, place) if kind is None else _filled(kind, state)
     if len(stretch) == len(layers):
         outputs = parts.run(inputs, layers)
     else:
