@@ -7,6 +7,7 @@ A body of rows (`run`) may use `lane` (0 to 31 of the 32 threads that work toget
 butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neighbouring lanes),
 `from_lane(x, lane)` (another lane's x), `any_lane(x)` (whether x is true for one of them), `lane_max(x)`, `exponential(x)`,
 `fused(a, b, c)` (a·b + c, rounded once), `cosine(x)` and `sine(x)` of large angles too, `as_bits(x)` and `as_number(bits)` for float32, and
+`half_of<T>(word, i)` (the lower or upper of a word's two numbers of 16 bits, as float32), and
 FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
 Loops over an array of a lane's own count by one: CUDA's compiler unrolls none that halves what it counts by, and
 the array then lies in memory in place of registers.
@@ -80,6 +81,9 @@ inline float cosine(float x) { return metal::precise::cos(x); }
 inline float sine(float x) { return metal::precise::sin(x); }
 inline uint as_bits(float x) { return as_type<uint>(x); }
 inline float as_number(uint bits) { return as_type<float>(bits); }
+template <typename T> inline float half_of(uint word, int i) {
+  return static_cast<float>(as_type<T>(static_cast<ushort>(i ? word >> 16 : word)));
+}
 inline void group_barrier() { threadgroup_barrier(mem_flags::mem_threadgroup); }
 inline void device_barrier() {
   threadgroup_barrier(mem_flags::mem_device | mem_flags::mem_threadgroup);
@@ -150,6 +154,16 @@ __device__ inline float cosine(float x) { return cosf(x); }
 __device__ inline float sine(float x) { return sinf(x); }
 __device__ inline unsigned int as_bits(float x) { return __float_as_uint(x); }
 __device__ inline float as_number(unsigned int bits) { return __uint_as_float(bits); }
+template <typename T> struct Halves;
+template <> struct Halves<__nv_bfloat16> {
+  static __device__ float of(unsigned int word, int i) { return as_number(i ? word & 0xffff0000u : word << 16); }
+};
+template <> struct Halves<__half> {
+  static __device__ float of(unsigned int word, int i) {
+    return __half2float(__ushort_as_half(static_cast<unsigned short>(i ? word >> 16 : word)));
+  }
+};
+template <typename T> __device__ inline float half_of(unsigned int word, int i) { return Halves<T>::of(word, i); }
 __device__ inline void group_barrier() { __syncthreads(); }
 __device__ inline void device_barrier() { __syncthreads(); }
 #define NEARBY

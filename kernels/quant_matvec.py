@@ -3,6 +3,9 @@
 A pass over a window of 1 to 16 rows costs what one row costs as long as reading the weights is
 what takes the time. So that it is, copies of the next weights are on their way while a warp multiplies. A row's result has the same bits whatever rows are beside it, so that a
 window is verified by the very numbers that plain decoding has.
+
+Two things may follow in the same kernel or be left to who comes next: a gated MLP's gating of its joined
+product, and, where outputs are too few to give all processors their share, adding up the parts of a sum.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import mlx.core as mx
 
 from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
+from kernels.parts import whole
 from kernels.quant_body import BODY
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
+from kernels.swiglu import HEADER as GATING
+from kernels.swiglu import swiglu_plain
 
 __all__ = [
     "BODY",
@@ -28,6 +35,8 @@ __all__ = [
     "MAX_ROWS",
     "Choice",
     "Packed",
+    "Product",
+    "gated_matvec",
     "is_supported",
     "kernel_note",
     "measured",
@@ -60,6 +69,16 @@ class Packed:
         return self.weight.shape[-2]
 
 
+class Product(Enum):
+    """What is wanted of a matrix."""
+
+    WHOLE = "whole"
+    GATED = "gated"
+    """The silu of its first half of columns times the second half: see `kernels.swiglu`."""
+    PARTS = "in parts"
+    """Whole, or in parts that whoever takes it adds up: see `kernels.parts`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """How the work is cut."""
@@ -74,16 +93,26 @@ class Choice:
     """Sixteens of outputs that a warp multiplies by the same activations."""
     together: int = 0
     """Blocks that a processor is to hold at once, which bounds a warp's registers; 0 for no such bound."""
+    parts: int = 1
+    """Blocks that share the inputs of the same outputs; each gives its part of the sums."""
     blocks: int = 1 << 20
     """At most; they share the outputs."""
+
+    def gives(self, product: Product) -> bool:
+        """Return whether what it gives is that."""
+        if product is Product.GATED:
+            return self.parts == 1 and self.tall % 2 == 0
+        return self.parts == 1 or product is Product.PARTS
 
 
 CHOICES = (
     Choice(8, 2, 2, 2),
     Choice(4, 4, 2, 2, 4),
-    Choice(4, 2, 2, 4, 4),
-    Choice(4, 2, 2, 4, 5),
-    Choice(4, 4, 2, 1),
+    Choice(4, 2, 3, 2, 4),
+    Choice(4, 2, 2, 4, 3),
+    Choice(4, 4, 2, 1, 4),
+    Choice(4, 4, 2, 2, 4, parts=2),
+    Choice(4, 2, 2, 4, 3, parts=4),
 )
 """Those that were the fastest for some shape; the first is taken where nothing was measured."""
 
@@ -122,7 +151,8 @@ def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = Non
 
 def _header(where: Backend) -> str:
     """Return what the body needs, in a dialect."""
-    return SHARED_PARTS + (CUDA_NUMBERS + TENSOR_TILE if where is Backend.CUDA else VECTOR_TILE)
+    tile = CUDA_NUMBERS + TENSOR_TILE if where is Backend.CUDA else VECTOR_TILE
+    return SHARED_PARTS + GATING + tile
 
 
 def is_supported(x: mx.array, packed: Packed, picks: mx.array | None) -> bool:
@@ -154,12 +184,14 @@ def _kernel(where: Backend, bounds: tuple[int, int] | None) -> dialect.Kernel:
     return dialect.build(where, source)
 
 
-def _cut(where: Backend, packed: Packed, choice: Choice) -> tuple[int, int]:
+def _cut(
+    where: Backend, packed: Packed, choice: Choice, *, is_gated: bool = False
+) -> tuple[int, int]:
     """Return how many warps and stages of a choice have room in what a block shares."""
     stage = 16 * choice.tall * choice.depth * (packed.group * packed.bits // 8 + 4)
     warps = choice.warps
     while True:
-        left = dialect.ROOM[where] - warps * 128 * 4
+        left = dialect.ROOM[where] - (1 + is_gated) * warps * 128 * 4
         stages = min(choice.stages, left // (warps * stage))
         if stages >= 2 or warps == 1:
             return warps, max(2, stages)
@@ -167,14 +199,24 @@ def _cut(where: Backend, packed: Packed, choice: Choice) -> tuple[int, int]:
 
 
 def _run(
-    where: Backend, x: mx.array, packed: Packed, choice: Choice, picks: mx.array | None = None
+    where: Backend,
+    x: mx.array,
+    packed: Packed,
+    choice: Choice,
+    picks: mx.array | None = None,
+    *,
+    is_gated: bool = False,
 ) -> mx.array:
-    """Multiply by the kernel; arguments as for `quant_matvec_plain`."""
+    """Multiply by the kernel; arguments as for `quant_matvec_plain`, what it gives as the choice has it."""
     is_picked = picks is not None
-    warps, stages = _cut(where, packed, choice)
-    slots = picks.shape[0] if picks is not None else 1
+    parts = 1 if is_picked else choice.parts
+    warps, stages = _cut(where, packed, choice, is_gated=is_gated)
+    slots = picks.shape[0] if picks is not None else parts
+    columns = packed.outputs // 2 if is_gated else packed.outputs
+    type_of_y = x.dtype if parts == 1 else mx.float32
     template: list[tuple[str, mx.Dtype | int]] = [
         ("InT", x.dtype),
+        ("OutT", type_of_y),
         ("Bits", packed.bits),
         ("Group", packed.group),
         ("Blocks", 1 if is_picked or _rows(x) <= 8 else 2),
@@ -182,16 +224,21 @@ def _run(
         ("Depth", choice.depth),
         ("Stages", stages),
         ("Tall", choice.tall),
+        ("Parts", parts),
+        ("Whole", int(packed.scales.shape[-1] % choice.depth == 0)),
         ("Picked", int(is_picked)),
+        ("Gated", int(is_gated)),
     ]
     given = (slots,) if is_picked else x.shape[:-1]
-    blocks = min(-(-packed.outputs // (16 * choice.tall)), max(1, choice.blocks // slots))
+    split = () if parts == 1 else (parts,)
+    wide = 16 * choice.tall // (1 + is_gated)
+    blocks = min(-(-columns // wide), max(1, choice.blocks // slots))
     (y,) = dialect.run_blocks(
         _kernel(where, (warps, choice.together) if choice.together else None),
         [x, packed.weight, packed.scales, packed.biases, x if picks is None else picks],
         template,
         (blocks, warps, slots),
-        [((*given, packed.outputs), x.dtype)],
+        [((*split, *given, columns), type_of_y)],
     )
     return y
 
@@ -204,8 +251,11 @@ def quant_matvec(
     Args:
         x: see there.
         packed: see there.
-        choice: how to cut the work; changes no row's bits as long as its warps are the same.
+        choice: how to cut the work; changes no row's bits as long as its warps and parts are the same.
         picks: see there.
+
+    Returns:
+        See there; with a choice of several parts, and no picks, in parts.
     """
     where = _where(packed)
     if where is Backend.PLAIN or not is_supported(x, packed, picks):
@@ -215,23 +265,44 @@ def quant_matvec(
     return kept(*arrays) if picks is None else kept(*arrays, picks)
 
 
+def gated_matvec(x: mx.array, packed: Packed, choice: Choice) -> mx.array:
+    """Multiply and gate by one kernel where there is one.
+
+    Args:
+        x: [..., inputs], bfloat16 or float16.
+        packed: the weights of gate and, behind them, as many of their fellows.
+        choice: one that gives a gated product.
+
+    Returns:
+        [..., outputs / 2]: `swiglu_plain` of the product.
+    """
+    where = _where(packed)
+    if where is Backend.PLAIN or not is_supported(x, packed, None):
+        return swiglu_plain(quant_matvec_plain(x, packed))
+    kept = _kept(where, packed.group, packed.bits, choice, is_gated=True)
+    return kept(x, packed.weight, packed.scales, packed.biases)
+
+
 @functools.cache
-def _kept(where: Backend, group: int, bits: int, choice: Choice) -> Callable[..., mx.array]:
+def _kept(
+    where: Backend, group: int, bits: int, choice: Choice, *, is_gated: bool = False
+) -> Callable[..., mx.array]:
     """Return the kernel's call as a graph: MLX else writes the source anew for each call."""
 
     def call(x: mx.array, weight: mx.array, scales: mx.array, *rest: mx.array) -> mx.array:
         biases, *picks = rest
         packed = Packed(weight, scales, biases, group, bits)
-        return _run(where, x, packed, choice, picks[0] if picks else None)
+        return _run(where, x, packed, choice, picks[0] if picks else None, is_gated=is_gated)
 
     return mx.compile(call)
 
 
-def measured(packed: Sequence[Packed]) -> Choice:
+def measured(packed: Sequence[Packed], product: Product = Product.WHOLE) -> Choice:
     """Return the choice that multiplies four rows the fastest, of those that give what the first gives.
 
     Args:
         packed: matrices of one shape and kind, so many that no cache holds them all.
+        product: what is wanted of them.
     """
     first = packed[0]
     where = _where(first)
@@ -242,25 +313,30 @@ def measured(packed: Sequence[Packed]) -> Choice:
         picks = mx.arange(32, dtype=mx.uint32) * 7 % first.weight.shape[0]
     if where is Backend.PLAIN or not is_supported(x, first, picks):
         return CHOICES[0]
-    right = _run(where, x, first, CHOICES[0], picks)
+
+    def run(x: mx.array, each: Packed, choice: Choice) -> mx.array:
+        return _run(where, x, each, choice, picks, is_gated=product is Product.GATED)
+
+    right = run(x, first, CHOICES[0])
     costs = {
-        choice: _seconds(where, x, packed, choice, picks)
-        for choice in _choices_of(where)
-        if _agrees(functools.partial(_run, where, x, first, choice, picks), right)
+        choice: _seconds(run, x, packed, choice)
+        for choice in _choices_for(where, product)
+        if _agrees(functools.partial(run, x, first, choice), right)
     }
     return min(costs, key=lambda choice: costs[choice], default=CHOICES[0])
 
 
-def _choices_of(where: Backend) -> list[Choice]:
-    """Return what differs on a backend: only CUDA has bounds."""
+def _choices_for(where: Backend, product: Product) -> Iterator[Choice]:
+    """Return what can be tried on a backend, once each: only CUDA has bounds."""
+    fitting = (choice for choice in CHOICES if choice.gives(product))
     if where is Backend.CUDA:
-        return list(CHOICES)
-    return list({replace(choice, together=0): choice for choice in CHOICES}.values())
+        return fitting
+    return iter({replace(choice, together=0): choice for choice in fitting}.values())
 
 
 def _agrees(run: Callable[[], mx.array], right: mx.array) -> bool:
     try:
-        apart = off_by([(run(), right)], _TOLERANCE[right.dtype])
+        apart = off_by([(whole(run(), right), right)], _TOLERANCE[right.dtype])
     except RuntimeError as error:
         apart = str(error)
     if apart:
@@ -273,15 +349,23 @@ _CALLS = 16
 
 
 def _seconds(
-    where: Backend,
+    run: Callable[[mx.array, Packed, Choice], mx.array],
     x: mx.array,
     packed: Sequence[Packed],
     choice: Choice,
-    picks: mx.array | None,
 ) -> float:
-    def multiply(x: mx.array, arrays: list[list[mx.array]]) -> list[mx.array]:
-        matrices = [Packed(*parts, packed[0].group, packed[0].bits) for parts in arrays]
-        return [_run(where, x, matrix, choice, picks) for matrix in matrices]
+    """Return the least time of some products, each begun when the one before it was done.
+
+    That is how a model has them; side by side they would fill each other's gaps. What ties them is not arithmetic,
+    for which MLX would compile a kernel.
+    """
+
+    def multiply(x: mx.array, arrays: list[list[mx.array]]) -> mx.array:
+        for parts in arrays:
+            y = run(x, Packed(*parts, packed[0].group, packed[0].bits), choice)
+            newest = y.reshape(-1)[: x.shape[0]].reshape(-1, 1).astype(x.dtype)
+            x = mx.concatenate([x[:, 1:], newest], axis=1)
+        return x
 
     arrays = [[each.weight, each.scales, each.biases] for each in packed]
     arrays *= -(-_CALLS // len(arrays))
@@ -317,9 +401,14 @@ def _wrong(where: Backend, dtype: mx.Dtype, bits: int, group: int) -> str:
     one = Packed(stack.weight[1], stack.scales[1], stack.biases[1], group, bits)
     picks = mx.array([2, 0, 1, 1], mx.uint32)
     few = _run(where, x[:4], one, CHOICES[0])
+    right = quant_matvec_plain(x[:4], one)
+    even = Packed(one.weight[:40], one.scales[:40], one.biases[:40], group, bits)
+    parted = replace(CHOICES[0], parts=2)
     pairs = [
-        (few, quant_matvec_plain(x[:4], one)),
+        (few, right),
         (_run(where, x[:4], stack, CHOICES[0], picks), quant_matvec_plain(x[:4], stack, picks)),
+        (whole(_run(where, x[:4], one, parted), few), right),
+        (_run(where, x[:4], even, CHOICES[0], is_gated=True), swiglu_plain(right[:, :40])),
     ]
     apart = off_by(pairs, _TOLERANCE[dtype])
     if apart:

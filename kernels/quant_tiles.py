@@ -19,8 +19,8 @@ __all__ = ["CUDA_NUMBERS", "SHARED_PARTS", "TENSOR_TILE", "VECTOR_TILE"]
 SHARED_PARTS = """
 // So many words at consecutive places.
 template <int Count> struct alignas(Count < 4 ? 4 * Count : 16) Words { unsigned int at[Count]; };
-// Scales, then biases, of one output's groups that are brought together.
-template <typename T, int Depth> struct alignas(4 * Depth) Factors { T scale[Depth], bias[Depth]; };
+// Scales, then biases, of one output's groups that are brought together, two numbers a word.
+template <int Depth> struct alignas(4 * Depth) Factors { unsigned int scale[Depth / 2], bias[Depth / 2]; };
 // One output of one row, for activations that lie where no vector can be read.
 template <int Bits, int Group, typename T>
 FUNCTION float one_by_one(const DEVICE T* x, const DEVICE unsigned int* words,
@@ -133,8 +133,8 @@ template <typename T, int Bits, int Group, int Blocks> struct Raw {
 };
 template <typename T, int Bits, int Group, int Blocks> struct Slice {
   unsigned int x[Blocks][Group / 8];
-  // Of the group, for the two rows that a lane owns.
-  float sums[Blocks][2];
+  // Of the group, for the two rows that a lane owns; and what sums begin with, so that no offset is left in them.
+  float sums[Blocks][2], below[Blocks][4];
 };
 // Where rows are fewer than a block has, its last one stands in: what comes of it is not kept.
 template <typename T, int Bits, int Group, int Blocks> struct Rows {
@@ -163,9 +163,11 @@ template <typename T, int Bits, int Group, int Blocks> struct Rows {
       UNROLL for (int j = 0; j < Group / 8; j += 4) Unpacked<Bits>::order(&slice.x[block][j]);
       float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
       UNROLL for (int j = 0; j < Group / 8; j += 2)
-        Numbers<T>::multiply(sum, ones, slice.x[block][j], slice.x[block][j + 1]);
-      slice.sums[block][0] = sum[0];
-      slice.sums[block][1] = sum[1];
+        Numbers<T>::multiply(sum, sum, ones, slice.x[block][j], slice.x[block][j + 1]);
+      UNROLL for (int i = 0; i < 2; ++i) {
+        slice.sums[block][i] = sum[i];
+        slice.below[block][i] = slice.below[block][i + 2] = sum[i] * -Unpacked<Bits>::template offset<T>();
+      }
     }
     return slice;
   }
@@ -180,8 +182,6 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
                     const Slice<T, Bits, Group, Blocks>& slice, const Words<4>& factors) {
     constexpr int each = 16 / Bits;
     float sum[Blocks][4];
-    UNROLL for (int block = 0; block < Blocks; ++block)
-      UNROLL for (int i = 0; i < 4; ++i) sum[block][i] = 0.0f;
     UNROLL for (int j = 0; j < Group * Bits / 128; ++j) {
       unsigned int first[each], second[each];
       Unpacked<Bits>::template pairs<T>(low.at[j], first);
@@ -190,14 +190,12 @@ template <typename T, int Bits, int Group, int Blocks> struct Tile {
         const unsigned int weights[4] = {first[i], second[i], first[i + 1], second[i + 1]};
         UNROLL for (int block = 0; block < Blocks; ++block) {
           const unsigned int* x = &slice.x[block][j * each + i];
-          Numbers<T>::multiply(sum[block], weights, x[0], x[1]);
+          Numbers<T>::multiply(sum[block], i + j == 0 ? slice.below[block] : sum[block], weights, x[0], x[1]);
         }
       }
     }
     UNROLL for (int half = 0; half < 2; ++half) {
-      const float scale = as_number(factors.at[2 * half]);
-      const float bias =
-          fused(scale, -Unpacked<Bits>::template offset<T>(), as_number(factors.at[2 * half + 1]));
+      const float scale = as_number(factors.at[2 * half]), bias = as_number(factors.at[2 * half + 1]);
       UNROLL for (int block = 0; block < Blocks; ++block) {
         UNROLL for (int i = 2 * half; i < 2 * half + 2; ++i) {
           owned[block][i] = fused(scale, sum[block][i], owned[block][i]);
@@ -235,10 +233,11 @@ template <> struct Numbers<__nv_bfloat16> {
     const float second = as_number(__byte_perm(word, 0x4b000000u, high)) - 8388608.0f;
     return __byte_perm(as_bits(first), as_bits(second), 0x7632u);
   }
-  FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  FUNCTION static void multiply(float* sum, const float* onto, const unsigned int* a, unsigned int b0, unsigned int b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(sum[0]), "=f"(sum[1]), "=f"(sum[2]), "=f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1),
+          "f"(onto[0]), "f"(onto[1]), "f"(onto[2]), "f"(onto[3]));
   }
 };
 template <> struct Numbers<__half> {
@@ -249,10 +248,11 @@ template <> struct Numbers<__half> {
   FUNCTION static unsigned int bytes(unsigned int word, unsigned int low, unsigned int high) {
     return __byte_perm(word, 0x64646464u, (low & 3u) | 0x40u | (high & 3u) << 8 | 0x4000u);
   }
-  FUNCTION static void multiply(float* sum, const unsigned int* a, unsigned int b0, unsigned int b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  FUNCTION static void multiply(float* sum, const float* onto, const unsigned int* a, unsigned int b0, unsigned int b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(sum[0]), "=f"(sum[1]), "=f"(sum[2]), "=f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1),
+          "f"(onto[0]), "f"(onto[1]), "f"(onto[2]), "f"(onto[3]));
   }
 };
 """

@@ -13,6 +13,7 @@ import mlx.core as mx
 from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
+from kernels.parts import HEADER, parts_of, whole
 
 __all__ = ["BODIES", "kernel_note", "residual_norm", "residual_norm_plain", "runs_on"]
 
@@ -27,7 +28,7 @@ def residual_norm_plain(
 
     Args:
         x: [..., width].
-        summands: one or two, as x; added in turn, each sum rounded to the type of x.
+        summands: one or two, as x or in parts of it; added in turn, each sum rounded to the type of x.
         weight: [width], of the norm.
         eps: of the norm.
 
@@ -36,7 +37,7 @@ def residual_norm_plain(
     """
     total = x
     for each in summands:
-        total = total + each
+        total = total + whole(each, x)
     return total, mx.fast.rms_norm(total, weight, eps)
 
 
@@ -55,19 +56,19 @@ UNROLL for (int j = 0; j < own; ++j) {
 def _body(summands: int) -> str:
     """Return the body: all that is read is asked for before anything is written, since no load passes a store."""
     second = summands == 2
-    asked = "further[j] = static_cast<float>(second[begin + i]);" if second else ""
+    asked = "further[j] = whole<InT, Parts2>(second + begin + i, apart);" if second else ""
     return f"""
 constexpr int own = (Width + 32 * Warps - 1) / (32 * Warps);
 SHARED float squares_of[Warps];
-// x, first, second, total, normed: [slots, Width]; weight: [Width]
-const long begin = static_cast<long>(slot) * Width;
+// x, total, normed: [slots, Width]; first, second: [parts, slots, Width]; weight: [Width]
+const long begin = static_cast<long>(slot) * Width, apart = static_cast<long>(slots) * Width;
 float held[own], added[own], weights[own]{", further[own]" if second else ""};
 UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
   held[j] = added[j] = weights[j] = 0.0f;
   if (i < Width) {{
     held[j] = static_cast<float>(x[begin + i]);
-    added[j] = static_cast<float>(first[begin + i]);
+    added[j] = whole<InT, Parts1>(first + begin + i, apart);
     weights[j] = static_cast<float>(weight[i]);
     {asked}
   }}
@@ -102,6 +103,7 @@ def _kernel(where: Backend, summands: int) -> dialect.Kernel:
         (*inputs, "weight"),
         outputs,
         BODIES[summands],
+        HEADER,
         is_of_blocks=True,
         bounds=(_WARPS, 1),
     )
@@ -113,16 +115,16 @@ def _kept(where: Backend, eps: float) -> Callable[..., list[mx.array]]:
     """Return the kernels' call as a graph: MLX else writes the source anew for each call."""
 
     def call(*inputs: mx.array) -> list[mx.array]:
-        x = inputs[0]
+        x, *summands, _ = inputs
         width = x.shape[-1]
-        summands = len(inputs) - 2
         bits = dialect.bits_of(eps)
+        parts = [(f"Parts{at}", parts_of(each, x)) for at, each in enumerate(summands, start=1)]
         return dialect.run_blocks(
-            _kernel(where, summands),
+            _kernel(where, len(summands)),
             list(inputs),
-            [("InT", x.dtype), ("Width", width), ("Warps", _WARPS), ("EpsBits", bits)],
+            [("InT", x.dtype), ("Width", width), ("Warps", _WARPS), ("EpsBits", bits), *parts],
             (1, _WARPS, x.size // width),
-            [(x.shape, x.dtype)] * summands,
+            [(x.shape, x.dtype)] * len(summands),
         )
 
     return mx.compile(call)
@@ -141,10 +143,11 @@ def _note(where: Backend, width: int, dtype: mx.Dtype) -> str:
 
     def wrong() -> str:
         pairs = []
-        for count in (1, 2):
-            mine = _kept(where, 1e-6)(x, *summands[:count], weight)
-            right = residual_norm_plain(x, summands[:count], weight, 1e-6)
-            pairs += zip(mine, right[-count:], strict=True)
+        parts = [mx.stack([each.astype(mx.float32) / 2] * 2) for each in summands]
+        for added in (summands[:1], summands, parts[:1], [parts[0], summands[1]]):
+            mine = _kept(where, 1e-6)(x, *added, weight)
+            right = residual_norm_plain(x, added, weight, 1e-6)
+            pairs += zip(mine, right[-len(added) :], strict=True)
         return off_by(pairs, _TOLERANCE[dtype])
 
     return note_of("the kernel of sums and norms", wrong)
@@ -178,7 +181,8 @@ def residual_norm(
         weight: see there.
         eps: see there.
     """
-    if not x.size or any(each.dtype != x.dtype for each in (*summands, weight)):
+    others = [weight, *(each for each in summands if parts_of(each, x) == 1)]
+    if not x.size or any(each.dtype != x.dtype for each in others):
         return residual_norm_plain(x, summands, weight, eps)
     *total, normed = _kept(where, eps)(x, *summands, weight)
     return (total[0] if total else None), normed

@@ -11,7 +11,7 @@ from kernels import dialect
 from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 
-__all__ = ["BODY", "kernel_note", "runs_on", "swiglu", "swiglu_plain"]
+__all__ = ["BODY", "HEADER", "kernel_note", "runs_on", "swiglu", "swiglu_plain"]
 
 _WARPS = 8
 _EACH = 2
@@ -36,6 +36,14 @@ def swiglu_plain(product: mx.array) -> mx.array:
     return (gate * mx.sigmoid(gate) * up).astype(product.dtype)
 
 
+HEADER = """
+template <typename T> FUNCTION float gated(float gate, float up) {
+  gate = static_cast<float>(static_cast<T>(gate));
+  up = static_cast<float>(static_cast<T>(up));
+  return gate / (1.0f + exp(-gate)) * up;
+}
+"""
+"""For all kernels that gate; T is what both numbers are rounded to before."""
 BODY = """
 // product: [slots, 2 Width]; y: [slots, Width]
 const DEVICE InT* row = product + static_cast<long>(slot) * 2 * Width;
@@ -43,16 +51,15 @@ const int first = (block * Warps + warp) * 32 * Each + lane;
 UNROLL for (int j = 0; j < Each; ++j) {
   const int i = first + 32 * j;
   if (i >= Width) break;
-  const float gate = static_cast<float>(row[i]);
-  const float up = static_cast<float>(row[Width + i]);
-  y[static_cast<long>(slot) * Width + i] = static_cast<InT>(gate / (1.0f + exp(-gate)) * up);
+  const float gate = static_cast<float>(row[i]), up = static_cast<float>(row[Width + i]);
+  y[static_cast<long>(slot) * Width + i] = static_cast<InT>(gated<InT>(gate, up));
 }
 """
 
 
 @functools.cache
 def _kernel(where: Backend) -> dialect.Kernel:
-    source = dialect.Source("swiglu", ("product",), ("y",), BODY, is_of_blocks=True)
+    source = dialect.Source("swiglu", ("product",), ("y",), BODY, HEADER, is_of_blocks=True)
     return dialect.build(where, source)
 
 

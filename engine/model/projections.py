@@ -23,9 +23,9 @@ from engine.made_files import made_whole
 from engine.model.rebinding import modules
 from kernels import quant_matvec
 from kernels.dispatch import Backend, backend_for
-from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Choice, Packed
+from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Choice, Packed, Product
 
-__all__ = ["joined", "use_few_row_matmuls"]
+__all__ = ["GATES", "gated", "joined", "may_part", "use_few_row_matmuls"]
 
 _log = logging.getLogger(__name__)
 _MEASURED_BYTES = 300_000_000
@@ -39,6 +39,8 @@ _SIBLINGS = (
     ("gate_proj", "up_proj"),
 )
 """Layers of a module that are given the same rows one after the other, and can be one matmul."""
+GATES = "gates_its_joined_product"
+"""Of a module's class: its joined product is only wanted gated, for few rows."""
 
 
 class _Family:
@@ -51,6 +53,7 @@ class _Family:
     def __init__(self, packed: Packed, members: int) -> None:
         self.packed = packed
         self.choice = quant_matvec.CHOICES[0]
+        self.product = Product.WHOLE
         self._members = members
         self._left = 0
         self._x: mx.array | None = None
@@ -81,11 +84,29 @@ def joined(layers: list[nn.Module], x: mx.array) -> mx.array:
     return mx.concatenate([layer(x) for layer in layers], axis=-1)
 
 
+def gated(layers: list[nn.Module], x: mx.array) -> mx.array | None:
+    """Return the gating of two layers' joined product by the matmul's own kernel; None where it does not."""
+    first = layers[0]
+    family = first._family if isinstance(first, _FewRows) else None
+    if family is None or family.product is not Product.GATED or not first._has_few(x):
+        return None
+    return quant_matvec.gated_matvec(x, family.packed, family.choice)
+
+
+def may_part(layer: nn.Module) -> None:
+    """Say that whoever is given a layer's product of few rows adds up its parts: see `kernels.parts`.
+
+    To be said before `use_few_row_matmuls`.
+    """
+    layer._product = Product.PARTS
+
+
 class _FewRows(nn.Module):
     """A packed layer whose few rows go to the kernel."""
 
     _packed: Packed
     _choice: Choice
+    _product: Product
     _family: _Family | None
     _begin: int
 
@@ -160,17 +181,20 @@ def use_few_row_matmuls(
         _adopt(layer)
     choices = _Choices(cache_folder)
     alone = [each for each in modules(model) if isinstance(each, _FewRows) and each._family is None]
-    by_kind: dict[str, list[_FewRows | _Family]] = {}
+    by_kind: dict[tuple[str, Product], list[_FewRows | _Family]] = {}
     for each in (*families, *alone):
-        by_kind.setdefault(_kind(_packed_of(each)), []).append(each)
+        product = each.product if isinstance(each, _Family) else each._product
+        by_kind.setdefault((_kind(_packed_of(each)), product), []).append(each)
     notes = []
-    for index, (kind, alike) in enumerate(by_kind.items()):
+    for index, ((kind, product), alike) in enumerate(by_kind.items()):
         progress("measuring kernels", index, len(by_kind))
-        notes.append(quant_matvec.kernel_note(_packed_of(alike[0])))
-        choice = choices.of(kind, [_packed_of(each) for each in alike])
+        note = quant_matvec.kernel_note(_packed_of(alike[0]))
+        notes.append(note)
+        choice = choices.of(kind, product, [_packed_of(each) for each in alike])
         for each in alike:
             if isinstance(each, _Family):
                 each.choice = choice
+                each.product = Product.WHOLE if note else product
             else:
                 each._choice = choice
     choices.keep()
@@ -192,6 +216,8 @@ def _adopt(layer: nn.Module) -> None:
         layer.weight, layer.scales, layer.biases, int(layer.group_size), int(layer.bits)
     )
     ours._choice = quant_matvec.CHOICES[0]
+    can_part = type(layer) is _Linear and "bias" not in layer
+    ours._product = getattr(layer, "_product", Product.WHOLE) if can_part else Product.WHOLE
     ours._family = None
 
 
@@ -201,7 +227,10 @@ def _families_of(module: nn.Module) -> list[_Family]:
     for names in _SIBLINGS:
         members = [module[name] for name in names if name in module]
         if len(members) == len(names) and all(_can_join(each, members[0]) for each in members):
-            families.append(_joined(members))
+            family = _joined(members)
+            if getattr(type(module), GATES, False):
+                family.product = Product.GATED
+            families.append(family)
     return families
 
 
@@ -259,12 +288,14 @@ class _Choices:
         self._known = self._read()
         self._is_changed = False
 
-    def of(self, kind: str, packed: Iterable[Packed]) -> Choice:
+    def of(self, kind: str, product: Product, packed: Iterable[Packed]) -> Choice:
         """Return the choice for matrices of a kind; measures them where it is not known."""
-        if kind not in self._known:
-            self._known[kind] = quant_matvec.measured(_cold(packed))
+        name = kind if product is Product.WHOLE else f"{kind}, {product.value}"
+        known = self._known.get(name)
+        if known is None or not known.gives(product):
+            self._known[name] = known = quant_matvec.measured(_cold(packed), product)
             self._is_changed = True
-        return self._known[kind]
+        return known
 
     def keep(self) -> None:
         """Write the file, where something was measured."""

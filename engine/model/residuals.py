@@ -1,7 +1,8 @@
 """Few rows on their way through the layers, so that a sum and the norm after it are one kernel.
 
 mlx-lm's layers stay what they are. What goes through them is a row with a summand that is not
-added yet: it is added by the norm that follows, or by whoever else looks at the sum.
+added yet: it is added by the norm that follows, or by whoever else looks at the sum. It may lie in
+parts (`kernels.parts`), which are added up then.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 
-from engine.model.projections import joined
+from engine.model.projections import GATES, gated, joined, may_part
 from engine.model.rebinding import called, modules
 from kernels import residual_norm as sums
-from kernels import swiglu as gated
+from kernels import swiglu
 from kernels.dispatch import Backend, backend_for
+from kernels.parts import whole
 
 __all__ = ["put_together", "settled", "taken_apart", "use_fused_mlps", "use_fused_sums"]
 
@@ -50,7 +52,7 @@ class _Pending:
     def settled(self) -> mx.array:
         """Return the sum."""
         for each in self._summands:
-            self._rows = self._rows + each
+            self._rows = self._rows + whole(each, self._rows)
         self._summands = ()
         return self._rows
 
@@ -104,6 +106,8 @@ def use_fused_sums(model: nn.Module) -> str:
             layer.__class__ = _open(type(layer), where)
             for each in (layer.input_layernorm, layer.post_attention_layernorm):
                 each.__class__ = _Norm
+            for summand in _summands(layer):
+                may_part(summand)
         norm.__class__ = _Norm
     return ""
 
@@ -119,6 +123,16 @@ def _is_body(module: nn.Module) -> bool:
     if not isinstance(layers, list) or type(_final_norm(module)) is not nn.RMSNorm:
         return False
     return all(type(layer).__module__ in _LAYERS for layer in layers)
+
+
+_LAST = (("linear_attn", "out_proj"), ("self_attn", "o_proj"), ("mlp", "down_proj"))
+"""What gives a layer's summands, where it has it."""
+
+
+def _summands(layer: nn.Module) -> list[nn.Module]:
+    """Return the projections whose products a layer only adds to its rows."""
+    inner = [(layer.get(name), last) for name, last in _LAST]
+    return [each[last] for each, last in inner if isinstance(each, nn.Module) and last in each]
 
 
 def _open(kind: type[nn.Module], where: Backend) -> type[nn.Module]:
@@ -143,8 +157,8 @@ def use_fused_mlps(model: nn.Module) -> str:
         if type(module).__module__ not in _LAYERS or not _is_mlp(module):
             continue
         width, dtype = module.gate_proj.weight.shape[0], _dtype(module.down_proj)
-        notes.append(gated.kernel_note(width, dtype))
-        where = gated.runs_on(width, dtype)
+        notes.append(swiglu.kernel_note(width, dtype))
+        where = swiglu.runs_on(width, dtype)
         if where is not Backend.PLAIN:
             module.__class__ = _gated(type(module), where)
     return next((note for note in notes if note), "")
@@ -163,7 +177,8 @@ def _gated(kind: type[nn.Module], where: Backend) -> type[nn.Module]:
     def call(self: nn.Module, x: mx.array) -> mx.array:
         if x.size // x.shape[-1] > _MAX_ROWS:
             return kind.__call__(self, x)
-        product = joined([self.gate_proj, self.up_proj], x)
-        return self.down_proj(gated.swiglu(where, product))
+        layers = [self.gate_proj, self.up_proj]
+        y = gated(layers, x)
+        return self.down_proj(swiglu.swiglu(where, joined(layers, x)) if y is None else y)
 
-    return called(kind, call)
+    return called(kind, call, **{GATES: True})

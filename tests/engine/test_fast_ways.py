@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -12,29 +13,53 @@ import mlx.nn as nn
 import pytest
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear
 
-from engine.model import attention, projections
+from engine.model import attention, projections, residuals
 from engine.model.arrays import reals
 from engine.model.attention import use_window_attention, window_attention
 from engine.model.rebinding import modules
 from engine.model.trunk import Trunk
-from kernels import quant_matvec
+from kernels import quant_matvec, residual_norm, swiglu
 from kernels.dispatch import Backend
-from kernels.quant_matvec import CHOICES, Choice, Packed
+from kernels.quant_matvec import CHOICES, Choice, Packed, Product
 from tests.fakes import families
 
 TOKENS = mx.array([3, 1, 4, 1, 5], mx.uint32)
 
 
+PARTED = Choice(2, 2, 2, 2, parts=3)
+seen: Counter[str] = Counter()
+
+
 def played(
-    _: Backend, x: mx.array, packed: Packed, __: Choice, picks: mx.array | None = None
+    _: Backend,
+    x: mx.array,
+    packed: Packed,
+    choice: Choice,
+    picks: mx.array | None = None,
+    *,
+    is_gated: bool = False,
 ) -> mx.array:
-    return quant_matvec.quant_matvec_plain(x, packed, picks)
+    product = quant_matvec.quant_matvec_plain(x, packed, picks)
+    if is_gated:
+        seen["gated"] += 1
+        return swiglu.swiglu_plain(product)
+    if picks is not None or choice.parts == 1:
+        return product
+    seen["in parts"] += 1
+    nothing = mx.zeros(product.shape)
+    return mx.stack([nothing] * (choice.parts - 1) + [product.astype(mx.float32)])
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (attention, projections, quant_matvec):
+    seen.clear()
+    for module in (attention, projections, quant_matvec, residual_norm, residuals, swiglu):
         monkeypatch.setattr(module, "backend_for", lambda _: Backend.CUDA)
+    for module in (residual_norm, swiglu):
+        monkeypatch.setattr(module, "_note", lambda *_: "")
+    monkeypatch.setattr(swiglu, "swiglu", lambda _, product: swiglu.swiglu_plain(product))
+    plain = residual_norm.residual_norm_plain
+    monkeypatch.setattr(residual_norm, "residual_norm", lambda _, *given: plain(*given))
     monkeypatch.setattr(quant_matvec, "_run", played)
     quant_matvec._note.cache_clear()
     quant_matvec._kept.cache_clear()
@@ -74,6 +99,40 @@ def test_joined_projections_give_the_same_logits_bit_for_bit(name: str, tmp_path
     ours = [layer for layer in modules(model) if isinstance(layer, projections._FewRows)]
     assert sum(layer._family is not None for layer in ours) >= 4
     assert mx.array_equal(logits(Trunk(model)), before)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_sums_in_parts_and_gating_matmuls_give_the_same_logits_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(_: object, product: Product) -> Choice:
+        return PARTED if product is Product.PARTS else CHOICES[0]
+
+    monkeypatch.setattr(quant_matvec, "measured", measured)
+    model = packed_model("qwen3_5")
+    residuals.use_fused_mlps(model)
+    residuals.use_fused_sums(model)
+    before = logits(Trunk(model))
+    assert not seen
+    projections.use_few_row_matmuls(model, tmp_path, lambda *_: None)
+    assert mx.array_equal(logits(Trunk(model)), before)
+    assert seen["in parts"] > 0
+    assert seen["gated"] > 0
+
+
+@pytest.mark.usefixtures("gpu")
+def test_without_one_that_adds_up_parts_none_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(_: object, product: Product) -> Choice:
+        asked.append(product)
+        return CHOICES[0]
+
+    monkeypatch.setattr(quant_matvec, "measured", measured)
+    projections.use_few_row_matmuls(packed_model("qwen3_5"), tmp_path, lambda *_: None)
+    assert set(asked) == {Product.WHOLE}
 
 
 @pytest.mark.usefixtures("gpu")
@@ -134,7 +193,7 @@ def test_what_was_measured_is_remembered_and_a_broken_file_made_anew(
 ) -> None:
     asked = []
 
-    def measured(packed: list[Packed]) -> Choice:
+    def measured(packed: list[Packed], _: Product) -> Choice:
         asked.append(packed[0].weight.shape)
         return CHOICES[2]
 

@@ -66,6 +66,12 @@ static void in_step() { warps[now->warp].wait(); }
 static void group_barrier() { whole_block.wait(); }
 static uint32_t as_bits(float x) { uint32_t bits; std::memcpy(&bits, &x, 4); return bits; }
 static float as_number(uint32_t bits) { float x; std::memcpy(&x, &bits, 4); return x; }
+template <typename T> float half_of(uint32_t word, int i) {
+  const uint16_t bits = i ? word >> 16 : word;
+  T number;
+  std::memcpy(&number, &bits, 2);
+  return static_cast<float>(number);
+}
 static float from_lane(float x, int lane) {
   passed[now->warp][now->lane][0] = as_bits(x);
   in_step();
@@ -164,8 +170,8 @@ template <typename T> struct Numbers {
     return joined(static_cast<T>(static_cast<float>(word >> 8 * (low & 3u) & 0xffu)),
                   static_cast<T>(static_cast<float>(word >> 8 * (high & 3u) & 0xffu)));
   }
-  // mma.m16n8k16: sum [16, 8] += a [16, 16] b [16, 8], the fragments as PTX lays them out.
-  static void multiply(float* sum, const uint32_t* a, uint32_t b0, uint32_t b1) {
+  // mma.m16n8k16: sum [16, 8] = onto + a [16, 16] b [16, 8], the fragments as PTX lays them out.
+  static void multiply(float* sum, const float* onto, const uint32_t* a, uint32_t b0, uint32_t b1) {
     uint32_t* mine = passed[now->warp][now->lane];
     for (int i = 0; i < 4; ++i) mine[i] = a[i];
     mine[4] = b0;
@@ -174,6 +180,7 @@ template <typename T> struct Numbers {
     const int own_row = now->lane / 4, own_column = now->lane % 4 * 2;
     for (int i = 0; i < 4; ++i) {
       const int row = own_row + i / 2 * 8, column = own_column + i % 2;
+      sum[i] = onto[i];
       for (int k = 0; k < 16; ++k) {
         const int holder = k % 8 / 2;
         const uint32_t* left = passed[now->warp][row % 8 * 4 + holder];
@@ -283,7 +290,7 @@ def emulate_blocks(
         folder: for what is compiled.
         body: what stands before it, and the body.
         inputs: by name; the first one's type is InT.
-        outputs: shapes and types.
+        outputs: shapes and types; the first one's type is OutT.
         constants: of the template.
         extent: blocks, warps of each, and slots.
     """
@@ -329,6 +336,8 @@ def _source(
     lines = [f"constexpr int {name} = {value};" for name, value in constants.items()]
     first = next(iter(inputs.values())).dtype
     lines.append(f"using InT = {_TYPES[first]};")
+    _, written = next(iter(outputs.values()))
+    lines.append(f"using OutT = {_TYPES[written]};")
     for index, (name, value) in enumerate(inputs.items()):
         kind = _TYPES[value.dtype]
         lines.append(f"const auto* {name} = static_cast<const {kind}*>(a[{index}]);")

@@ -9,7 +9,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from kernels import gated_heads, residual_norm, swiglu
+from kernels import gated_heads, parts, residual_norm, swiglu
 from kernels.dialect import bits_of
 from kernels.dispatch import Backend
 from kernels.gated_heads import HeadShape
@@ -36,10 +36,15 @@ def summed(folder: Path, x: mx.array, summands: list[mx.array], weight: mx.array
     count = len(summands)
     return emulate_blocks(
         folder,
-        ("", residual_norm.BODIES[count]),
+        (parts.HEADER, residual_norm.BODIES[count]),
         {"x": x, **dict(zip(("first", "second"), summands, strict=False)), "weight": weight},
         dict.fromkeys(("total", "normed")[-count:], (x.shape, x.dtype)),
-        {"Width": width, "Warps": 4, "EpsBits": bits_of(EPS)},
+        {
+            "Width": width,
+            "Warps": 4,
+            "EpsBits": bits_of(EPS),
+            **{f"Parts{at}": parts.parts_of(each, x) for at, each in enumerate(summands, start=1)},
+        },
         (1, 4, rows),
     )
 
@@ -69,6 +74,25 @@ def test_sum_and_norm_are_the_definitions(
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("counts", [(1, 3), (4, 2), (2,)])
+def test_summands_in_parts_are_added_up_first(
+    built: Path, dtype: mx.Dtype, counts: tuple[int, ...]
+) -> None:
+    x, *summands, weight = rows_of(100, dtype)
+    split = [
+        each if count == 1 else mx.random.normal((count, *x.shape), key=mx.random.key(count))
+        for each, count in zip(summands, counts, strict=False)
+    ]
+    *total, normed = summed(built, x, split, weight)
+    right = residual_norm.residual_norm_plain(x, split, weight, EPS)
+    assert all(mx.array_equal(each, right[0]) for each in total)
+    assert apart(normed, right[1]) < DTYPES[dtype]
+    added = [parts.whole(each, x) for each in split]
+    assert mx.array_equal(right[0], residual_norm.residual_norm_plain(x, added, weight, EPS)[0])
+
+
+@needs_compiler
 def test_a_row_is_summed_alike_whatever_is_beside_it(built: Path) -> None:
     x, *summands, weight = rows_of(500, mx.bfloat16, rows=9)
     whole = summed(built, x, summands, weight)
@@ -91,7 +115,7 @@ def gated(folder: Path, product: mx.array) -> mx.array:
     width = both // 2
     (y,) = emulate_blocks(
         folder,
-        ("", swiglu.BODY),
+        (swiglu.HEADER, swiglu.BODY),
         {"product": product},
         {"y": ((rows, width), product.dtype)},
         {"Width": width, "Warps": 2, "Each": 2},

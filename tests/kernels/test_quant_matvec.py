@@ -13,11 +13,17 @@ import pytest
 from kernels import dispatch
 from kernels import quant_matvec as kernel
 from kernels.dispatch import Backend
-from kernels.quant_matvec import Choice, Packed
+from kernels.parts import whole
+from kernels.quant_matvec import Choice, Packed, Product
 from kernels.quant_tiles import SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
+from kernels.swiglu import HEADER as GATING
+from kernels.swiglu import swiglu_plain
 from tests.fakes.emulation import emulate_blocks, needs_compiler
 
-TILES = {Backend.CUDA: SHARED_PARTS + TENSOR_TILE, Backend.METAL: SHARED_PARTS + VECTOR_TILE}
+TILES = {
+    Backend.CUDA: SHARED_PARTS + GATING + TENSOR_TILE,
+    Backend.METAL: SHARED_PARTS + GATING + VECTOR_TILE,
+}
 SHAPES = {
     "one group": (1, 16, 64, 64, 4),
     "sizes that divide no tile": (3, 41, 192, 32, 4),
@@ -50,17 +56,20 @@ def rows_of(shape: tuple[int, int, int, int, int], dtype: mx.Dtype) -> mx.array:
     return mx.array(rng.normal(0, 1, (shape[0], shape[2])).astype(np.float32)).astype(dtype)
 
 
-def emulated(
+def emulated(  # noqa: PLR0913 - as the kernel
     folder: Path,
     where: Backend,
     x: mx.array,
     weights: Packed,
     choice: Choice = CHOICE,
     picks: mx.array | None = None,
+    *,
+    is_gated: bool = False,
 ) -> mx.array:
     rows = x.size // x.shape[-1]
     given = x.shape[:-1] if picks is None else picks.shape
-    warps, stages = kernel._cut(where, weights, choice)
+    split = () if choice.parts == 1 else (choice.parts,)
+    warps, stages = kernel._cut(where, weights, choice, is_gated=is_gated)
     (y,) = emulate_blocks(
         folder,
         (TILES[where], kernel.BODY),
@@ -71,7 +80,12 @@ def emulated(
             "biases": weights.biases,
             "picks": mx.zeros((1,), mx.uint32) if picks is None else picks,
         },
-        {"y": ((*given, weights.outputs), x.dtype)},
+        {
+            "y": (
+                (*split, *given, weights.outputs // (1 + is_gated)),
+                mx.float32 if split else x.dtype,
+            )
+        },
         {
             "Bits": weights.bits,
             "Group": weights.group,
@@ -80,9 +94,12 @@ def emulated(
             "Depth": choice.depth,
             "Stages": stages,
             "Tall": choice.tall,
+            "Parts": choice.parts,
+            "Whole": int(weights.scales.shape[-1] % choice.depth == 0),
             "Picked": int(picks is not None),
+            "Gated": int(is_gated),
         },
-        (choice.blocks, warps, 1 if picks is None else len(picks)),
+        (choice.blocks, warps, choice.parts if picks is None else len(picks)),
     )
     return y
 
@@ -138,12 +155,12 @@ def test_the_definition_is_the_product(name: str) -> None:
 def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backend) -> None:
     shape = (16, 41, 192, 32, 4)
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
-    whole = emulated(built, where, x, weights)
+    all_rows = emulated(built, where, x, weights)
     for rows in (1, 4, 8, 9):
         part = emulated(
             built, where, x[None, :rows], weights
         )  # in a batch of one, as layers see it
-        assert mx.array_equal(part.view(mx.uint16), whole[None, :rows].view(mx.uint16))
+        assert mx.array_equal(part.view(mx.uint16), all_rows[None, :rows].view(mx.uint16))
 
 
 @needs_compiler
@@ -153,7 +170,72 @@ def test_every_choice_gives_the_product(built: Path, where: Backend, choice: Cho
     shape = (2, 41, 320, 64, 4)
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
     mine = emulated(built, where, x, weights, replace(choice, blocks=3))
-    assert apart(mine, in_float64(x, weights)) < ROUNDING[mx.bfloat16]
+    product = whole(mine, mx.zeros((2, 41), mx.bfloat16))
+    assert apart(product, in_float64(x, weights)) < ROUNDING[mx.bfloat16]
+
+
+PARTED = replace(CHOICE, parts=3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("name", SHAPES)
+def test_parts_add_up_to_the_product(
+    built: Path, where: Backend, dtype: mx.Dtype, name: str
+) -> None:
+    x, weights = rows_of(SHAPES[name], dtype), packed(SHAPES[name], dtype)
+    parts = emulated(built, where, x, weights, PARTED)
+    product = whole(parts, mx.zeros(parts.shape[1:], dtype))
+    assert (parts.shape[0], parts.dtype, product.dtype) == (3, mx.float32, dtype)
+    assert apart(product, in_float64(x, weights)) < ROUNDING[dtype]
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+def test_a_rows_parts_have_the_same_bits_whatever_is_beside_it(built: Path, where: Backend) -> None:
+    shape = (9, 41, 192, 32, 4)
+    x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
+    all_rows = emulated(built, where, x, weights, PARTED)
+    for rows in (1, 4):
+        assert mx.array_equal(emulated(built, where, x[:rows], weights, PARTED), all_rows[:, :rows])
+
+
+def test_a_product_that_is_whole_stays_what_it_is() -> None:
+    product = mx.ones((2, 3), mx.bfloat16)
+    assert whole(product, product) is product
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape[1] % 2 == 0])
+def test_a_gated_product_is_the_gating_of_the_product(
+    built: Path, where: Backend, dtype: mx.Dtype, name: str
+) -> None:
+    x, weights = rows_of(SHAPES[name], dtype), packed(SHAPES[name], dtype)
+    gated = emulated(built, where, x, weights, is_gated=True)
+    product = emulated(built, where, x, weights)
+    assert apart(gated, np.array(swiglu_plain(product).astype(mx.float32))) < ROUNDING[dtype]
+
+
+@needs_compiler
+@pytest.mark.parametrize("where", TILES)
+@pytest.mark.parametrize(
+    "choice", [each for each in kernel.CHOICES if each.gives(kernel.Product.GATED)]
+)
+def test_every_choice_that_gates_does_so_whatever_is_beside_a_row(
+    built: Path, where: Backend, choice: Choice
+) -> None:
+    shape = (4, 82, 320, 64, 4)
+    x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
+    few = replace(choice, blocks=2)
+    gated = emulated(built, where, x, weights, few, is_gated=True)
+    product = emulated(built, where, x, weights, few)
+    right = np.array(swiglu_plain(product).astype(mx.float32))
+    assert apart(gated, right) < ROUNDING[mx.bfloat16]
+    one = emulated(built, where, x[:1], weights, few, is_gated=True)
+    assert mx.array_equal(one.view(mx.uint16), gated[:1].view(mx.uint16))
 
 
 @needs_compiler
@@ -216,7 +298,10 @@ def test_rows_that_lie_off_a_vector_are_multiplied_too(built: Path, where: Backe
         "Depth": 2,
         "Stages": 2,
         "Tall": 1,
+        "Parts": 1,
+        "Whole": 0,
         "Picked": 0,
+        "Gated": 0,
     }
     (y,) = emulate_blocks(
         built,
@@ -256,20 +341,33 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (4, 24, 128, 64, 4)
     weights = packed(shape, mx.bfloat16)
-    usual, wrong, broken, slower, faster = kernel.CHOICES
+    usual, wrong, broken, slower, faster, parted, last = kernel.CHOICES
 
-    def run(_: Backend, x: mx.array, weights: Packed, choice: Choice, picks: None) -> mx.array:
+    def run(
+        _: Backend, x: mx.array, weights: Packed, choice: Choice, picks: None, *, is_gated: bool
+    ) -> mx.array:
         if choice == broken:
             raise RuntimeError("too many resources requested for launch")
-        return kernel.quant_matvec_plain(x, weights) * (1.5 if choice == wrong else 1)
+        product = kernel.quant_matvec_plain(x, weights) * (1.5 if choice == wrong else 1)
+        if choice.parts > 1:
+            return mx.stack([product.astype(mx.float32) / choice.parts] * choice.parts)
+        return swiglu_plain(product) if is_gated else product
 
-    seconds = {usual: 3.0, wrong: 0.1, broken: 0.1, slower: 2.0, faster: 1.0}
+    seconds = {usual: 3.0, wrong: 0.1, broken: 0.1, slower: 2.0, faster: 1.0, parted: 0.5, last: 4}
     monkeypatch.setattr(kernel, "_where", lambda _: Backend.CUDA)
     monkeypatch.setattr(kernel, "_run", run)
     monkeypatch.setattr(kernel, "_seconds", lambda *given: seconds[given[3]])
     assert kernel.measured([weights]) == faster
-    cuts = [(c.warps, c.depth, c.stages, c.tall) for c in kernel._choices_of(Backend.METAL)]
-    assert len(cuts) == len(set(cuts)) == 4
+    assert kernel.measured([weights], Product.PARTS) == parted
+    assert kernel.measured([weights], Product.GATED) == slower  # `faster` has one tile of outputs
+
+
+def test_only_what_differs_on_a_backend_is_tried() -> None:
+    for product in Product:
+        tried = list(kernel._choices_for(Backend.METAL, product))
+        cuts = [(c.warps, c.depth, c.stages, c.tall, c.parts) for c in tried]
+        assert len(cuts) == len(set(cuts))
+        assert all(choice.gives(product) for choice in tried)
 
 
 def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
@@ -280,10 +378,18 @@ def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
     weights = packed((2, 16, 64, 64, 4), mx.bfloat16)
     x = rows_of((2, 16, 64, 64, 4), mx.bfloat16)
 
-    def wrong(_: Backend, x: mx.array, packed: Packed, __: Choice, picks: Any = None) -> mx.array:
+    def wrong(
+        _: Backend, x: mx.array, packed: Packed, __: Choice, picks: Any = None, **___: Any
+    ) -> mx.array:
         return right(x, packed, picks) * 1.1
 
-    def broken(*_: Any) -> mx.array:
+    def true(
+        _: Backend, x: mx.array, packed: Packed, __: Choice, picks: Any = None, **asked: Any
+    ) -> mx.array:
+        product = right(x, packed, picks)
+        return swiglu_plain(product) if asked.get("is_gated") else product
+
+    def broken(*_: Any, **__: Any) -> mx.array:
         raise RuntimeError("no such instruction")
 
     for run, word in ((wrong, "is off by"), (broken, "no such instruction")):
@@ -293,9 +399,7 @@ def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
         assert word in kernel.kernel_note(weights)
         assert mx.array_equal(kernel.quant_matvec(x, weights), right(x, weights))
     kernel._note.cache_clear()
-    monkeypatch.setattr(
-        kernel, "_run", lambda _, x, packed, __, picks=None: right(x, packed, picks)
-    )
+    monkeypatch.setattr(kernel, "_run", true)
     assert kernel.kernel_note(weights) == ""
     kernel._note.cache_clear()
 
@@ -310,4 +414,9 @@ def test_the_kernel_runs_on_this_gpu(dtype: mx.Dtype, name: str) -> None:
     assert kernel.kernel_note(weights) == ""
     for choice in kernel.CHOICES:
         mine = kernel.quant_matvec(x, weights, choice)
-        assert apart(mine, in_float64(x, weights)) < ROUNDING[dtype]
+        product = whole(mine, mx.zeros(mine.shape[-2:], dtype))
+        assert apart(product, in_float64(x, weights)) < ROUNDING[dtype]
+        if choice.gives(Product.GATED) and weights.outputs % 2 == 0:
+            gated = kernel.gated_matvec(x, weights, choice)
+            right = np.array(swiglu_plain(product).astype(mx.float32))
+            assert apart(gated, right) < ROUNDING[dtype]
