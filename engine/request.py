@@ -182,6 +182,7 @@ class Request:
             self._command.sampling,
             self._command.mode,
             self._keep,
+            is_plain_next=self._stays_plain(),
         )
         self._unlearnt.append(result)
         if self._depth is None or len(self._unlearnt) == _LEARNT_TOGETHER:
@@ -191,6 +192,11 @@ class Request:
             events.append(self._done(self._finish))
         return events
 
+    def _stays_plain(self) -> bool:
+        """Return whether a plain cycle follows the next one, unless a stop or a person comes between."""
+        is_plain = self._policy.stays_plain if self._depth is None else self._depth == 0
+        return is_plain and self._most - self._count > 1
+
     def _learn(self) -> None:
         """Let the policy take in the cycles it does not know yet."""
         for cycle in self._unlearnt:
@@ -199,7 +205,7 @@ class Request:
                 cycle.accepted,
                 len(cycle.emitted),
                 cycle.total_s,
-                caught_up=cycle.caught_up,
+                is_typical=not (cycle.caught_up or cycle.ran_ahead),
             )
         self._unlearnt.clear()
 

@@ -33,7 +33,7 @@ class Held:
 
 def can_hold(stream: Stream) -> bool:
     """Return whether the state of a request can be taken at all."""
-    return all(can_keep(cache) for cache in stream.caches())
+    return stream.is_whole and all(can_keep(cache) for cache in stream.caches())
 
 
 def can_go_back_anywhere(stream: Stream) -> bool:
@@ -45,12 +45,13 @@ def hold(stream: Stream, before: Held | None) -> Held:
     """Take the state of a request; its head takes in all rows but the newest first.
 
     Args:
-        stream: between two cycles or chunks.
+        stream: between two cycles or chunks; a pass ahead of its cycle is given up.
         before: what was taken at an earlier place of the same text.
 
     Raises:
         ValueError: a window is open.
     """
+    stream.give_up_ahead()
     stream.prime()
     evaluate(*stream.caches())
     trunk = taken(stream.trunk_cache, before.trunk if before else None)

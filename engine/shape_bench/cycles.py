@@ -108,19 +108,36 @@ class CycleBench:
         return times, StockTimes(tuple(steps), tuple(loops))
 
     def _block(self, table: int, depth: int, found: _Found) -> list[CycleResult]:
+        """Run cycles; of plain ones each hands over the next one's pass, as in an answer, but the last.
+
+        So a block has its own passes alone, all of them, and the one after it begins with an idle GPU.
+        """
         done = []
-        for _ in range(BLOCK):
+        for left in reversed(range(BLOCK)):
             accepted = replayed(self._plan.acceptance[table], depth, found.done)
-            done.append(self._cycle(self._streams[depth], depth, accepted))
+            is_plain_next = depth == 0 and left > 0
+            done.append(
+                self._cycle(self._streams[depth], depth, accepted, is_plain_next=is_plain_next)
+            )
             found.done += 1
         return done
 
-    def _cycle(self, stream: Stream, depth: int, accepted: int) -> CycleResult:
+    def _cycle(
+        self, stream: Stream, depth: int, accepted: int, *, is_plain_next: bool = False
+    ) -> CycleResult:
         def ruling(verdict: Verdict) -> Verdict:
             # The token was drawn from the true verdict, so that is worked out all the same.
             return replace(verdict, accepted=mx.array(accepted, mx.int32), pair=None)
 
-        return run_cycle(self._both.own.trunk, stream, depth, _SAMPLING, _MODE, ruling=ruling)
+        return run_cycle(
+            self._both.own.trunk,
+            stream,
+            depth,
+            _SAMPLING,
+            _MODE,
+            ruling=ruling,
+            is_plain_next=is_plain_next,
+        )
 
     def _stock_block(self, layers: list[object]) -> float:
         begin = time.perf_counter()

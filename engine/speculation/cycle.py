@@ -4,6 +4,11 @@ A GPU runs ahead: draft, verification and verdict are all handed to it before th
 for the first of them, so waiting for each in turn tells their times at no cost. On a CPU
 handing over is the work itself, so there each is handed over when its turn comes. The host waits
 once more where a grammar has to see the drafts before their rows can be judged.
+
+A plain cycle's token is all that the trunk's next pass needs, and it need not leave the device for
+that. So where the next cycle is plain too, that pass is handed over before the host waits for the
+token: the host builds it while the GPU runs the present one. Only the pass is ahead; what bends and
+draws its row belongs to the next cycle, which knows the token.
 """
 
 from __future__ import annotations
@@ -58,9 +63,17 @@ class CycleResult:
     ended: Ended
     """PLAIN, BONUS or RESIDUAL."""
     draft_s: float
+    """Until the drafts were there; 0 where none were asked for."""
     verify_s: float
+    """From then on until the window's logits were there; with the building of the next cycle's pass
+    where that was handed over, and without that of its own where the cycle before did so."""
     accept_s: float
+    """From then on until the verdict was there."""
     total_s: float
+    """From the call to the end, whatever was done in it: the cycles of an answer add up to its time."""
+    ran_ahead: bool
+    """Whether its pass was handed over in the cycle before, or the next one's in this: its seconds
+    are not those of a cycle by itself."""
     logprobs: tuple[RowLogprobs, ...]
     """Beside `emitted`; empty unless the stream asks for them."""
     caught_up: int
@@ -80,6 +93,7 @@ def read_prompt(trunk: Trunk, stream: Stream, tokens: list[int], following: int)
         tokens: the chunk; all of the prompt but its last token goes through here.
         following: the prompt's token after the chunk; it becomes the stream's last.
     """
+    stream.give_up_ahead()
     if tokens:
         output = trunk.forward(mx.array(tokens), stream.trunk_cache)
         stream.trunk_cache.commit(len(tokens))
@@ -101,6 +115,8 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     mode: Mode,
     keep: Keep = len,
     ruling: Ruling = _upheld,
+    *,
+    is_plain_next: bool = False,
 ) -> CycleResult:
     """Draft, verify, accept and commit once.
 
@@ -112,14 +128,22 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         mode: how drafts are judged.
         keep: decides where a stop cuts; the caches are rolled back to the last kept token.
         ruling: what counts of the verdict; a text of a ruling other than its own is not exact.
+        is_plain_next: whether another cycle of depth 0 is to follow, as far as is known; then a plain
+            cycle hands its pass over. Where it comes otherwise that pass is undone.
+
+    Raises:
+        Exception: what a pass raises, the one that the cycle before handed over among them.
     """
     begin, graphs_before = time.perf_counter(), graphs_built()
     depth = depth if stream.can_draft else 0
+    if depth:
+        stream.give_up_ahead()
     waiting = stream.pending_rows
     noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1, depth)
     drafted = draft(stream, depth, sampling, mode, noise)
     mx.async_eval(drafted.tokens)
-    output = _verify(trunk, stream, drafted)
+    ahead = stream.take_ahead()
+    output = ahead or _verify(trunk, stream, drafted)
     rules = stream.rules(drafted.tokens)
     rows = distribution(output.logits, sampling, rules)
     target_probs = rows.probs if rows else target_distribution(output.logits, sampling, rules)
@@ -135,9 +159,12 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         is_seeded = mode is Mode.SEEDED
         xray = WindowXray(target_probs, drafted, judged, noise, is_seeded=is_seeded)
     wanted = (outcome, *report.arrays, *(xray.arrays if xray else ()))
-    if mx.default_device() != mx.cpu:
+    if stream.runs_beside_host:
         mx.async_eval(output.logits)
         mx.async_eval(*wanted)
+    hands_over = depth == 0 and is_plain_next and stream.can_run_ahead
+    if hands_over:
+        stream.run_ahead(trunk, judged.token)
     mx.eval(drafted.tokens)
     after_draft = time.perf_counter()
     mx.eval(output.logits)
@@ -150,7 +177,8 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     emitted = emitted[: keep(emitted)]
     number = stream.cycle
     numbers = xray.read(accepted) if xray else None
-    stream.commit(output.hidden, emitted)
+    end_cycle = stream.follow if hands_over else stream.commit
+    end_cycle(output.hidden, emitted)
     _bound_pending(stream)
     taken = waiting + len(emitted) - stream.pending_rows if stream.head else 0
     return CycleResult(
@@ -164,6 +192,7 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         verify_s=after_verify - (after_draft if depth else begin),
         accept_s=after_accept - after_verify,
         total_s=time.perf_counter() - begin,
+        ran_ahead=hands_over or ahead is not None,
         logprobs=report.rows(len(emitted)),
         caught_up=taken if taken > MAX_DEPTH + 1 else 0,
         numbers=numbers,
@@ -236,9 +265,9 @@ def _judge(
 
 def _bound_pending(stream: Stream) -> None:
     """Let the head take in its rows once many are waiting."""
-    if stream.pending_rows > PENDING_LIMIT:
+    if stream.pending_rows > PENDING_LIMIT and stream.head_cache is not None:
         stream.prime()
-        evaluate(*stream.caches())
+        evaluate(stream.head_cache)
 
 
 def _ending(depth: int, accepted: int) -> Ended:

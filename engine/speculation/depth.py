@@ -159,8 +159,13 @@ class DepthPolicy:
         """The depth held to be best; `depth` is another while one is tried."""
         return self._settled
 
+    @property
+    def stays_plain(self) -> bool:
+        """Whether the next cycle is plain and so is the one behind it, whatever the next one brings."""
+        return self._all_tokens + 1 < self._resting_until
+
     def learn(
-        self, depth: int, accepted: int, emitted: int, seconds: float, *, caught_up: int = 0
+        self, depth: int, accepted: int, emitted: int, seconds: float, *, is_typical: bool = True
     ) -> None:
         """Take in a cycle.
 
@@ -169,18 +174,19 @@ class DepthPolicy:
             accepted: drafts.
             emitted: tokens.
             seconds: of the whole cycle.
-            caught_up: rows the head had to take in because earlier cycles did not draft; such a
-                cycle's seconds say little of its depth.
+            is_typical: whether the seconds are those of its depth: not where the head had to take
+                in rows because earlier cycles did not draft, nor where a pass ran ahead of its
+                cycle, which a choice made anew each cycle can't count on.
         """
         self._cycle += 1
         self._tried[depth] = self._cycle
-        if caught_up == 0:
+        if is_typical:
             self._costs.learn(depth, seconds)
         self._odds.learn(depth, accepted)
         self._estimate()
         if self._cycle == 1 and self._doubtful():
             self._purse = _FIRST_PURSE * self._seconds_of[0]
-        typical = seconds if caught_up else self._seconds_of[depth]
+        typical = self._seconds_of[depth] if is_typical else seconds
         self._pay(depth, emitted, typical)
         self._keep_books(emitted, typical)
         self._settle()

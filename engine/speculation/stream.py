@@ -3,6 +3,10 @@
 Between cycles all tokens but the last are in the trunk's cache, and `pending` holds the true
 hidden rows the head has not taken in yet, each with the token that follows it. The head
 always takes in true rows in the end; rows it recycled while drafting are rolled back.
+
+After a plain cycle whose next one is plain too, the trunk's pass over `last` may be under way
+already. Its row is open in the trunk's cache: the next cycle takes it, and whoever needs the caches
+as the text has them gives it up, which rolls that row back.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import mlx.core as mx
 from engine.model.arrays import integers
 from engine.model.cache import Cache
 from engine.model.head import Head
+from engine.model.trunk import Trunk, TrunkOutput
 from engine.speculation.grammar import Grammar
 from engine.speculation.history import History
 from engine.speculation.sampling import RowRules
@@ -62,10 +67,14 @@ class Stream:
         """Shown the rows of every window before it is judged, by a certificate."""
         self.has_xray = False
         """Whether cycles tell what their windows were judged by."""
+        self.runs_beside_host = mx.default_device() != mx.cpu
+        """Whether what is handed over runs by itself; on a CPU handing over is the work itself."""
         self.cycle = 0
         self.last = -1
         """The token after what the trunk's cache holds; -1 before the prompt is read."""
         self._pending: list[_Pairs] = []
+        self._ahead: TrunkOutput | Exception | None = None
+        """Of the pass that was handed over before its cycle, or why it could not be."""
 
     @property
     def position(self) -> int:
@@ -76,6 +85,16 @@ class Stream:
     def can_draft(self) -> bool:
         """Whether there is a head and a hidden row for it to start from."""
         return self.head is not None and bool(self._pending)
+
+    @property
+    def can_run_ahead(self) -> bool:
+        """Whether a pass handed over before its cycle gains time, and can be undone."""
+        return self.runs_beside_host and self.trunk_cache.can_roll_back
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the caches can be relied on: not where a pass ahead of its cycle broke off."""
+        return not isinstance(self._ahead, Exception)
 
     @property
     def pending_rows(self) -> int:
@@ -136,14 +155,61 @@ class Stream:
             return rules
         return replace(rules or RowRules(), allowed=self.grammar.masks(()))
 
+    def run_ahead(self, trunk: Trunk, token: mx.array) -> None:
+        """Commit a plain window's row, and hand over the pass over the token drawn behind it.
+
+        An error is kept until the pass is asked for: the token before it is right, and to be told.
+
+        Args:
+            trunk: the model.
+            token: uint32 []; may still be under way.
+        """
+        self.trunk_cache.commit(1)
+        try:
+            output = trunk.forward(token[None], self.trunk_cache)
+            mx.async_eval(output.logits)
+        except Exception as error:  # noqa: BLE001 - `take_ahead` raises it
+            self._ahead = error
+        else:
+            self._ahead = output
+
+    def take_ahead(self) -> TrunkOutput | None:
+        """Return what the pass over `last` gives, its row open; None where none was handed over.
+
+        Raises:
+            Exception: what that pass raised.
+        """
+        if isinstance(self._ahead, Exception):
+            raise self._ahead
+        output, self._ahead = self._ahead, None
+        return output
+
+    def give_up_ahead(self) -> None:
+        """Undo the pass over `last`, where one was handed over.
+
+        Raises:
+            Exception: what that pass raised.
+        """
+        if self.take_ahead() is not None:
+            self.trunk_cache.commit(0)
+
     def commit(self, hidden: mx.array | None, kept: tuple[int, ...]) -> None:
-        """Make kept tokens part of the text, undo the rest of the window, end the cycle.
+        """Commit the window's rows of kept tokens, undo the others, and end the cycle.
 
         Args:
             hidden: [1, n, hidden], of the window's rows; None for streams without a head.
             kept: one or more of the window's emitted tokens, from its first on.
         """
         self.trunk_cache.commit(len(kept))
+        self.follow(hidden, kept)
+
+    def follow(self, hidden: mx.array | None, kept: tuple[int, ...]) -> None:
+        """Make kept tokens part of the text, their window's rows being committed; end the cycle.
+
+        Args:
+            hidden: of `commit`.
+            kept: of `commit`.
+        """
         if hidden is not None:
             self.add_pending(hidden[:, : len(kept)], mx.array(kept))
         if self.history is not None:

@@ -28,7 +28,8 @@ def measured_ratios(
 ) -> tuple[float, ...]:
     """Return each depth's seconds against those of plain decoding, by depth from 0.
 
-    Each is the shortest of a few: what else the machine does only ever adds to them.
+    Each is the shortest of a few: what else the machine does only ever adds to them. No pass runs
+    ahead of its cycle, plain ones included: so are cycles whose depth is chosen one by one.
 
     Args:
         trunk: the model.

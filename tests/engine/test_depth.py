@@ -185,7 +185,7 @@ def test_a_catching_up_cycle_teaches_no_cost() -> None:
     policy = DepthPolicy(DepthProfile((1.0, 1.1) + (0.0,) * 7))
     policy.learn(0, 0, 1, 0.04)
     before = policy.profile().ratios
-    policy.learn(1, 1, 2, 0.4, caught_up=200)
+    policy.learn(1, 1, 2, 0.4, is_typical=False)
     assert policy.profile().ratios == before
 
 
