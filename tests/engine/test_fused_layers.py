@@ -342,3 +342,32 @@ def test_nothing_is_changed_without_a_gpu() -> None:
     assert mixer_note(model) == ""
     assert [type(each) for each in modules(model)] == kinds
     assert type(body_of(model).layers[0]).__module__ == "mlx_lm.models.qwen3_5"
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_a_pass_ahead_is_taken_and_undone_over_rows_still_to_be_added(*, is_compiled: bool) -> None:
+    """Through graphs that are repeated too, and over the end of a bucket."""
+    trunk = fused("qwen3_5")
+    with unfused():
+        if is_compiled:
+            trunk.compile_steps()
+        texts, states = [], []
+        for is_beside in (False, True):
+            stream = Stream(trunk.make_cache(), None, 3)
+            stream.runs_beside_host = is_beside
+            read_prompt(trunk, stream, [n % families.VOCABULARY for n in range(245)], 5)
+            results = []
+            for number in range(20):
+                results.append(
+                    run_cycle(trunk, stream, 0, Sampling(1, 1, 0), Mode.SEEDED, is_plain_next=True)
+                )
+                if number % 3 == 2:
+                    stream.give_up_ahead()
+            assert all(each.ran_ahead == is_beside for each in results)
+            texts.append([each.emitted for each in results])
+            stream.give_up_ahead()
+            states.append(trunk.forward(mx.arange(4), stream.trunk_cache).logits)
+    assert bool(trunk.compiled_graphs) == is_compiled
+    assert texts[0] == texts[1]
+    assert mx.array_equal(*states).item()

@@ -152,6 +152,18 @@ def test_rounds_have_a_block_of_everything(both: Both, name: str) -> None:
     assert deep.tokens == (sum(wanted[:BLOCK]) / BLOCK, sum(wanted[BLOCK:]) / BLOCK)
 
 
+def test_a_block_of_plain_cycles_runs_ahead_within_itself(both: Both, name: str) -> None:
+    """Its passes are as many as its cycles, so the next block's have the device to themselves."""
+    bench = CycleBench(both, Plan(name, acceptance=((0.5,),), contexts=(CONTEXT,)))
+    for depth, expected in ((0, True), (1, False)):
+        stream = bench._streams[depth]
+        stream.runs_beside_host = True
+        cycles = bench._block(0, depth, bench._found[0, depth])
+        assert [each.ran_ahead for each in cycles] == [expected] * BLOCK
+        assert stream.trunk_cache.open == 0
+        assert stream.position == CONTEXT + sum(len(each.emitted) for each in cycles)
+
+
 def test_passes_are_timed_in_pairs(both: Both) -> None:
     times, facts = pass_times(both, CONTEXT, {"own": (1, 2), "stock": ()}, pace(), 1)
     assert {(each.who, each.rows): len(each.ms) for each in times} == dict.fromkeys(
