@@ -193,9 +193,12 @@ class Request:
         return events
 
     def _stays_plain(self) -> bool:
-        """Return whether a plain cycle follows the next one, unless a stop or a person comes between."""
+        """Return whether a plain cycle follows the next one, unless a stop or a person comes between.
+
+        It is not told of the first one, so that the first token need not wait while a pass is built.
+        """
         is_plain = self._policy.stays_plain if self._depth is None else self._depth == 0
-        return is_plain and self._most - self._count > 1
+        return is_plain and 0 < self._count < self._most - 1
 
     def _learn(self) -> None:
         """Let the policy take in the cycles it does not know yet."""

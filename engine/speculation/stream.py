@@ -29,6 +29,9 @@ __all__ = ["PENDING_LIMIT", "Stream", "Witness"]
 Witness = Callable[[mx.array, mx.array | None], None]
 """Shown float32 [depth + 1, vocabulary] of the target, and [depth, vocabulary] of the draft."""
 
+_FARTHEST_AHEAD = 8192
+"""Positions behind which no pass runs ahead: MLX keeps what a pass reads until it has run, so one handed over before
+that writes its rows into copies of all keys and values. Over 8,192 positions of a 27B model that is half a GB."""
 PENDING_LIMIT = 256
 """Rows kept for the head while nothing is drafted, before they are taken in in one pass."""
 
@@ -89,7 +92,8 @@ class Stream:
     @property
     def can_run_ahead(self) -> bool:
         """Whether a pass handed over before its cycle gains time, and can be undone."""
-        return self.runs_beside_host and self.trunk_cache.can_roll_back
+        is_near = self.trunk_cache.length < _FARTHEST_AHEAD
+        return self.runs_beside_host and is_near and self.trunk_cache.can_roll_back
 
     @property
     def is_whole(self) -> bool:

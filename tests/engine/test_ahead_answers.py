@@ -27,6 +27,8 @@ from engine.protocol import (
     Sampling,
 )
 from engine.request import Request
+from engine.speculation import stream as stream_module
+from engine.speculation.costs import CycleCosts
 from engine.speculation.stream import Stream
 from tests.engine.ahead import assert_same_state, failing, tiny_model
 
@@ -233,15 +235,36 @@ def test_an_answer_ends_whole_where_the_pass_ahead_of_its_end_fails(
     assert ends == [len(answer.prompt) - 1]
 
 
-def test_a_plain_pass_ahead_teaches_no_cost_to_automatic_depth(model: LoadedModel) -> None:
-    """There each cycle's depth is chosen anew, so a plain one runs by itself."""
-    known = []
+def test_a_plain_pass_ahead_teaches_no_cost_to_automatic_depth(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There each cycle's depth is chosen anew, so a plain one runs by itself; as an answer's first does."""
+    taught: list[int] = []
+    monkeypatch.setattr(CycleCosts, "learn", lambda _, depth, __: taught.append(depth))
+    counts = []
     for is_beside in (False, True):
+        taught.clear()
         request = asked(model, PrefixCache(0), is_beside=is_beside, depth=0)
-        told(request)
-        known.append(request.learnt().ratios)
-    assert known[0][0] == 1
-    assert known[1] == (0.0,) * len(known[1])
+        cycles = told(request).cycles
+        request.learnt()
+        counts.append((len(cycles), len(taught)))
+    assert counts == [(counts[0][0], counts[0][0]), (counts[0][0], 1)]
+    assert counts[0][0] > 5
+
+
+@pytest.mark.parametrize("farthest", [0, 6, 10**6])
+def test_nothing_runs_ahead_of_the_first_token_or_over_a_long_cache(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, farthest: int
+) -> None:
+    request = asked(model, PrefixCache(0), is_beside=True, depth=0)
+    next(steps(request))
+    begin = request._stream.position
+    monkeypatch.setattr(stream_module, "_FARTHEST_AHEAD", begin + farthest)
+    ahead: list[bool] = []
+    for _ in range(10):
+        request.advance()
+        ahead.append(request._stream.trunk_cache.open == 1)
+    assert ahead == [0 < cycle < farthest for cycle in range(10)]
 
 
 def test_automatic_depth_runs_ahead_while_it_rests(
