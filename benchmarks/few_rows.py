@@ -7,8 +7,9 @@ The kernels' own times, as NVIDIA's profiler reads them, each with a cold cache:
         -k regex:"custom_kernel|qmv|qmm" python -m benchmarks.few_rows --launch > profile.csv
     python -m benchmarks.few_rows --report profile.csv --device "NVIDIA H200" --mlx 0.32.4
 
-The second writes results/few_rows.json and results/few_rows.svg. Shapes are those of a 27B model;
-weights are random, 4 bits, group 64, activations bfloat16. The floor is the bytes of weights,
+The second writes results/few_rows.json and results/few_rows.svg. Shapes are those of a 27B model, and what
+is wanted of each as the model has it: the gated MLP's joined product gated, those that a residual sum follows in
+parts, which the sum's kernel adds up. Weights are random, 4 bits, group 64, activations bfloat16. The floor is the bytes of weights,
 scales and biases at 4.3 TB/s, which a copy on the device reaches on an H200.
 """
 
@@ -24,10 +25,15 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-SHAPES = [
-    (5120, 34816), (17408, 5120), (5120, 16480), (6144, 5120), (5120, 14336), (5120, 248320),
-]  # fmt: skip
-"""Inputs and outputs, layers of one input joined as the engine joins them."""
+SHAPES = {
+    (5120, 34816): "gated",
+    (17408, 5120): "in parts",
+    (5120, 16480): "whole",
+    (6144, 5120): "in parts",
+    (5120, 14336): "whole",
+    (5120, 248320): "whole",
+}
+"""Inputs and outputs, layers of one input joined as the engine joins them, and what is wanted of the product."""
 ROWS = (1, 4)
 COPY_BYTES_PER_S = 4.3e12
 RESULTS = Path(__file__).parent / "results"
@@ -73,8 +79,9 @@ def launch() -> None:
 
     from kernels import quant_matvec as kernel
     from kernels.dispatch import Backend
+    from kernels.quant_choices import CHOICES, Product
 
-    for inputs, outputs in SHAPES:
+    for (inputs, outputs), wanted in SHAPES.items():
         keys = mx.random.split(mx.random.key(0), 4)
         words = mx.random.randint(
             -(2**31), 2**31 - 1, (outputs, inputs // 8), mx.int32, key=keys[0]
@@ -88,11 +95,15 @@ def launch() -> None:
             x = mx.random.normal((rows, inputs), key=keys[3]).astype(mx.bfloat16)
             mx.eval(x, packed.weight, scales, biases)
             mx.eval(kernel.quant_matvec_plain(x, packed))
-            for choice in kernel.CHOICES:
-                label = ("RUN", inputs, outputs, rows, *astuple(choice)[:5])
+            product = Product(wanted)
+            for choice in CHOICES:
+                if not choice.gives(product):
+                    continue
+                label = ("RUN", inputs, outputs, rows, *astuple(choice)[:6])
                 sys.stdout.write(" ".join(map(str, label)) + "\n")
                 sys.stdout.flush()
-                mx.eval(kernel._run(Backend.CUDA, x, packed, choice))
+                is_gated = product is Product.GATED
+                mx.eval(kernel._run(Backend.CUDA, x, packed, choice, is_gated=is_gated))
 
 
 def read(profile: Path) -> dict[Shape, dict[int, dict[str, float]]]:
@@ -126,6 +137,7 @@ def reported(shape: Shape, times: dict[int, dict[str, float]]) -> dict[str, Any]
     return {
         "inputs": inputs,
         "outputs": outputs,
+        "product": SHAPES[shape],
         "floor_us": round(floor, 1),
         "us": {
             str(rows): {k: round(v, 1) for k, v in each.items()} for rows, each in times.items()

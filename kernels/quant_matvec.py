@@ -15,7 +15,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import mlx.core as mx
 
@@ -24,18 +23,16 @@ from kernels.comparing import note_of, off_by
 from kernels.dispatch import Backend, backend_for
 from kernels.parts import whole
 from kernels.quant_body import BODY
+from kernels.quant_choices import CHOICES, Choice, Product
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 from kernels.swiglu import HEADER as GATING
 from kernels.swiglu import swiglu_plain
 
 __all__ = [
     "BODY",
-    "CHOICES",
     "MAX_PICKS",
     "MAX_ROWS",
-    "Choice",
     "Packed",
-    "Product",
     "gated_matvec",
     "is_supported",
     "kernel_note",
@@ -67,54 +64,6 @@ class Packed:
     def outputs(self) -> int:
         """Columns of the result."""
         return self.weight.shape[-2]
-
-
-class Product(Enum):
-    """What is wanted of a matrix."""
-
-    WHOLE = "whole"
-    GATED = "gated"
-    """The silu of its first half of columns times the second half: see `kernels.swiglu`."""
-    PARTS = "in parts"
-    """Whole, or in parts that whoever takes it adds up: see `kernels.parts`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """How the work is cut."""
-
-    warps: int
-    """Of a block; they share the inputs."""
-    depth: int
-    """Groups of a stage: 2 or 4."""
-    stages: int
-    """Of a warp's ring: all but one are on their way while one is multiplied. At most: see `_cut`."""
-    tall: int
-    """Sixteens of outputs that a warp multiplies by the same activations."""
-    together: int = 0
-    """Blocks that a processor is to hold at once, which bounds a warp's registers; 0 for no such bound."""
-    parts: int = 1
-    """Blocks that share the inputs of the same outputs; each gives its part of the sums."""
-    blocks: int = 1 << 20
-    """At most; they share the outputs."""
-
-    def gives(self, product: Product) -> bool:
-        """Return whether what it gives is that."""
-        if product is Product.GATED:
-            return self.parts == 1 and self.tall % 2 == 0
-        return self.parts == 1 or product is Product.PARTS
-
-
-CHOICES = (
-    Choice(8, 2, 2, 2),
-    Choice(4, 4, 2, 2, 4),
-    Choice(4, 2, 3, 2, 4),
-    Choice(4, 2, 2, 4, 3),
-    Choice(4, 4, 2, 1, 4),
-    Choice(4, 4, 2, 2, 4, parts=2),
-    Choice(4, 2, 2, 4, 3, parts=4),
-)
-"""Those that were the fastest for some shape; the first is taken where nothing was measured."""
 
 
 def quant_matvec_plain(x: mx.array, packed: Packed, picks: mx.array | None = None) -> mx.array:

@@ -23,7 +23,8 @@ from engine.made_files import made_whole
 from engine.model.rebinding import modules
 from kernels import quant_matvec
 from kernels.dispatch import Backend, backend_for
-from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Choice, Packed, Product
+from kernels.quant_choices import CHOICES, Choice, Product
+from kernels.quant_matvec import MAX_PICKS, MAX_ROWS, Packed
 
 __all__ = ["GATES", "gated", "joined", "may_part", "use_few_row_matmuls"]
 
@@ -52,7 +53,7 @@ class _Family:
 
     def __init__(self, packed: Packed, members: int) -> None:
         self.packed = packed
-        self.choice = quant_matvec.CHOICES[0]
+        self.choice = CHOICES[0]
         self.product = Product.WHOLE
         self._members = members
         self._left = 0
@@ -215,7 +216,7 @@ def _adopt(layer: nn.Module) -> None:
     ours._packed = Packed(
         layer.weight, layer.scales, layer.biases, int(layer.group_size), int(layer.bits)
     )
-    ours._choice = quant_matvec.CHOICES[0]
+    ours._choice = CHOICES[0]
     can_part = type(layer) is _Linear and "bias" not in layer
     ours._product = getattr(layer, "_product", Product.WHOLE) if can_part else Product.WHOLE
     ours._family = None
@@ -282,7 +283,7 @@ class _Choices:
 
     def __init__(self, folder: Path) -> None:
         facts = [str(mx.device_info().get("device_name")), version("mlx"), quant_matvec.BODY]
-        facts += [str(choice) for choice in quant_matvec.CHOICES]
+        facts += [str(choice) for choice in CHOICES]
         digest = hashlib.blake2b("|".join(facts).encode(), digest_size=8).hexdigest()
         self._path = folder / "kernels" / f"{digest}.json"
         self._known = self._read()
@@ -317,7 +318,7 @@ class _Choices:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             _log.warning("what kernels cost is measured anew: %s", error)
             return {}
-        return {kind: each for kind, each in choices.items() if each in quant_matvec.CHOICES}
+        return {kind: each for kind, each in choices.items() if each in CHOICES}
 
 
 def _cold(packed: Iterable[Packed]) -> list[Packed]:

@@ -20,7 +20,8 @@ from engine.model.rebinding import modules
 from engine.model.trunk import Trunk
 from kernels import quant_matvec, residual_norm, swiglu
 from kernels.dispatch import Backend
-from kernels.quant_matvec import CHOICES, Choice, Packed, Product
+from kernels.quant_choices import CHOICES, Choice, Product
+from kernels.quant_matvec import Packed
 from tests.fakes import families
 
 TOKENS = mx.array([3, 1, 4, 1, 5], mx.uint32)

@@ -14,7 +14,8 @@ from kernels import dispatch
 from kernels import quant_matvec as kernel
 from kernels.dispatch import Backend
 from kernels.parts import whole
-from kernels.quant_matvec import Choice, Packed, Product
+from kernels.quant_choices import CHOICES, Choice, Product
+from kernels.quant_matvec import Packed
 from kernels.quant_tiles import SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 from kernels.swiglu import HEADER as GATING
 from kernels.swiglu import swiglu_plain
@@ -165,7 +166,7 @@ def test_a_row_has_the_same_bits_whatever_is_beside_it(built: Path, where: Backe
 
 @needs_compiler
 @pytest.mark.parametrize("where", TILES)
-@pytest.mark.parametrize("choice", kernel.CHOICES)
+@pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_gives_the_product(built: Path, where: Backend, choice: Choice) -> None:
     shape = (2, 41, 320, 64, 4)
     x, weights = rows_of(shape, mx.bfloat16), packed(shape, mx.bfloat16)
@@ -221,9 +222,7 @@ def test_a_gated_product_is_the_gating_of_the_product(
 
 @needs_compiler
 @pytest.mark.parametrize("where", TILES)
-@pytest.mark.parametrize(
-    "choice", [each for each in kernel.CHOICES if each.gives(kernel.Product.GATED)]
-)
+@pytest.mark.parametrize("choice", [each for each in CHOICES if each.gives(Product.GATED)])
 def test_every_choice_that_gates_does_so_whatever_is_beside_a_row(
     built: Path, where: Backend, choice: Choice
 ) -> None:
@@ -341,7 +340,7 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (4, 24, 128, 64, 4)
     weights = packed(shape, mx.bfloat16)
-    usual, wrong, broken, slower, faster, parted, last = kernel.CHOICES
+    usual, wrong, broken, slower, faster, parted, last = CHOICES
 
     def run(
         _: Backend, x: mx.array, weights: Packed, choice: Choice, picks: None, *, is_gated: bool
@@ -412,7 +411,7 @@ def test_the_kernel_runs_on_this_gpu(dtype: mx.Dtype, name: str) -> None:
         pytest.skip("MLX has no GPU here")
     x, weights = rows_of(SHAPES[name], dtype), packed(SHAPES[name], dtype)
     assert kernel.kernel_note(weights) == ""
-    for choice in kernel.CHOICES:
+    for choice in CHOICES:
         mine = kernel.quant_matvec(x, weights, choice)
         product = whole(mine, mx.zeros(mine.shape[-2:], dtype))
         assert apart(product, in_float64(x, weights)) < ROUNDING[dtype]
