@@ -124,10 +124,10 @@ def kinds(roots: list[mx.array]) -> Counter[str]:
 
 def stood_in(tally: Tally, way: str) -> list[Any]:
     """Return what has to be patched for a way."""
-    multiplied = _multiplied(tally)
     patches = [
         mock.patch.object(projections, "backend_for", return_value=Backend.CUDA),
-        mock.patch.object(quant_matvec, "quant_matvec", multiplied),
+        mock.patch.object(quant_matvec, "quant_matvec", _multiplied(tally, "quant_matvec")),
+        mock.patch.object(quant_matvec, "gated_matvec", _multiplied(tally, "gated_matvec")),
     ]
     for name in ("rms_norm", "rope", "scaled_dot_product_attention"):
         patches.append(mock.patch.object(mx.fast, name, tally.fast(name)))
@@ -146,13 +146,15 @@ def stood_in(tally: Tally, way: str) -> list[Any]:
     return patches
 
 
-def _multiplied(tally: Tally) -> Callable[..., mx.array]:
-    """Return what stands in for a packed matmul."""
+def _multiplied(tally: Tally, name: str) -> Callable[..., mx.array]:
+    """Return what stands in for a packed matmul, one that gates what it gives where its name says so."""
 
     def call(x: mx.array, packed: quant_matvec.Packed, *_: object) -> mx.array:
-        return tally.of("quant_matvec", lambda a: quant_matvec.quant_matvec_plain(a, packed))(
-            None, x
-        )
+        def plain(rows: mx.array) -> mx.array:
+            product = quant_matvec.quant_matvec_plain(rows, packed)
+            return swiglu.swiglu_plain(product) if name == "gated_matvec" else product
+
+        return tally.of(name, plain)(None, x)
 
     return call
 
@@ -167,12 +169,12 @@ def counted(way: str, rows: int) -> dict[str, dict[str, int]]:
     patches = stood_in(tally, way)
     for patch in patches:
         patch.start()
-    with tempfile.TemporaryDirectory() as folder:
-        projections.use_few_row_matmuls(model, Path(folder), lambda *_: None)
     if way == WAYS[1]:
         gated_attention.use_gated_heads(model)
         residuals.use_fused_mlps(model)
         residuals.use_fused_sums(model)
+    with tempfile.TemporaryDirectory() as folder:
+        projections.use_few_row_matmuls(model, Path(folder), lambda *_: None)
     delta = tally.of("gated_delta", gated_delta.gated_delta_plain)
     with mock.patch("engine.model.recurrences.gated_delta", lambda *given: delta(None, *given)):
         trunk = Trunk(model)

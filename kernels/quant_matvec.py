@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,7 @@ from kernels.quant_choices import CHOICES, Choice, Product
 from kernels.quant_tiles import CUDA_NUMBERS, SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 from kernels.swiglu import HEADER as GATING
 from kernels.swiglu import swiglu_plain
+from kernels.timing import seconds_behind_lead
 
 __all__ = [
     "BODY",
@@ -294,7 +294,7 @@ def _agrees(run: Callable[[], mx.array], right: mx.array) -> bool:
 
 
 _CALLS = 16
-"""Timed together at least, so that what a call costs the host beside them hides no difference."""
+"""Timed together at least."""
 
 
 def _seconds(
@@ -303,7 +303,7 @@ def _seconds(
     packed: Sequence[Packed],
     choice: Choice,
 ) -> float:
-    """Return the least time of some products, each begun when the one before it was done.
+    """Return what some products take, each begun when the one before it is done.
 
     That is how a model has them; side by side they would fill each other's gaps. What ties them is not arithmetic,
     for which MLX would compile a kernel.
@@ -318,13 +318,7 @@ def _seconds(
 
     arrays = [[each.weight, each.scales, each.biases] for each in packed]
     arrays *= -(-_CALLS // len(arrays))
-    compiled = mx.compile(multiply)
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        mx.eval(compiled(x, arrays))
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    return seconds_behind_lead(functools.partial(mx.compile(multiply), x, arrays))
 
 
 _TOLERANCE = {mx.bfloat16: 2.0**-6, mx.float16: 2.0**-9}

@@ -31,6 +31,10 @@ from tests.library.pulls import (
 )
 
 
+NOTE = 64
+"""Bytes; a journal's entry is shorter."""
+
+
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
@@ -292,6 +296,8 @@ class TestDisk:
         left, one_at_a_time, pwrite = [len(SHARD)], threading.Lock(), os.pwrite
 
         def write(descriptor: int, data: bytes, at: int) -> int:
+            if at + len(data) <= os.fstat(descriptor).st_size and len(data) < NOTE:
+                return pwrite(descriptor, data, at)  # over what is there: that takes no room
             with one_at_a_time:
                 if left[0] == 0:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
