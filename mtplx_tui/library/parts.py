@@ -89,14 +89,17 @@ class PartFile:
         return sum(part.done for part in self.parts)
 
     def write(self, part: Part, piece: bytes) -> None:
-        """Put the next bytes of a part in their place. Raises OSError if the disk won't."""
+        """Put the next bytes of a part in their place. Raises OSError if the disk won't.
+
+        That they are there is seen last: whoever sees the last part whole may close the files.
+        """
         view, at = memoryview(piece), part.at
         while view:
             written = os.pwrite(self._data, view, at)
             view, at = view[written:], at + written
-        part.checksum = zlib.crc32(piece, part.checksum)
-        part.done += len(piece)
-        self._note(part)
+        done, checksum = part.done + len(piece), zlib.crc32(piece, part.checksum)
+        self._note(part, done, checksum)
+        part.checksum, part.done = checksum, done
 
     def check(self, part: Part) -> None:
         """Hold what an earlier run left of a part against its checksum; drop what differs."""
@@ -114,7 +117,7 @@ class PartFile:
     def drop(self, part: Part) -> None:
         """Take a part for empty."""
         part.done = part.checksum = 0
-        self._note(part)
+        self._note(part, 0, 0)
 
     def read(self, at: int, count: int) -> bytes:
         """Return bytes of the data, at most so many."""
@@ -146,8 +149,8 @@ class PartFile:
             if 0 < done <= part.end - part.start:
                 part.done, part.checksum, part.is_checked = done, checksum, False
 
-    def _note(self, part: Part) -> None:
-        slot = _SLOT.pack(part.done, part.checksum)
+    def _note(self, part: Part, done: int, checksum: int) -> None:
+        slot = _SLOT.pack(done, checksum)
         os.pwrite(self._journal, slot, _HEAD.size + _SLOT.size * part.index)
 
 

@@ -204,10 +204,9 @@ class FakeHub:
             self._plan += [(method, pattern, fault) for fault in faults]
 
     def forget(self) -> None:
-        """Start counting anew."""
+        """Start counting anew; what is still sent to one who asked before is not counted."""
         with self._lock:
-            self.asked.clear()
-            self.sent.clear()
+            self.asked, self.sent = [], []
 
     @property
     def weight_bytes(self) -> int:
@@ -225,15 +224,15 @@ class FakeHub:
 
     # For the handler
 
-    def note(self, asked: Asked) -> Fault:
-        """Keep a request; return what is to go wrong with it."""
+    def note(self, asked: Asked) -> tuple[Fault, list[Sent]]:
+        """Keep a request; return what is to go wrong with it, and where to note what is sent for it."""
         with self._lock:
             self.asked.append(asked)
             for index, (method, pattern, fault) in enumerate(self._plan):
                 if method == asked.method and fnmatch.fnmatchcase(asked.path, pattern):
                     del self._plan[index]
-                    return fault
-        return Fault()
+                    return fault, self.sent
+            return Fault(), self.sent
 
     def renamed(self, name: str) -> str | None:
         """Return what a repository is called now, if it was renamed."""
@@ -365,7 +364,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Authorization" in self.headers,
             self._own.is_cdn,
         )
-        fault = self._own.hub.note(asked)
+        fault, self._sent = self._own.hub.note(asked)
         try:
             if fault.first is not None:
                 fault.first()
@@ -523,7 +522,7 @@ class _Handler(BaseHTTPRequestHandler):
         stop = end if fault.drop_after is None else min(end, start + fault.drop_after)
         at = start
         sent = Sent(path, start, start, file.data_start)
-        self._own.hub.sent.append(sent)
+        self._sent.append(sent)
         try:
             while at < stop:
                 piece = memoryview(data)[at : min(stop, at + SEND)]

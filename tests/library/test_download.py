@@ -30,7 +30,6 @@ from tests.library.pulls import (
     pull,
 )
 
-
 NOTE = 64
 """Bytes; a journal's entry is shorter."""
 
@@ -296,8 +295,10 @@ class TestDisk:
         left, one_at_a_time, pwrite = [len(SHARD)], threading.Lock(), os.pwrite
 
         def write(descriptor: int, data: bytes, at: int) -> int:
-            if at + len(data) <= os.fstat(descriptor).st_size and len(data) < NOTE:
-                return pwrite(descriptor, data, at)  # over what is there: that takes no room
+            if len(data) < NOTE:
+                return pwrite(
+                    descriptor, data, at
+                )  # a journal's, over what is there: takes no room
             with one_at_a_time:
                 if left[0] == 0:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -318,6 +319,25 @@ class TestDisk:
     def test_a_folder_that_can_not_be_written_says_so(self, hub: FakeHub, cache: Path) -> None:
         cache.write_text("a file")
         assert "can't be written" in refused(hub, cache).message
+
+    def test_a_part_is_seen_whole_last(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever sees the last part whole closes the files; another may have their numbers then."""
+        file = parts.PartFile(tmp_path / "data", tmp_path / "journal", 8)
+        (part,) = file.parts
+        pwrite, seen = os.pwrite, []
+
+        def write(descriptor: int, data: bytes, at: int) -> int:
+            seen.append((len(data), part.done))
+            return pwrite(descriptor, data, at)
+
+        monkeypatch.setattr(os, "pwrite", write)
+        file.write(part, b"12345678")
+        file.close()
+        assert seen == [(8, 0), (12, 0)]
+        assert part.is_whole
+        assert parts.counted_bytes(tmp_path / "journal") == 8
 
 
 class TestResume:
