@@ -266,7 +266,7 @@ def bits_of(number: float) -> int:
 def build(backend: Backend, source: Source) -> Kernel:
     """Return a kernel for a GPU, METAL or CUDA; it is compiled when it first runs.
 
-    On CUDA MLX keeps what it compiled on the disk, by name alone; so the name tells the source. It also copies
+    On CUDA MLX knows what it compiled by name alone; so the name tells the source. It also copies
     and hashes the source each time a kernel is handed over, 4 us for a long one; so there the source is a file
     beside what was compiled, and what MLX is given names it, if a folder was named and can be written to.
     """
