@@ -5,10 +5,11 @@ MLX computes in a thread of its own, which else begins when Python has built the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 
 from engine.model.rebinding import called, modules
 
@@ -16,6 +17,8 @@ __all__ = ["use_early_starts"]
 
 _MAX_ROWS = 16
 """Of more rows the building is little."""
+_LEAST_BYTES = 1 << 20
+"""Of a layer's weights: fewer are read sooner than a layer is handed over."""
 
 
 def use_early_starts(model: nn.Module) -> None:
@@ -25,7 +28,13 @@ def use_early_starts(model: nn.Module) -> None:
     for module in modules(model):
         layers = module.get("layers")
         for layer in layers[:-1] if isinstance(layers, list) else []:
-            layer.__class__ = _starting(type(layer))
+            if _bytes(layer) >= _LEAST_BYTES:
+                layer.__class__ = _starting(type(layer))
+
+
+def _bytes(layer: nn.Module) -> int:
+    weights = cast("list[tuple[str, mx.array]]", tree_flatten(layer.parameters()))
+    return sum(weight.nbytes for _, weight in weights)
 
 
 def _starting(kind: type[nn.Module]) -> type[nn.Module]:

@@ -13,6 +13,11 @@ PASSES = ((20, 20), (1, 1), (4, 2), (9, 9), (1, 0), (1, 1))
 """Rows of a pass, and how many of them are kept."""
 
 
+@pytest.fixture(autouse=True)
+def small_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(early, "_LEAST_BYTES", 0)
+
+
 def logits(trunk: Trunk) -> list[mx.array]:
     cache = trunk.make_cache()
     found = []
@@ -44,6 +49,16 @@ def test_all_layers_but_the_last_begin_while_few_rows_are_built(
     layers = len(body_of(model).layers)
     assert layers > 2
     assert [shape[1] for shape in handed] == [rows] * (layers - 1) * is_early
+
+
+def test_a_layer_of_few_weights_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = families.build(families.config("qwen3_5"))
+    layers = body_of(model).layers
+    kinds = [type(layer) for layer in layers]
+    monkeypatch.setattr(early, "_LEAST_BYTES", early._bytes(layers[0]) + 1)
+    assert early._bytes(layers[0]) > 1000
+    early.use_early_starts(model)
+    assert type(layers[0]) is kinds[0]
 
 
 def test_a_gpu_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
