@@ -222,9 +222,8 @@ def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
         Why a kernel is left out; empty where none is.
     """
     use_window_attention(model)
-    notes = [use_gated_heads(model), use_fused_mlps(model), use_fused_sums(model)]
-    notes.insert(0, use_few_row_matmuls(model, cache_folder, progress))
-    notes.append(mixer_note(model))
+    fused = [use_gated_heads(model), use_fused_mlps(model), use_fused_sums(model)]
+    notes = [use_few_row_matmuls(model, cache_folder, progress), *fused, mixer_note(model)]
     if has_recurrence(model):
         notes.append(gated_delta.kernel_note())
     use_fewer_operations(model)

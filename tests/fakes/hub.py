@@ -204,7 +204,10 @@ class FakeHub:
             self._plan += [(method, pattern, fault) for fault in faults]
 
     def forget(self) -> None:
-        """Start counting anew; what is still sent to one who asked before is not counted."""
+        """Start counting anew; what is still sent over a connection of before is not counted.
+
+        A client that hung up may have left a request that a slow thread here reads only then.
+        """
         with self._lock:
             self.asked, self.sent = [], []
 
@@ -224,15 +227,15 @@ class FakeHub:
 
     # For the handler
 
-    def note(self, asked: Asked) -> tuple[Fault, list[Sent]]:
-        """Keep a request; return what is to go wrong with it, and where to note what is sent for it."""
+    def note(self, asked: Asked) -> Fault:
+        """Keep a request; return what is to go wrong with it."""
         with self._lock:
             self.asked.append(asked)
             for index, (method, pattern, fault) in enumerate(self._plan):
                 if method == asked.method and fnmatch.fnmatchcase(asked.path, pattern):
                     del self._plan[index]
-                    return fault, self.sent
-            return Fault(), self.sent
+                    return fault
+        return Fault()
 
     def renamed(self, name: str) -> str | None:
         """Return what a repository is called now, if it was renamed."""
@@ -340,6 +343,7 @@ class _Handler(BaseHTTPRequestHandler):
         return cast("_Server", self.server)
 
     def handle(self) -> None:
+        self._sent = self._own.hub.sent
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._own.following(self.connection):
             super().handle()
@@ -364,7 +368,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Authorization" in self.headers,
             self._own.is_cdn,
         )
-        fault, self._sent = self._own.hub.note(asked)
+        fault = self._own.hub.note(asked)
         try:
             if fault.first is not None:
                 fault.first()
