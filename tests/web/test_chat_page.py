@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
-from engine.protocol import Cancel, Channel, Event, Generate, Mode, Role, SetDepth, TextRun
+from engine.protocol import (
+    Cancel,
+    Channel,
+    Event,
+    Generate,
+    Mode,
+    ModelLoaded,
+    Role,
+    SetDepth,
+    TextRun,
+)
 from tests.fakes import streams
+from tests.fakes.streams import MODEL
 from tests.server.talk import answer, cycle, failing, said, serving
 from tests.web.conftest import Open, needs_chromium
 
@@ -198,6 +210,30 @@ async def test_settings_are_sent_and_a_depth_is_changed_while_tokens_flow(visit:
             await page.wait_for_timeout(10)
         assert SetDepth(command.request, 5) in place.engine.heard
         await page.keyboard.press("Escape")
+
+
+async def test_a_model_that_loads_takes_away_no_field_that_is_written_in(visit: Open) -> None:
+    async with serving() as place:
+        page = (await visit(place)).page
+        await page.keyboard.press("Alt+b")
+        await page.get_by_label("Temperature").fill("0.25")
+        await page.get_by_label("Depth (").select_option("8")
+        await page.get_by_label("System text").press_sequentially("Be brief ")
+        place.engine.say(ModelLoaded("load-2", replace(MODEL, name="other", head=None)))
+        await expect(page.locator("#model")).to_have_text("other")
+        await page.keyboard.type("and kind.")
+        await ask(page, "Hi")
+        await answered(page)
+        (command,) = place.engine.generated
+        assert command.messages[0].role is Role.SYSTEM
+        assert command.messages[0].content == "Be brief and kind."
+        assert command.sampling.temperature == 0.25
+        offered = await page.get_by_label("Depth (").locator("option").all_text_contents()
+        assert offered == ["auto", "0", "8"]  # What is chosen stays in sight.
+        await page.get_by_role("button", name="As the model has them").click()
+        await ask(page, "Hi again")
+        await answered(page, 2)
+        assert place.engine.generated[-1].messages[0].role is Role.USER
 
 
 async def test_a_field_out_of_range_is_not_sent(visit: Open) -> None:

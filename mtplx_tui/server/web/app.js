@@ -21,7 +21,6 @@ class App {
     this.model = null;
     this.running = null;
     this.turns = new Turns(find("turns"), find("to-end"), (name, turn, detail) => this.act(name, turn, detail));
-    this.settings = new Settings(find("settings"), (settings) => this.setSettings(settings));
     this.list = new ChatList(find("chat-list"), this.store, {
       open: (chat) => this.open(chat), remove: (chat) => this.remove(chat), exported: (chat) => this.exportChat(chat),
     });
@@ -44,6 +43,8 @@ class App {
     if (remembered) this.chat = remembered;
     else this.chat = emptyChat(this.store.all()[0]?.settings && { ...this.store.all()[0].settings, system: "" });
     this.#mendCut();
+    this.settings = new Settings(find("settings"), (settings) => this.setSettings(settings));
+    this.settings.show(this.chat.settings);
     this.show();
   }
 
@@ -96,7 +97,7 @@ class App {
 
   showModel() {
     find("model").textContent = this.model?.id ?? "no model";
-    this.settings.show(this.chat.settings, this.model);
+    this.settings.offer(this.model);
     this.show();
   }
 
@@ -121,7 +122,7 @@ class App {
     sessionStorage.setItem("chat", chat.id);
     this.turns.follows = true;
     this.#mendCut();
-    this.settings.show(chat.settings, this.model);
+    this.settings.show(chat.settings);
     this.show();
     find("prompt").focus();
   }

@@ -9,28 +9,40 @@ const NUMBERS = [
 ];
 const LEFT_OPEN = { max_tokens: "up to the context", seed: "random" };
 
+// The fields stay the page's whole life: a model that loads must not take away the one being written in.
 export class Settings {
   // `changed(settings)` is called after each valid change.
   constructor(parent, changed) {
-    this.parent = parent;
     this.changed = changed;
     this.fields = {};
+    const all = make("div", { className: "fields" });
+    all.append(this.#field("system", "System text", make("textarea", { rows: 2, placeholder: "The chat template's own" }), "wide"));
+    all.append(this.#field("depth", "Depth (0 is plain decoding)", make("select")));
+    all.append(this.#field("mode", "Mode (all are exact)", make("select")));
+    for (const [name, label, min, max, step] of NUMBERS) {
+      all.append(this.#field(name, label, make("input", { type: "number", min, max, step: Number.isInteger(step) ? 1 : "any" })));
+    }
+    const reset = button("As the model has them", () => { this.show(SETTINGS); this.changed({ ...SETTINGS }); });
+    all.append(make("div", { className: "reset" }, reset));
+    this.offer(null);
+    this.show(SETTINGS);
+    parent.replaceChildren(all);
   }
 
-  show(settings, model) {
-    const fields = make("div", { className: "fields" });
-    fields.append(this.#field("system", "System text", make("textarea", { rows: 2, placeholder: "The chat template's own" }), "wide"));
-    const depths = ["auto", ...Array.from({ length: (model?.max_depth ?? 8) + 1 }, (_, at) => String(at))];
-    fields.append(this.#field("depth", "Depth (0 is plain decoding)", choice(depths)));
-    fields.append(this.#field("mode", "Mode (all are exact)", choice(model?.modes ?? ["token", "block", "seeded"])));
-    for (const [name, label, min, max, step] of NUMBERS) {
-      const placeholder = LEFT_OPEN[name] ?? String(model?.sampling?.[name] ?? "");
-      fields.append(this.#field(name, label, make("input", { type: "number", min, max, step: Number.isInteger(step) ? 1 : "any", placeholder })));
+  // A chat's settings. What the loaded model does not offer is shown all the same: it is what will be asked for.
+  show(settings) {
+    for (const [name, field] of Object.entries(this.fields)) {
+      const value = settings[name] ?? SETTINGS[name];
+      if (field.options && !valuesOf(field).includes(value)) field.append(option(value));
+      field.value = value;
     }
-    const reset = button("As the model has them", () => { this.show(SETTINGS, model); this.changed({ ...SETTINGS }); });
-    fields.append(make("div", { className: "reset" }, reset));
-    this.parent.replaceChildren(fields);
-    for (const [name, field] of Object.entries(this.fields)) field.value = settings[name] ?? SETTINGS[name];
+  }
+
+  // What a model lets one choose, and what it takes where a field is empty. What is chosen or being typed stays.
+  offer(model) {
+    choose(this.fields.depth, ["auto", ...Array.from({ length: (model?.max_depth ?? 8) + 1 }, (_, at) => String(at))]);
+    choose(this.fields.mode, model?.modes ?? ["token", "block", "seeded"]);
+    for (const [name] of NUMBERS) this.fields[name].placeholder = LEFT_OPEN[name] ?? String(model?.sampling?.[name] ?? "");
   }
 
   #field(name, label, field, className = "") {
@@ -47,6 +59,13 @@ export class Settings {
   }
 }
 
-function choice(values) {
-  return make("select", {}, ...values.map((value) => make("option", { value, textContent: value })));
+const option = (value) => make("option", { value, textContent: value });
+const valuesOf = (field) => Array.from(field.options, (each) => each.value);
+
+function choose(field, values) {
+  const chosen = field.value;
+  const offered = !chosen || values.includes(chosen) ? values : [...values, chosen];
+  if (offered.join() === valuesOf(field).join()) return;
+  field.replaceChildren(...offered.map(option));
+  if (chosen) field.value = chosen;
 }
