@@ -20,6 +20,7 @@ from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
 from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
+from engine.model.early import use_early_starts
 from engine.model.few_operations import use_fewer_operations
 from engine.model.gated_attention import use_gated_heads
 from engine.model.gguf import load_gguf
@@ -227,6 +228,7 @@ def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
     if has_recurrence(model):
         notes.append(gated_delta.kernel_note())
     use_fewer_operations(model)
+    use_early_starts(model)
     return next((each for each in notes if each), "")
 
 

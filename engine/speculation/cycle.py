@@ -1,9 +1,10 @@
 """Draft, verify, accept, commit: one cycle, and the reading of the prompt before the first.
 
 A GPU runs ahead: draft, verification and verdict are all handed to it before the host waits
-for the first of them, so waiting for each in turn tells their times at no cost. On a CPU
-handing over is the work itself, so there each is handed over when its turn comes. The host waits
-once more where a grammar has to see the drafts before their rows can be judged.
+for the first of them, so waiting for each in turn tells their times at no cost. On a CPU host and
+work share the cores, so there each is built when the one before it is done, or its time would be
+told as the other's. The host waits once more where a grammar has to see the drafts before their rows
+can be judged.
 
 A plain cycle's token is all that the trunk's next pass needs, and it need not leave the device for
 that. So where the next cycle is plain too, that pass is handed over before the host waits for the
@@ -142,6 +143,7 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1, depth)
     drafted = draft(stream, depth, sampling, mode, noise)
     mx.async_eval(drafted.tokens)
+    after_draft = None if stream.runs_beside_host else _time_of(drafted.tokens)
     ahead = stream.take_ahead()
     output = ahead or _verify(trunk, stream, drafted)
     rules = stream.rules(drafted.tokens)
@@ -165,13 +167,10 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     hands_over = depth == 0 and is_plain_next and stream.can_run_ahead
     if hands_over:
         stream.run_ahead(trunk, judged.token)
-    mx.eval(drafted.tokens)
-    after_draft = time.perf_counter()
-    mx.eval(output.logits)
-    after_verify = time.perf_counter()
-    mx.eval(*wanted)
+    after_draft = _time_of(drafted.tokens) if after_draft is None else after_draft
+    after_verify = _time_of(output.logits)
+    after_accept = _time_of(*wanted)
     accepted, token = integers(outcome)
-    after_accept = time.perf_counter()
     drafted_ids = integers(drafted.tokens)
     emitted = (*drafted_ids[:accepted], token)
     emitted = emitted[: keep(emitted)]
@@ -261,6 +260,12 @@ def _judge(
     draft_probs = target_probs[:0] if drafted.probs is None else drafted.probs
     rule = block_rule if is_block else token_rule
     return rule(target_probs, draft_probs, drafted.tokens, numbers[:depth], numbers[depth:])
+
+
+def _time_of(*arrays: mx.array) -> float:
+    """Wait for arrays; return the time at which they are there."""
+    mx.eval(*arrays)
+    return time.perf_counter()
 
 
 def _bound_pending(stream: Stream) -> None:
