@@ -97,7 +97,7 @@ def launch() -> None:
     from kernels.dispatch import Backend
     from kernels.quant_choices import CHOICES, Product
 
-    reading = mx.fast.cuda_kernel("read", ["bytes"], ["seen"], _READ)
+    reading: Any = mx.fast.cuda_kernel("read", ["bytes"], ["seen"], _READ)
     for (inputs, outputs), wanted in SHAPES.items():
         blocks = int(inputs * outputs * BYTES_PER_WEIGHT) // _READ_AT_ONCE
         bytes_ = mx.zeros((blocks * _READ_AT_ONCE,), mx.uint8)

@@ -71,6 +71,9 @@ def _kinds() -> tuple[dict[str, dict[str, list[float]]], bool]:
 def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], None]]:
     """Return, by kind of weights as the engine keeps them here, what runs rows through them all."""
     import mlx.core as mx
+    import mlx.nn as nn
+
+    from engine.model.packed_rows import use_packed_rows
 
     is_cpu = mx.default_device() == mx.cpu
     dtype = mx.float32 if is_cpu else mx.bfloat16
@@ -82,18 +85,19 @@ def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], N
         mx.eval([mx.ones((rows, shape[1]), dtype) @ weight.T for weight in wide])
 
     def packed(bits: int) -> Callable[[int], None]:
-        weight, scales, biases = mx.quantize(base, group_size=_GROUP, bits=bits)
-        copies = [(weight + 0, scales + 0, biases + 0) for _ in range(count)]
-        mx.eval(copies)
+        of_one = mx.quantize(base, group_size=_GROUP, bits=bits)
+        names = ("weight", "scales", "biases")
+        model = nn.Sequential(
+            *(nn.QuantizedLinear(shape[1], shape[0], False, _GROUP, bits) for _ in range(count))  # noqa: FBT003 - MLX's
+        )
+        for layer in model.layers:
+            layer.update({name: part + 0 for name, part in zip(names, of_one, strict=True)})
+        mx.eval(model.parameters())
+        use_packed_rows(model)
 
         def run(rows: int) -> None:
             row = mx.ones((rows, shape[1]), dtype)
-            mx.eval(
-                [
-                    mx.quantized_matmul(row, w, s, b, group_size=_GROUP, bits=bits)
-                    for w, s, b in copies
-                ]
-            )
+            mx.eval([layer(row) for layer in model.layers])
 
         return run
 

@@ -18,38 +18,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifdef __AVX512F__
-enum { LANES = 16 };
-#else
-enum { LANES = 8 };
-#endif
-
-enum { ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112 };
+#include "few_rows.h"
 
 enum {
-    MOST_ROWS = 9,
     MOST_THREADS = 16,
     PARTS_A_THREAD = 4,
-    ALIGNED = 4,            /* parts begin at a multiple of so many columns */
+    ALIGNED = 4,            /* parts begin at a multiple of so many columns, or tiles */
     LEAST_SHARED = 1 << 16, /* weights; for fewer no other core is called */
     AHEAD = 1024,           /* floats that are asked for so long before their turn */
     SPINS = 4000,           /* looks at whether there is work, before a thread sleeps */
     SPINS_A_YIELD = 64,
 };
 
-typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef void Gemm(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
-                  int);
-
-/* out[r][c] = sum of rows[r][k] * weights[c][k] */
-typedef struct {
-    const float *rows, *weights;
-    float *out;
-    int row_stride, weight_stride, out_stride;
-    int count, columns, length;
-} Product;
-
-static Gemm *library;
+Gemm *library;
 static int helpers;
 static uint32_t parts = PARTS_A_THREAD;
 static pthread_mutex_t is_shared = PTHREAD_MUTEX_INITIALIZER;
@@ -62,7 +43,7 @@ static _Atomic uint32_t product_number;
 static _Atomic uint32_t parts_done;
 static _Atomic int asleep;
 
-static inline __attribute__((always_inline)) float total(Vector sum) {
+INLINE float total(Vector sum) {
     union {
         Vector vector;
         float lane[LANES];
@@ -73,9 +54,8 @@ static inline __attribute__((always_inline)) float total(Vector sum) {
 }
 
 /* All rows times some columns; `count` and `columns` are known where this is compiled. */
-static inline __attribute__((always_inline)) void block(const Product *p, const int count, int first,
-                                                        const int columns) {
-    const float *weights = p->weights + (long)first * p->weight_stride;
+INLINE void block(const Product *p, const int count, int first, const int columns) {
+    const float *weights = (const float *)p->weights + (long)first * p->weight_stride;
     const long ahead = columns > 1 ? (long)columns * p->weight_stride : AHEAD;
     Vector sum[count][columns];
     for (int r = 0; r < count; r++)
@@ -130,8 +110,8 @@ static void span(const Product *p, int at, int end) {
 }
 
 static int begin_of(const Product *p, uint32_t part) {
-    if (part == parts) return p->columns;
-    return (int)((long)p->columns * part / parts / ALIGNED * ALIGNED);
+    if (part == parts) return p->units;
+    return (int)((long)p->units * part / parts / ALIGNED * ALIGNED);
 }
 
 static void take_parts(void) {
@@ -140,7 +120,7 @@ static void take_parts(void) {
         if (!atomic_compare_exchange_weak(&ticket, &next, next + 1)) continue;
         Product p = shared;
         uint32_t part = (uint32_t)next;
-        span(&p, begin_of(&p, part), begin_of(&p, part + 1));
+        p.span(&p, begin_of(&p, part), begin_of(&p, part + 1));
         atomic_fetch_add(&parts_done, 1);
         next = atomic_load(&ticket);
     }
@@ -187,9 +167,18 @@ static void share(const Product *p) {
     for (int spins = 0; atomic_load(&parts_done) < parts; spins++) rest(spins);
 }
 
+void multiply(const Product *p, int is_large) {
+    if (!helpers || !is_large || pthread_mutex_trylock(&is_shared)) {
+        p->span(p, 0, p->units);
+        return;
+    }
+    share(p);
+    pthread_mutex_unlock(&is_shared);
+}
+
 /* Called once, before any product: with the `cblas_sgemm` that gets all else, and how many threads multiply, the
    calling one among them. */
-void few_rows_begin(Gemm *of_library, int threads) {
+SHOWN void few_rows_begin(Gemm *of_library, int threads) {
     library = of_library;
     for (int i = 1; i < threads && i < MOST_THREADS; i++) {
         pthread_t helper;
@@ -200,18 +189,25 @@ void few_rows_begin(Gemm *of_library, int threads) {
     }
 }
 
-void cblas_sgemm(int order, int a_is, int b_is, int m, int n, int k, float alpha, const float *a, int lda,
-                 const float *b, int ldb, float beta, float *c, int ldc) {
-    int is_few = order == ROW_MAJOR && a_is == PLAIN && b_is == TRANSPOSED && 1 <= m && m <= MOST_ROWS;
-    if (!is_few || k % LANES || alpha != 1 || beta != 0) {
+SHOWN void cblas_sgemm(int order, int a_is, int b_is, int m, int n, int k, float alpha, const float *a, int lda,
+                       const float *b, int ldb, float beta, float *c, int ldc) {
+    int is_usual = order == ROW_MAJOR && a_is == PLAIN && b_is == TRANSPOSED && alpha == 1 && beta == 0;
+    if (is_usual && multiply_packed(m, n, k, a, lda, b, ldb, c, ldc)) return;
+    if (!is_usual || m < 1 || m > MOST_ROWS || k % LANES) {
         library(order, a_is, b_is, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
         return;
     }
-    Product p = {a, b, c, lda, ldb, ldc, m, n, k};
-    if (!helpers || (long)n * k < LEAST_SHARED || pthread_mutex_trylock(&is_shared)) {
-        span(&p, 0, n);
-        return;
-    }
-    share(&p);
-    pthread_mutex_unlock(&is_shared);
+    Product product = {
+        .span = span,
+        .rows = a,
+        .out = c,
+        .row_stride = lda,
+        .out_stride = ldc,
+        .count = m,
+        .units = n,
+        .length = k,
+        .weights = b,
+        .weight_stride = ldb,
+    };
+    multiply(&product, (long)n * k >= LEAST_SHARED);
 }

@@ -1,8 +1,8 @@
 """The demo model's GGUF file, brought to mlx-lm's llama class.
 
 MLX reads the file, but only after its header was checked (`engine.verdict.gguf_headers`): a
-malformed one crashes MLX. On a CPU the weights are unpacked once and kept in a cache folder,
-since MLX multiplies packed weights slowly there; on a GPU they stay packed.
+malformed one crashes MLX. Weights stay packed where that is multiplied fast: on a GPU, and on a CPU with a kernel
+for it (`engine.model.packed_rows`). On another CPU they are unpacked once and kept in a cache folder.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mlx_lm.models import llama
 
 from engine.errors import ModelFileError
 from engine.made_files import made_whole
+from engine.model import packed_rows
 from engine.model.arrays import read_arrays, read_with_metadata
 from engine.model.gguf_tokenizer import build_tokenizer
 from engine.model.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ class GgufModel:
     args: llama.ModelArgs
     tokenizer: Tokenizer
     is_unpacked: bool
-    """Whether the weights are plain numbers, as on a CPU."""
+    """Whether the weights are plain numbers."""
 
 
 def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
@@ -60,7 +61,7 @@ def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
 
     Args:
         path: the file; its architecture must be llama.
-        cache_folder: where the unpacked weights are kept; used on a CPU only.
+        cache_folder: where weights that are unpacked are kept.
         progress: told the stage, and how many of how many tensors are done; may raise to
             end the load.
 
@@ -77,13 +78,14 @@ def load_gguf(path: Path, cache_folder: Path, progress: Progress) -> GgufModel:
         )
     args = _arguments(metadata)
     model = llama.Model(args)
-    is_unpacked = mx.default_device() == mx.cpu
+    is_cpu = mx.default_device() == mx.cpu
+    is_unpacked = is_cpu and not packed_rows.is_there()
     if is_unpacked:
         cached = cache_folder / f"{path.stem}-{_fingerprint(path)}.safetensors"
         unpacked = _unpacked(weights, args, cached, progress)
         model.load_weights(unpacked)
     else:
-        _load_packed(model, weights, args)
+        _load_packed(model, weights, args, mx.float32 if is_cpu else mx.float16)
     return GgufModel(model, args, _tokenizer(metadata), is_unpacked)
 
 
@@ -201,7 +203,9 @@ def _keep(weights: dict[str, mx.array], cached: Path, progress: Progress) -> Non
         )
 
 
-def _load_packed(model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs) -> None:
+def _load_packed(
+    model: llama.Model, weights: dict[str, mx.array], args: llama.ModelArgs, dtype: mx.Dtype
+) -> None:
     bits = {
         _module_name(name): _bits(weights[f"{name}.weight"], weights[f"{name}.scales"])
         for name in _modules(weights)
@@ -217,14 +221,11 @@ def _load_packed(model: llama.Model, weights: dict[str, mx.array], args: llama.M
     turned = []
     for full_name, array in weights.items():
         name, kind = full_name.rsplit(".", 1)
-        rows = _halved(_turned_back(name, array, args))
-        turned.append((f"{_module_name(name)}.{kind}", rows))
+        rows = _turned_back(name, array, args)
+        is_real = mx.issubdtype(rows.dtype, mx.floating)
+        turned.append((f"{_module_name(name)}.{kind}", rows.astype(dtype) if is_real else rows))
     model.load_weights(turned)
     mx.eval(model.parameters())
-
-
-def _halved(array: mx.array) -> mx.array:
-    return array.astype(mx.float16) if array.dtype == mx.float32 else array
 
 
 def _fingerprint(path: Path) -> str:

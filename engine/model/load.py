@@ -30,6 +30,7 @@ from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
 from engine.model.mixers import mixer_note
+from engine.model.packed_rows import use_packed_rows
 from engine.model.projections import use_few_row_matmuls
 from engine.model.recurrent import has_recurrence
 from engine.model.residuals import use_fused_mlps, use_fused_sums
@@ -122,6 +123,9 @@ def assemble(
     head, head_note = head_of(trunk)
     if isinstance(head, nn.Module):
         _speed_up(head, cache_folder, progress)
+        use_packed_rows(head)
+    # Last, since a head may be given rows of its trunk's weights.
+    use_packed_rows(model)
     graphs = _build_graphs(trunk, head, progress)
     return Assembled(trunk, head, head_note, kernels or graphs)
 
@@ -289,10 +293,14 @@ def _without(
     return classes
 
 
+_HALVES = (mx.bfloat16, mx.float16)
+
+
 def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
-    """Bring all weights into memory; on a CPU as float32, which MLX multiplies fastest there."""
-    is_widened = mx.default_device() == mx.cpu and size * 2 < memory_bytes() * 0.6
+    """Bring all weights into memory; on a CPU as float32, which is multiplied fastest there, if there is room."""
     weights = _weights(model)
+    added = sum(weight.nbytes for _, weight in weights if weight.dtype in _HALVES)
+    is_widened = mx.default_device() == mx.cpu and size + added < memory_bytes() * 0.6
     for index, (name, weight) in enumerate(weights):
         progress("reading weights", index, len(weights))
         if is_widened and mx.issubdtype(weight.dtype, mx.floating):

@@ -16,6 +16,7 @@ import mlx.nn as nn
 from engine.errors import HeadError
 from engine.model.cache import Cache, trunk_cache
 from engine.model.gated_attention import reads_written
+from engine.model.packed_rows import Tiled
 from engine.model.recurrent import tap_recurrent_layers
 from engine.model.residuals import settled
 from engine.model.steps import PassParts, Progress, Replay, unheard
@@ -211,6 +212,8 @@ class Trunk:
     def lm_head_rows(self, tokens: mx.array) -> mx.array:
         """Return rows of the LM head, unpacked; integer [n] to [n, hidden]."""
         layer = self.lm_head
+        if isinstance(layer, Tiled):
+            return layer.unpacked(tokens)
         weight = layer.weight[tokens]
         if not isinstance(layer, (nn.QuantizedLinear, nn.QuantizedEmbedding)):
             return weight

@@ -26,7 +26,7 @@ class StepReads:
     bits: int
     """Of a weight as it is stored: 16 where it is not quantised."""
     is_unpacked_on_cpu: bool = False
-    """Whether a CPU keeps them as float32, whatever they are stored as."""
+    """Whether a CPU keeps them as float32 where it multiplies those faster, whatever they are stored as."""
 
 
 def step_reads(

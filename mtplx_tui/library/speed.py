@@ -177,7 +177,9 @@ def predict(reads: StepReads, machine: MachineSpeed) -> Speed | None:
 
 def bytes_per_s(machine: MachineSpeed, kind: str = "plain") -> tuple[float, float]:
     """Return how fast one row reads weights of a kind: the median and the fastest."""
-    per_weight = {"plain": 4 if machine.device == "cpu" else 2, "8-bit": 8.5 / 8, "4-bit": 4.5 / 8}
+    of_number = 4 if machine.device == "cpu" else 2
+    of_scales = 2 * of_number / 64
+    per_weight = {"plain": of_number, "8-bit": 1 + of_scales, "4-bit": 0.5 + of_scales}
     median, fastest = machine.rates[kind][1]
     return median * per_weight[kind], fastest * per_weight[kind]
 
@@ -236,9 +238,11 @@ def _best(reads: StepReads, machine: MachineSpeed, chance: float, *, slow: bool)
 
 
 def _kind(reads: StepReads, machine: MachineSpeed) -> str:
-    if reads.bits > 8 or (reads.is_unpacked_on_cpu and machine.device == "cpu"):
+    if reads.bits > 8:
         return "plain"
-    return "8-bit" if reads.bits > 4 else "4-bit"
+    packed = "8-bit" if reads.bits > 4 else "4-bit"
+    may_be_plain = reads.is_unpacked_on_cpu and machine.device == "cpu"
+    return max((packed, *["plain"] * may_be_plain), key=lambda kind: machine.rates[kind][1])
 
 
 def _read(content: Mapping[str, object]) -> MachineSpeed:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import platform
-import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,72 +12,30 @@ import pytest
 from engine import few_rows
 from engine.few_rows import LeftToLibrary, compiled
 from engine.protocol import MAX_DEPTH
-from tests.fakes.required import skip_without
+from tests.fakes.few_rows import (
+    COLUMN_MAJOR,
+    PLAIN,
+    TRANSPOSED,
+    VECTORS,
+    Kernel,
+    loaded,
+    made,
+    needs_compiler,
+)
 
-COMPILER = next(filter(shutil.which, few_rows._COMPILERS), None)
-pytestmark = skip_without("cc", COMPILER, "no C compiler: the kernel for few rows was NOT run")
-
-VECTORS = [(), ("-mno-avx512f",)] if platform.machine() == "x86_64" else [()]
-"""Options beside the kernel's own: as wide as this processor has them, and narrower."""
-ROW_MAJOR, COLUMN_MAJOR, PLAIN, TRANSPOSED = 101, 102, 111, 112
-INTEGER, REAL = ctypes.c_int, ctypes.c_float
-FLOATS = ctypes.POINTER(REAL)
-ARGUMENTS = [
-    *(INTEGER,) * 6, REAL, FLOATS, INTEGER, FLOATS, INTEGER, REAL, FLOATS, INTEGER
-]  # fmt: skip
-LIBRARY = ctypes.CFUNCTYPE(None, *ARGUMENTS)
-
-
-@dataclass
-class Kernel:
-    """The kernel, and what it left to the library."""
-
-    multiply: Callable[..., None]
-    left: list[tuple[object, ...]] = field(default_factory=list)
-
-    def product(self, rows: np.ndarray, weights: np.ndarray, spare: int = 0) -> np.ndarray:
-        """Return float32 [n, columns + spare]: rows times weights, and columns that stay 7."""
-        out = np.full((len(rows), len(weights) + spare), 7, np.float32)
-        self.call(rows, weights, out)
-        return out
-
-    def call(
-        self, rows: np.ndarray, weights: np.ndarray, out: np.ndarray, **other: object
-    ) -> tuple[object, ...]:
-        """Call it as MLX does, but for what is named otherwise; return what was said but for the matrices."""
-        named = {
-            "order": ROW_MAJOR, "a_is": PLAIN, "b_is": TRANSPOSED, "m": len(rows), "n": len(weights),
-            "k": rows.shape[1], "alpha": 1.0, "a": pointer(rows), "lda": rows.strides[0] // 4,
-            "b": pointer(weights), "ldb": weights.strides[0] // 4, "beta": 0.0, "c": pointer(out),
-            "ldc": out.shape[1],
-        }  # fmt: skip
-        arguments = (*{**named, **other}.values(),)
-        self.multiply(*arguments)
-        return arguments[:7]
-
-
-def pointer(numbers: np.ndarray) -> object:
-    return numbers.ctypes.data_as(FLOATS)
+pytestmark = needs_compiler
 
 
 @pytest.fixture(scope="module", params=VECTORS)
 def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(few_rows, "_OPTIONS", (*few_rows._OPTIONS, *request.param))
-        loaded = ctypes.CDLL(str(compiled(tmp_path_factory.mktemp("cache"))))
-    loaded.cblas_sgemm.argtypes, loaded.cblas_sgemm.restype = ARGUMENTS, None
-    found = Kernel(loaded.cblas_sgemm)
-
-    def library(*arguments: object) -> None:
-        found.left.append(arguments[:7])
-
-    setattr(loaded, "library", LIBRARY(library))  # noqa: B010 - it must live as long as the kernel
-    loaded.few_rows_begin(loaded.library, 3)
-    return found
+    return loaded(request.param, tmp_path_factory.mktemp("cache"))
 
 
-def made(*shape: int) -> np.ndarray:
-    return np.random.default_rng(shape).standard_normal(shape).astype(np.float32)
+def product(kernel: Kernel, rows: np.ndarray, weights: np.ndarray, spare: int = 0) -> np.ndarray:
+    """Return float32 [n, columns + spare]: rows times weights, and columns that stay 7."""
+    out = np.full((len(rows), len(weights) + spare), 7, np.float32)
+    kernel.call(rows, weights, out)
+    return out
 
 
 @pytest.mark.parametrize("columns", [1, 3, 5, 130, 1100])
@@ -91,7 +45,7 @@ def test_products_are_those_of_float64(
     kernel: Kernel, count: int, length: int, columns: int
 ) -> None:
     rows, weights = made(count, length + 16)[:, :length], made(columns, length + 32)[:, :length]
-    out = kernel.product(rows, weights, spare=2)
+    out = product(kernel, rows, weights, spare=2)
     wanted = rows.astype(np.float64) @ weights.T.astype(np.float64)
     most = np.abs(rows).astype(np.float64) @ np.abs(weights).T.astype(np.float64)
     assert (np.abs(out[:, :columns] - wanted) <= most * length * 2.0**-24).all()
@@ -104,19 +58,19 @@ def test_rows_of_a_window_have_the_bits_of_single_rows(
     kernel: Kernel, length: int, columns: int
 ) -> None:
     rows, weights = made(9, length), made(columns, length)
-    alone = np.concatenate([kernel.product(row[None], weights) for row in rows])
+    alone = np.concatenate([product(kernel, row[None], weights) for row in rows])
     for count in range(2, 10):
-        assert (kernel.product(rows[:count], weights) == alone[:count]).all()
+        assert (product(kernel, rows[:count], weights) == alone[:count]).all()
 
 
 def test_callers_at_once_all_get_their_own(kernel: Kernel) -> None:
     weights = made(1100, 64)
     asked = [made(1 + number % 9, 64) + number for number in range(24)]
-    wanted = [kernel.product(rows, weights) for rows in asked]
+    wanted = [product(kernel, rows, weights) for rows in asked]
 
     def same(number: int) -> bool:
         return all(
-            (kernel.product(asked[number], weights) == wanted[number]).all() for _ in range(60)
+            (product(kernel, asked[number], weights) == wanted[number]).all() for _ in range(60)
         )
 
     with ThreadPoolExecutor(6) as callers:
@@ -179,11 +133,13 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(
 def test_one_that_multiplies_wrongly_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
 ) -> None:
-    source = few_rows._source().read_text("utf-8")
-    assert right in source
-    broken = tmp_path / "few_rows.c"
-    broken.write_text(source.replace(right, wrong), "utf-8")
-    monkeypatch.setattr(few_rows, "_source", lambda: broken)
+    sources = few_rows._sources()
+    texts = {source.name: source.read_text("utf-8") for source in sources}
+    assert right in texts["few_rows.c"]
+    texts["few_rows.c"] = texts["few_rows.c"].replace(right, wrong)
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    monkeypatch.setattr(few_rows, "_sources", lambda: [tmp_path / name for name in texts])
     kernel = ctypes.CDLL(str(compiled(tmp_path)))
     kernel.few_rows_begin(None, 2)
     assert not few_rows._multiplies(kernel)

@@ -71,7 +71,24 @@ def test_it_says_what_is_measured_and_what_is_assumed() -> None:
     said = foretold().rests_on
     assert "measured" in said
     assert "assumed" in said
-    assert f"{0.9 * 4.5 / 8:.3g} to {4.5 / 8:.3g} GB/s" in said
+    # Half a byte, and scale and bias of 64 weights: float32 on a CPU, of 16 bits on a GPU.
+    assert f"{0.9 * 0.625:.3g} to 0.625 GB/s" in said
+    on_gpu = foretold(READS, replace(MACHINE, device="gpu")).rests_on
+    assert f"{0.9 * 0.5625:.3g} to {0.5625:.3g} GB/s" in on_gpu
+
+
+@pytest.mark.parametrize(
+    ("of_packed", "of_plain", "device", "kind"),
+    [(2e9, 1e9, "cpu", "4-bit"), (5e8, 1e9, "cpu", "plain"), (5e8, 1e9, "gpu", "4-bit")],
+)
+def test_what_a_cpu_may_unpack_it_keeps_as_it_is_faster(
+    of_packed: float, of_plain: float, device: str, kind: str
+) -> None:
+    rates = {"4-bit": {1: (of_packed, of_packed)}, "plain": {1: (of_plain, of_plain)}}
+    machine = MachineSpeed(device, rates)
+    found = foretold(replace(READS, draft=0, is_unpacked_on_cpu=True), machine)
+    assert f"billion {kind} weights" in found.rests_on
+    assert "billion 4-bit weights" in foretold(replace(READS, draft=0), machine).rests_on
 
 
 @pytest.mark.parametrize(

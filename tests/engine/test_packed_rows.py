@@ -1,0 +1,277 @@
+"""Packed weights on a CPU: the kernel against float64, and layers of a model that it stands under."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.protocol import MAX_DEPTH
+from tests.fakes.few_rows import FLOATS, VECTORS, Kernel, loaded, made, needs_compiler
+
+pytestmark = needs_compiler
+KINDS = [(bits, group) for bits in (4, 8) for group in (32, 64, 128)]
+POINTER = ctypes.POINTER(ctypes.c_uint32)
+
+
+@dataclass
+class Weights:
+    """Random packed weights, in tiles as the kernel has them and as numbers."""
+
+    words: np.ndarray
+    scales: np.ndarray
+    biases: np.ndarray
+    numbers: np.ndarray
+    """float64 [columns, inputs]"""
+    group: int
+    bits: int
+
+
+@pytest.fixture(scope="module", params=VECTORS)
+def kernel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
+    found = loaded(request.param, tmp_path_factory.mktemp("cache"))
+    found.multiply = library
+    hold = found.functions.packed_rows_hold
+    hold.argtypes = [POINTER, FLOATS, FLOATS, *(ctypes.c_int,) * 4]
+    found.functions.packed_rows_release.argtypes = [POINTER]
+    found.functions.packed_rows_release.restype = None
+    return found
+
+
+def library(*arguments: Any) -> None:
+    """Multiply as the library does, by a plain matrix that is not transposed."""
+    _, _, _, m, n, k, _, a, lda, b, ldb, _, c, ldc = arguments
+    rows, weights, out = (
+        np.ctypeslib.as_array(at, (count, stride))
+        for at, count, stride in ((a, m, lda), (b, k, ldb), (c, m, ldc))
+    )
+    out[:, :n] = rows[:, :k] @ weights[:, :n]
+
+
+def tiled(part: np.ndarray, lanes: int) -> np.ndarray:
+    columns, width = part.shape
+    return np.ascontiguousarray(part.reshape(-1, lanes, width).swapaxes(1, 2)).reshape(
+        columns, width
+    )
+
+
+def packed(kernel: Kernel, columns: int, inputs: int, bits: int, group: int) -> Weights:
+    rng = np.random.default_rng((columns, inputs, bits, group))
+    each, lanes = 32 // bits, kernel.functions.packed_rows_lanes()
+    words = rng.integers(0, 2**32, (columns, inputs // each), np.uint32)
+    scales, biases = (
+        rng.standard_normal((columns, inputs // group)).astype(np.float32) for _ in range(2)
+    )
+    shifts = np.arange(each, dtype=np.uint32) * np.uint32(bits)
+    whole = (words[:, :, None] >> shifts & np.uint32(2**bits - 1)).reshape(columns, inputs)
+    numbers = whole * np.repeat(scales.astype(np.float64), group, 1) + np.repeat(biases, group, 1)
+    parts = (tiled(part, lanes) for part in (words, scales, biases))
+    return Weights(*parts, numbers, group, bits)
+
+
+def hold(kernel: Kernel, weights: Weights) -> int:
+    parts = (
+        weights.words.ctypes.data_as(POINTER),
+        weights.scales.ctypes.data_as(FLOATS),
+        weights.biases.ctypes.data_as(FLOATS),
+    )
+    return kernel.functions.packed_rows_hold(
+        *parts, *weights.numbers.shape, weights.group, weights.bits
+    )
+
+
+def release(kernel: Kernel, weights: Weights) -> None:
+    kernel.functions.packed_rows_release(weights.words.ctypes.data_as(POINTER))
+
+
+def product(kernel: Kernel, rows: np.ndarray, weights: Weights) -> np.ndarray:
+    """Ask as MLX is made to ask; return float32 [rows, columns]. What there is only room for must stay 7."""
+    columns, words = weights.words.shape
+    out = np.full((len(rows) * 32 // weights.bits, columns), 7, np.float32)
+    kernel.call(rows.reshape(-1, words), weights.words.view(np.float32), out)
+    assert (out[len(rows) :] == 7).all()
+    return out[: len(rows)]
+
+
+@pytest.mark.parametrize(("columns", "inputs"), [(16, 128), (80, 640), (1104, 384)])
+@pytest.mark.parametrize(("bits", "group"), KINDS)
+def test_products_are_those_of_float64(
+    kernel: Kernel, bits: int, group: int, columns: int, inputs: int
+) -> None:
+    weights = packed(kernel, columns, inputs, bits, group)
+    assert hold(kernel, weights)
+    for count in (*range(1, MAX_DEPTH + 2), 10, 40, 48, 70):
+        rows = made(count, inputs)
+        wanted = rows.astype(np.float64) @ weights.numbers.T
+        most = np.abs(rows).astype(np.float64) @ np.abs(weights.numbers).T
+        # Of a group, whole numbers are multiplied before scale and bias may cancel.
+        most += 2**bits * np.abs(rows).sum(1, keepdims=True) * np.abs(weights.scales).max()
+        apart = np.abs(product(kernel, rows, weights) - wanted)
+        assert (apart <= most * inputs * 2.0**-24).all(), count
+    assert kernel.left
+    assert all(asked[3] >= 48 for asked in kernel.left)
+    kernel.left.clear()
+    release(kernel, weights)
+
+
+@pytest.mark.parametrize(("bits", "group"), KINDS)
+def test_rows_of_a_window_have_the_bits_of_single_rows(
+    kernel: Kernel, bits: int, group: int
+) -> None:
+    weights, rows = packed(kernel, 1104, 384, bits, group), made(9, 384)
+    assert hold(kernel, weights)
+    alone = np.concatenate([product(kernel, row[None], weights) for row in rows])
+    for count in range(2, 10):
+        assert (product(kernel, rows[:count], weights) == alone[:count]).all()
+    release(kernel, weights)
+
+
+def test_callers_at_once_all_get_their_own(kernel: Kernel) -> None:
+    weights = [packed(kernel, 1104, 384, 4, group) for group in (32, 64)]
+    assert all(hold(kernel, each) for each in weights)
+    asked = [(made(1 + number % 9, 384) + number, weights[number % 2]) for number in range(24)]
+    wanted = [product(kernel, *each) for each in asked]
+
+    def same(number: int) -> bool:
+        return all((product(kernel, *asked[number]) == wanted[number]).all() for _ in range(60))
+
+    with ThreadPoolExecutor(6) as callers:
+        assert all(callers.map(same, range(24)))
+    for each in weights:
+        release(kernel, each)
+
+
+@pytest.mark.parametrize(
+    ("columns", "inputs", "bits", "group"),
+    [(20, 128, 4, 32), (32, 128, 3, 32), (32, 128, 4, 16), (32, 160, 4, 64), (32, 1 << 18, 4, 128)],
+)
+def test_what_it_has_not_is_not_held(
+    kernel: Kernel, columns: int, inputs: int, bits: int, group: int
+) -> None:
+    nothing = np.zeros(4, np.float32)
+    shape = np.broadcast_to(nothing[:1], (columns, inputs))
+    weights = Weights(nothing.view(np.uint32), nothing, nothing, shape, group, bits)
+    assert not hold(kernel, weights)
+
+
+def test_what_is_let_go_of_is_the_library_s(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, rows = packed(kernel, 48, 128, 4, 32), made(2, 128)
+    assert hold(kernel, weights)
+    assert not hold(kernel, weights)
+    first = product(kernel, rows, weights)
+    others = [packed(kernel, 48, 128, 4, group) for group in (64, 128)]
+    assert all(hold(kernel, each) for each in others)
+    assert (product(kernel, rows, weights) == first).all()
+    release(kernel, weights)
+    release(kernel, weights)
+    monkeypatch.setattr(kernel, "multiply", None)
+    out = np.full((16, 48), 7, np.float32)
+    asked = kernel.call(rows.reshape(16, -1), weights.words.view(np.float32), out)
+    assert kernel.left == [asked]
+    assert (out == 7).all()
+    kernel.left.clear()
+    for each in others:
+        release(kernel, each)
+
+
+LAYERS = """
+import gc, json, sys
+from pathlib import Path
+from engine.blas import prepare
+blas = prepare("auto", Path(sys.argv[1]))
+import mlx.core as mx
+import mlx.nn as nn
+from engine.model import packed_rows
+mx.set_default_device(mx.cpu)
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [
+            nn.QuantizedLinear(256, 96, True, 64, 4), nn.QuantizedLinear(256, 64, False, 32, 8),
+            nn.QuantizedEmbedding(160, 256, 64, 4), nn.QuantizedLinear(256, 96, False, 64, 3),
+            nn.QuantizedLinear(256, 40, False, 64, 4), nn.QuantizedLinear(256, 96, False, 64, 4),
+        ]
+        self.layers[5].set_dtype(mx.bfloat16)
+
+def given(model):
+    x = mx.random.normal((1, 3, 256), key=mx.random.key(1))
+    many = mx.random.normal((2, 70, 256), key=mx.random.key(2))
+    tokens = mx.array([[0, 159, 17], [16, 15, 1]])
+    gives = []
+    for layer in model.layers:
+        is_embedding = isinstance(layer, nn.QuantizedEmbedding)
+        multiply = layer.as_linear if is_embedding else layer
+        gives += [multiply(x), multiply(many)]
+        if not is_embedding:
+            gives.append(multiply(x.astype(mx.bfloat16)))
+        if is_embedding:
+            gives += [layer(tokens), layer(tokens[0]), multiply(x[0, 1])]
+    return gives
+
+model = Model()
+before = given(model)
+mx.eval(before)
+sizes = [(p.shape, str(p.dtype)) for layer in model.layers for p in layer.parameters().values()]
+if len(sys.argv) > 2:
+    exec(sys.argv[2])
+packed_rows.use_packed_rows(model)
+after = given(model)
+told = {
+    "blas": blas.name,
+    "ours": [isinstance(layer, packed_rows.Tiled) for layer in model.layers],
+    "apart": [(mx.abs(a - b).max() / mx.abs(a).max()).item() for a, b in zip(before, after)],
+    "alike": [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(before, after)],
+    "same sizes": sizes == [(p.shape, str(p.dtype)) for layer in model.layers for p in layer.parameters().values()],
+    "rows": (mx.abs(model.layers[2].unpacked(mx.array([3, 40])) - model.layers[2](mx.array([3, 40]))).max().item()
+             if hasattr(model.layers[2], "unpacked") else None),
+}
+del model, before, after
+gc.collect()
+again = Model()
+packed_rows.use_packed_rows(again)
+told["again"] = [isinstance(layer, packed_rows.Tiled) for layer in again.layers]
+print(json.dumps(told))
+"""
+
+
+def told(folder: object, change: str = "") -> dict[str, Any]:
+    command = [sys.executable, "-c", LAYERS, str(folder), *([change] if change else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    return tmp_path_factory.mktemp("cache")
+
+
+OURS = [True, True, True, False, False, False]
+"""Not those of three bits, of columns that fill no tile, of 16-bit scales."""
+
+
+def test_layers_give_what_mlx_gives(cache: object) -> None:
+    found = told(cache)
+    assert found["blas"].endswith("few_rows")
+    assert found["ours"] == found["again"] == OURS
+    assert max(found["apart"]) < 1e-5
+    assert all(found["alike"])
+    assert found["same sizes"]
+    assert found["rows"] == 0
+
+
+def test_a_layer_whose_product_is_wrong_is_left_to_mlx(cache: object) -> None:
+    wrong = "tiled = packed_rows._tiled; packed_rows._tiled = lambda part, lanes: tiled(part, lanes) if part.dtype == mx.uint32 else part"
+    found = told(cache, wrong)
+    assert not any(found["ours"])
+    assert max(found["apart"]) == 0
+    assert found["same sizes"]
