@@ -9,9 +9,8 @@
        words  [n / LANES][inputs * bits / 32][LANES]
        scales [n / LANES][inputs / group][LANES], biases alike
 
-   MLX has no way to be given a product but `cblas_sgemm`. So it is asked for rows of [count * 32 / bits, words] times
-   the words, taken for floats: as many numbers as the rows have. What their weights are is told by where they lie. The
-   result is the first `count` rows of what it has room for.
+   MLX has no way to be given a product but `cblas_sgemm`, which is given plain weights: [n][inputs] floats. Where they
+   begin tells that they are none, but words that are held here.
 
    A sum is added up in one order, however many rows there are: the rows of a window have the bits of single rows. */
 
@@ -179,19 +178,27 @@ INLINE void span_of(const Product *p, int at, int end, const int bits) {
 static void span_4(const Product *p, int at, int end) { span_of(p, at, end, 4); }
 static void span_8(const Product *p, int at, int end) { span_of(p, at, end, 8); }
 
-static void few(const Packed *packed, int count, const float *rows, float *out) {
+/* Rows as `cblas_sgemm` is given them, and where to. */
+typedef struct {
+    const float *rows;
+    float *out;
+    int row_stride, out_stride;
+} Ends;
+
+static void few(const Packed *packed, int count, Ends ends) {
     int groups = packed->inputs / packed->group;
     float sums[count * groups];
     for (int i = 0; i < count * groups; i++) {
+        const float *rows = ends.rows + (long)(i / groups) * ends.row_stride + i % groups * packed->group;
         sums[i] = 0;
-        for (int k = 0; k < packed->group; k++) sums[i] += rows[(long)i * packed->group + k];
+        for (int k = 0; k < packed->group; k++) sums[i] += rows[k];
     }
     Product product = {
         .span = packed->bits == 4 ? span_4 : span_8,
-        .rows = rows,
-        .out = out,
-        .row_stride = packed->inputs,
-        .out_stride = packed->columns,
+        .rows = ends.rows,
+        .out = ends.out,
+        .row_stride = ends.row_stride,
+        .out_stride = ends.out_stride,
         .count = count,
         .units = packed->columns / LANES,
         .length = packed->inputs,
@@ -237,8 +244,8 @@ static float *room(long size) {
     return kept;
 }
 
-/* Many rows: some columns at a time are unpacked for the library. */
-static int by_library(const Packed *packed, int count, const float *rows, float *out) {
+/* Many rows: some columns at a time are unpacked for the library. Returns whether there was room for them. */
+static int by_library(const Packed *packed, int count, Ends ends) {
     int tiles = packed->columns / LANES, at_once = PANEL / (packed->inputs * LANES);
     if (at_once < LEAST_AT_ONCE) at_once = LEAST_AT_ONCE;
     if (at_once > tiles) at_once = tiles;
@@ -247,22 +254,21 @@ static int by_library(const Packed *packed, int count, const float *rows, float 
     for (int at = 0; at < tiles; at += at_once) {
         int some = tiles - at < at_once ? tiles - at : at_once, width = some * LANES;
         unpack(packed, at, some, panel);
-        library(ROW_MAJOR, PLAIN, PLAIN, count, width, packed->inputs, 1, rows, packed->inputs, panel, width, 0,
-                out + at * LANES, packed->columns);
+        library(ROW_MAJOR, PLAIN, PLAIN, count, width, packed->inputs, 1, ends.rows, ends.row_stride, panel, width,
+                0, ends.out + at * LANES, ends.out_stride);
     }
     return 1;
 }
 
 int multiply_packed(int m, int n, int k, const float *a, int lda, const float *b, int ldb, float *c, int ldc) {
     Packed packed;
-    if (!find(b, &packed)) return 0;
-    int each = 32 / packed.bits;
-    if (n != packed.columns || k * each != packed.inputs || m % each || lda != k || ldb != k || ldc != n) return 0;
-    int count = m / each;
-    if (count >= LEAST_UNPACKED && by_library(&packed, count, a, c)) return 1;
-    for (int r = 0; r < count; r += MOST_ROWS) {
-        int left = count - r;
-        few(&packed, left < MOST_ROWS ? left : MOST_ROWS, a + (long)r * packed.inputs, c + (long)r * n);
+    if (!find(b, &packed) || n != packed.columns || k != packed.inputs || ldb != k) return 0;
+    Ends ends = {a, c, lda, ldc};
+    if (m >= LEAST_UNPACKED && by_library(&packed, m, ends)) return 1;
+    for (int left = m; left > 0; left -= MOST_ROWS) {
+        few(&packed, left < MOST_ROWS ? left : MOST_ROWS, ends);
+        ends.rows += (long)MOST_ROWS * lda;
+        ends.out += (long)MOST_ROWS * ldc;
     }
     return 1;
 }

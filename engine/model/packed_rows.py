@@ -1,13 +1,15 @@
 """Puts the kernel for packed weights under the packed layers of a trunk or head, on a CPU.
 
 MLX unpacks a packed weight for each row anew there, on one core, so a window of four rows takes four times as long as
-one. `kernels/packed_rows.c` reads weights once for all rows, on all cores; it wants them in tiles, and is
-reached through MLX's own matmul: see there. Layers stay mlx-lm's; what they hold is laid out anew.
+one. `kernels/packed_rows.c` reads weights once for all rows, on all cores; it wants them in tiles. MLX is given them as a
+plain matrix that begins where they lie and is larger than they are: by that the kernel knows them, and nobody else
+may read it. Layers stay mlx-lm's; what they hold is laid out anew.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import weakref
 from collections.abc import Callable
@@ -56,6 +58,7 @@ def use_packed_rows(model: nn.Module) -> None:
             _adopt(layer, kernel)
 
 
+@functools.cache
 def _kernel() -> _Kernel | None:
     """Return the functions of the library that stands before the matrix library, if it does."""
     process: Any = ctypes.CDLL(None)
@@ -66,7 +69,22 @@ def _kernel() -> _Kernel | None:
         return None
     hold.argtypes = [*(ctypes.c_void_p,) * 3, *(ctypes.c_int,) * 4]
     release.argtypes, release.restype = [ctypes.c_void_p], None
-    return _Kernel(lanes, hold, release)
+    kernel = _Kernel(lanes, hold, release)
+    return kernel if _is_asked(kernel) else None
+
+
+def _is_asked(kernel: _Kernel) -> bool:
+    """Return whether MLX's matmul comes to the kernel, by a matrix that is as large as it says: zeros, but 1 as packed."""
+    inputs = 32
+    zeros = mx.zeros((kernel.lanes, inputs))
+    scales, biases = mx.zeros((kernel.lanes, 1)), mx.ones((kernel.lanes, 1))
+    mx.eval(zeros, scales, biases)
+    places = [_address(each) for each in (zeros, scales, biases)]
+    if not kernel.hold(*places, kernel.lanes, inputs, inputs, 4):
+        return False
+    found = reals(mx.max(mx.ones((1, inputs)) @ zeros.T).reshape(1))
+    kernel.release(places[0])
+    return found == (inputs,)
 
 
 def _is_supported(layer: nn.Module, lanes: int) -> bool:
@@ -82,16 +100,13 @@ def _is_supported(layer: nn.Module, lanes: int) -> bool:
 class Tiled(nn.Module):
     """A packed layer whose weights lie in tiles."""
 
-    _columns: mx.array
-    """float32 [words, outputs]: the words, taken for floats, by which MLX is asked for the product."""
+    _matrix: mx.array
+    """float32 [inputs, outputs], as it says: there is nothing but the words, where it begins."""
     _lanes: int
 
     def _times(self, x: mx.array) -> mx.array:
         """Multiply; [..., inputs] to float32 [..., outputs]."""
-        words, outputs = self._columns.shape
-        rows = x.size // x.shape[-1]
-        y = x.astype(mx.float32).reshape(1, -1, words) @ self._columns
-        return y[:, :rows].reshape(*x.shape[:-1], outputs)
+        return x.astype(mx.float32) @ self._matrix
 
     def unpacked(self, outputs: mx.array) -> mx.array:
         """Return the weights of some outputs; integer [...] to float32 [..., inputs]."""
@@ -145,14 +160,14 @@ def _adopt(layer: nn.Module, kernel: _Kernel) -> None:
     layer.__class__ = _OURS[kind]
     ours = cast("Tiled", layer)
     ours._lanes = kernel.lanes
-    ours._columns = tiles["weight"].view(mx.float32).T
+    ours._matrix = mx.as_strided(tiles["weight"].view(mx.float32), (outputs, inputs), (inputs, 1)).T
     let_go = weakref.finalize(layer, kernel.release, places[0])
     (apart,) = reals((mx.abs(ours._times(x) - right).max() / mx.abs(right).max()).reshape(1))
     if apart < _TOLERANCE:
         return
     _log.warning("a packed layer is left to MLX: the kernel's product is off by %.2g", apart)
     let_go()
-    del ours._columns
+    del ours._matrix
     layer.__class__ = kind
     layer.update(plain)
 

@@ -21,6 +21,7 @@ from engine.speculation.cycle import read_prompt, run_cycle
 from engine.speculation.stream import Stream
 from tests.fakes import checkpoints, families, tiny
 from tests.fakes.checkpoints import Weights
+from tests.fakes.driver import EngineProcess, question, token_ids
 
 WIDTH = 64
 NORMS = (".input_layernorm.", ".post_attention_layernorm.", "model.norm.", ".q_norm.", ".k_norm.")
@@ -133,6 +134,35 @@ def test_trap_1_2_3_every_way_it_is_packed_gives_the_same_model(tmp_path: Path, 
     assert right.info.head_note == ""
     other = save(tmp_path / "other", PACKS[name](trunk, head))
     assert np.abs(taught(other) - taught(right)).max() < 1e-4
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_packed_trunk_drafts_the_same_text_with_a_kernel_and_without(
+    tmp_path: Path, bits: int
+) -> None:
+    packed, config = quantize_model(families.build(settings()), settings(), 32, bits)
+    files = {"model.safetensors": {**checkpoints.trunk_weights(packed), **parts()[1]}}
+    save(tmp_path / "m", files, quantization=config["quantization"])
+    texts = []
+    for blas in ("auto", "stock"):
+        engine = EngineProcess(tmp_path, blas=blas)
+        try:
+            info = engine.load("m", tmp_path / "m")
+            assert (info.quantization, info.head_note) == (f"affine {bits}-bit, group 32", "")
+            for depth in (0, 1, 4):
+                asked = question(
+                    "hello there",
+                    seed=5,
+                    depth=depth,
+                    mode=Mode.SEEDED,
+                    sampling=Sampling(1, 1, 0),
+                    max_tokens=24,
+                )
+                texts.append(token_ids(engine.complete(asked)[0]))
+        finally:
+            engine.kill()
+    assert texts == [texts[0]] * 6
+    assert len(texts[0]) == 24
 
 
 def test_a_packed_trunk_with_a_head_left_unpacked(tmp_path: Path) -> None:
