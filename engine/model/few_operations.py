@@ -17,7 +17,7 @@ from mlx_lm.models.rope_utils import Llama3RoPE, YarnRoPE
 
 from engine.model.rebinding import called, methods_naming, modules, rebound
 
-__all__ = ["use_fewer_operations"]
+__all__ = ["FARTHEST", "exponential", "use_fewer_operations"]
 
 _MAX_ROWS = 16
 _WIDEST = 128
@@ -25,7 +25,7 @@ _WIDEST = 128
 _POSITIONS = 8
 """Whose matrices are made at once."""
 _GATE = "swiglu"
-_FARTHEST, _SQUARINGS, _DEGREE = 40.0, 4, 8
+FARTHEST, _SQUARINGS, _DEGREE = 40.0, 4, 8
 """Of an exponential: what is beyond changes no gated float32; its 16th part's Taylor polynomial."""
 
 
@@ -78,16 +78,16 @@ def _gated(gate: mx.array, x: mx.array) -> mx.array:
 
 @functools.partial(mx.compile, shapeless=True)
 def _swiglu(gate: mx.array, x: mx.array) -> mx.array:
-    return gate * x / (1 + _exponential(-gate))
+    return gate * x / (1 + exponential(-gate))
 
 
-def _exponential(x: mx.array) -> mx.array:
+def exponential(x: mx.array) -> mx.array:
     """Return e to the x by sums and products alone, which a compiler makes vector instructions of.
 
     MLX's calls a function of libm six times a number. x is float32, and so is what it returns: within 3e-6 of
     the true one, relatively, up to an x of 10, 1e-3 up to 20; from 40 on it grows no more.
     """
-    small = mx.minimum(mx.maximum(x, -_FARTHEST), _FARTHEST) / 2**_SQUARINGS
+    small = mx.minimum(mx.maximum(x, -FARTHEST), FARTHEST) / 2**_SQUARINGS
     power = small / math.factorial(_DEGREE) + 1 / math.factorial(_DEGREE - 1)
     for degree in range(_DEGREE - 2, -1, -1):
         power = power * small + 1 / math.factorial(degree)

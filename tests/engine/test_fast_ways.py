@@ -235,19 +235,32 @@ def test_nothing_is_changed_without_a_gpu(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("rows", [1, 4, 9])
-@pytest.mark.parametrize("mask", ["causal", "bool", "added", None])
-def test_window_attention_is_mlxs(rows: int, mask: str | None) -> None:
+@pytest.mark.parametrize("rows", [1, 4, 9, 40])
+@pytest.mark.parametrize("length", [50, 500])
+@pytest.mark.parametrize("mask", ["causal", "bool", "added", "out of reach", None])
+def test_window_attention_is_mlxs(rows: int, length: int, mask: str | None) -> None:
     keys = mx.random.split(mx.random.key(rows), 4)
-    q = mx.random.normal((1, 6, rows, 32), key=keys[0])
-    k, v = (mx.random.normal((1, 2, 50, 32), key=key) for key in keys[1:3])
+    q = 3 * mx.random.normal((1, 6, rows, 32), key=keys[0])
+    k, v = (mx.random.normal((1, 2, length, 32), key=key) for key in keys[1:3])
     given: Any = mask
     if mask == "bool":
-        given = mx.random.uniform(shape=(rows, 50), key=keys[3]) > 0.5
+        given = mx.random.uniform(shape=(rows, length), key=keys[3]) > 0.5
     elif mask == "added":
-        given = mx.random.normal((rows, 50), key=keys[3])
+        given = mx.random.normal((rows, length), key=keys[3])
+    elif mask == "out of reach":
+        given = mx.where(mx.random.uniform(shape=(rows, length), key=keys[3]) > 0.5, 0.0, -mx.inf)
     right = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.2, mask=given)
     assert apart(window_attention(q, k, v, 0.2, given), right) < 1e-5
+
+
+@pytest.mark.parametrize("seen", [1, 300])
+def test_what_is_out_of_reach_has_no_part_in_attention(seen: int) -> None:
+    q, k, v = (mx.random.normal((1, 2, 20, 32), key=mx.random.key(seed)) for seed in (1, 2, 3))
+    k, v = (mx.repeat(each, 25, axis=2) for each in (k, v))
+    mask = mx.arange(500) < mx.full((20, 1), seen)
+    found = window_attention(q, k, v, 0.2, mask)
+    v[:, :, seen:] = 1e30
+    assert mx.array_equal(window_attention(q, k, v, 0.2, mask), found)
 
 
 @pytest.mark.parametrize("is_cpu", [True, False])
