@@ -29,7 +29,7 @@ class Needs:
     data: int = 50_000_000
     """Of disk for chats, settings and traces."""
     cache: int = _GB
-    """Of disk for what the demo unpacks and the matrix library's copy: 565 MB on a Linux CPU."""
+    """Of disk for the matrix library's copy and, without a C compiler, what the demo unpacks: 565 MB on a Linux CPU."""
     models: int = 5 * _GB
     """Of disk for a small model."""
     memory: int = 1_500_000_000

@@ -190,6 +190,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import llama
 from engine.model import packed_rows
+from engine.model.heads.pair import PairHead
 from engine.model.trunk import Trunk
 mx.set_default_device(mx.cpu)
 
@@ -223,15 +224,25 @@ args = llama.ModelArgs("llama", 64, 1, 64, 2, 1e-5, 96, tie_word_embeddings=True
 whole = llama.Model(args)
 nn.quantize(whole, 32, 4)
 trunk, tokens = Trunk(whole), mx.array([95, 0, 17, 31])
+head = PairHead.__new__(PairHead)
+nn.Module.__init__(head)
+own = {"embedding": nn.QuantizedEmbedding(96, 64, 32, 4), "lm_head": nn.QuantizedLinear(64, 96, False, 32, 4)}
+head.keep_own(own)
+
+def others():
+    rows = mx.random.normal((3, 64), key=mx.random.key(4))
+    return [trunk.lm_head_rows(tokens), head._embed(tokens), head.draft_head.logits(rows)]
+
 model = Model()
-before = [*given(model), trunk.lm_head_rows(tokens)]
+before = [*given(model), *others()]
 mx.eval(before)
 sizes = [(p.shape, str(p.dtype)) for layer in model.layers for p in layer.parameters().values()]
 if len(sys.argv) > 2:
     exec(sys.argv[2])
 packed_rows.use_packed_rows(model)
 packed_rows.use_packed_rows(whole)
-after = [*given(model), trunk.lm_head_rows(tokens)]
+packed_rows.use_packed_rows(head)
+after = [*given(model), *others()]
 told = {
     "blas": blas.name,
     "ours": [isinstance(layer, packed_rows.Tiled) for layer in model.layers],
@@ -239,7 +250,7 @@ told = {
     "alike": [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(before, after)],
     "same sizes": sizes == [(p.shape, str(p.dtype)) for layer in model.layers for p in layer.parameters().values()],
     "is there": packed_rows.is_there(),
-    "trunk": isinstance(trunk.lm_head, packed_rows.Tiled),
+    "others": [isinstance(each, packed_rows.Tiled) for each in (trunk.lm_head, *own.values())],
 }
 del model, before, after
 gc.collect()
@@ -272,7 +283,7 @@ def test_layers_give_what_mlx_gives(cache: object) -> None:
     assert max(found["apart"]) < 1e-5
     assert all(found["alike"])
     assert found["same sizes"]
-    assert found["trunk"]
+    assert found["others"] == [True] * 3
     assert found["is there"]
 
 
