@@ -23,6 +23,7 @@
 enum {
     MOST_HELD = 4096,
     MOST_INPUTS = 1 << 17,
+    TOLD_BY = 16,
     MOST_TILES = 4,         /* that are multiplied at once */
     AHEAD = 512,            /* words that are asked for so long before their turn */
     LEAST_SHARED = 1 << 18, /* weights; for fewer no other core is called */
@@ -38,6 +39,8 @@ typedef struct {
     const uint32_t *words;
     const float *scales, *biases;
     int columns, inputs, group, bits;
+    uint32_t first[TOLD_BY]; /* words: what lies there later is told from them */
+    int is_leaving;
 } Packed;
 
 /* All that are held, by where their words lie. */
@@ -58,6 +61,17 @@ static int place_of(const void *words) {
     return low;
 }
 
+static int is_the_same(const Packed *packed) {
+    return !memcmp(packed->first, packed->words, sizeof packed->first);
+}
+
+static void let_leave(void) {
+    int kept = 0;
+    for (int at = 0; at < held_count; at++)
+        if (!held[at].is_leaving) held[kept++] = held[at];
+    held_count = kept;
+}
+
 SHOWN int packed_rows_lanes(void) { return LANES; }
 
 /* Holds weights in tiles from now on, which must stay where they are; returns whether they can be. */
@@ -66,32 +80,32 @@ SHOWN int packed_rows_hold(const uint32_t *words, const float *scales, const flo
     int is_known = (bits == 4 || bits == 8) && (group == 32 || group == 64 || group == 128);
     if (!is_known || columns % LANES || inputs % group || inputs > MOST_INPUTS) return 0;
     pthread_rwlock_wrlock(&held_lock);
+    let_leave();
     int place = place_of(words);
     int has_room = held_count < MOST_HELD && !(place < held_count && held[place].words == words);
     if (has_room) {
         memmove(held + place + 1, held + place, (held_count - place) * sizeof(Packed));
-        held[place] = (Packed){words, scales, biases, columns, inputs, group, bits};
+        held[place] = (Packed){words, scales, biases, columns, inputs, group, bits, {0}, 0};
+        memcpy(held[place].first, words, sizeof held[place].first);
         held_count++;
     }
     pthread_rwlock_unlock(&held_lock);
     return has_room;
 }
 
-/* Lets go of weights; others may lie there from now on. */
+/* Says that nobody asks for products with weights any more. Those that were asked for may still be to come, so
+   the weights are held until others are. */
 SHOWN void packed_rows_release(const uint32_t *words) {
     pthread_rwlock_wrlock(&held_lock);
     int place = place_of(words);
-    if (place < held_count && held[place].words == words) {
-        held_count--;
-        memmove(held + place, held + place + 1, (held_count - place) * sizeof(Packed));
-    }
+    if (place < held_count && held[place].words == words) held[place].is_leaving = 1;
     pthread_rwlock_unlock(&held_lock);
 }
 
 static int find(const void *words, Packed *found) {
     pthread_rwlock_rdlock(&held_lock);
     int place = place_of(words);
-    int is_there = place < held_count && held[place].words == words;
+    int is_there = place < held_count && held[place].words == words && is_the_same(held + place);
     if (is_there) *found = held[place];
     pthread_rwlock_unlock(&held_lock);
     return is_there;

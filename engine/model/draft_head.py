@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import mlx.core as mx
+import mlx.nn as nn
 
+from engine.model import packed_rows
 from engine.model.trunk import Trunk
 from kernels.quant_matvec import Packed, quant_matvec
 
@@ -98,8 +100,17 @@ def _plain(rows: mx.array) -> Callable[[mx.array], mx.array]:
 def _quantised(rows: mx.array, bits: int) -> Callable[[mx.array], mx.array]:
     packed = Packed(*mx.quantize(rows, group_size=_GROUP, bits=bits), _GROUP, bits)
     mx.eval(packed.weight, packed.scales, packed.biases)
+    if packed_rows.is_there():
+        return _on_cpu(packed, *rows.shape)
 
     def logits(hidden: mx.array) -> mx.array:
         return quant_matvec(hidden, packed)
 
     return logits
+
+
+def _on_cpu(packed: Packed, columns: int, inputs: int) -> Callable[[mx.array], mx.array]:
+    layer = nn.QuantizedLinear(inputs, columns, False, _GROUP, packed.bits)  # noqa: FBT003 - MLX's
+    layer.update({"weight": packed.weight, "scales": packed.scales, "biases": packed.biases})
+    packed_rows.use_packed_rows(layer)
+    return lambda hidden: layer(hidden)

@@ -30,7 +30,7 @@ from engine.model.heads.demo import load_demo_head
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
 from engine.model.mixers import mixer_note
-from engine.model.packed_rows import use_packed_rows
+from engine.model.packed_rows import pack, use_packed_rows
 from engine.model.projections import use_few_row_matmuls
 from engine.model.recurrent import has_recurrence
 from engine.model.residuals import use_fused_mlps, use_fused_sums
@@ -123,6 +123,7 @@ def assemble(
     head, head_note = head_of(trunk)
     if isinstance(head, nn.Module):
         _speed_up(head, cache_folder, progress)
+        pack(head)
         use_packed_rows(head)
     # Last, since a head may be given rows of its trunk's weights.
     use_packed_rows(model)

@@ -22,9 +22,11 @@ import mlx.nn as nn
 from engine.model.arrays import reals
 from engine.model.rebinding import modules
 
-__all__ = ["Tiled", "is_there", "use_packed_rows"]
+__all__ = ["Tiled", "is_there", "pack", "use_packed_rows"]
 
 _log = logging.getLogger(__name__)
+_GROUP, _BITS = 64, 8
+"""Of what is packed here."""
 _TOLERANCE = 1e-4
 """Against the largest number: two orders of summing in float32."""
 
@@ -56,6 +58,23 @@ def use_packed_rows(model: nn.Module) -> None:
     for layer in modules(model):
         if type(layer) in _OURS and _is_supported(layer, kernel.lanes):
             _adopt(layer, kernel)
+
+
+def pack(head: nn.Module) -> None:
+    """Pack a head's plain layers in 8 bits, where packed ones have a kernel and plain ones read four times as much.
+
+    A draft may come from any law, and from this one as many are accepted.
+
+    Args:
+        head: its weights are in memory; changed in place.
+    """
+
+    def is_plain(_: str, layer: nn.Module) -> bool:
+        return type(layer) is nn.Linear and layer.weight.shape[1] % _GROUP == 0
+
+    if is_there():
+        nn.quantize(head, _GROUP, _BITS, class_predicate=is_plain)
+        mx.eval(head.parameters())
 
 
 @functools.cache
@@ -150,17 +169,23 @@ def _adopt(layer: nn.Module, kernel: _Kernel) -> None:
     x = mx.random.normal((1, inputs), key=mx.random.key(0))
     right = _definition(layer, x)
     plain = {name: layer[name] for name in _PARTS}
-    tiles = {name: _tiled(part, kernel.lanes) for name, part in plain.items()}
-    mx.eval(right, tiles)
-    places = [_address(tiles[name]) for name in _PARTS]
+    tiles = [_tiled(plain[name], kernel.lanes) for name in _PARTS]
+    # In one piece: a product that is still to come keeps nothing but the matrix it is asked for.
+    whole = mx.concatenate([part.view(mx.uint32).reshape(-1) for part in tiles])
+    begins = [0, plain["weight"].size, plain["weight"].size + plain["scales"].size]
+    mx.eval(right, whole)
+    places = [_address(whole) + 4 * begin for begin in begins]
     if not kernel.hold(*places, outputs, inputs, int(layer.group_size), int(layer.bits)):
         return
     kind = type(layer)
-    layer.update(tiles)
+    for name, begin in zip(_PARTS, begins, strict=True):
+        part = whole[begin : begin + plain[name].size].reshape(plain[name].shape)
+        layer[name] = part.view(plain[name].dtype)
+        mx.eval(layer[name])
     layer.__class__ = _OURS[kind]
     ours = cast("Tiled", layer)
     ours._lanes = kernel.lanes
-    ours._matrix = mx.as_strided(tiles["weight"].view(mx.float32), (outputs, inputs), (inputs, 1)).T
+    ours._matrix = mx.as_strided(whole.view(mx.float32), (outputs, inputs), (inputs, 1)).T
     let_go = weakref.finalize(layer, kernel.release, places[0])
     (apart,) = reals((mx.abs(ours._times(x) - right).max() / mx.abs(right).max()).reshape(1))
     if apart < _TOLERANCE:

@@ -161,7 +161,7 @@ def test_what_it_has_not_is_not_held(
     assert not hold(kernel, weights)
 
 
-def test_what_is_let_go_of_is_the_library_s(
+def test_what_is_let_go_of_is_held_until_others_are(
     kernel: Kernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, rows = packed(kernel, 48, 128, 4, 32), made(2, 128)
@@ -169,16 +169,30 @@ def test_what_is_let_go_of_is_the_library_s(
     assert not hold(kernel, weights)
     first = product(kernel, rows, weights)
     others = [packed(kernel, 48, 128, 4, group) for group in (64, 128)]
-    assert all(hold(kernel, each) for each in others)
+    assert hold(kernel, others[0])
+    release(kernel, weights)
+    release(kernel, weights)
     assert (product(kernel, rows, weights) == first).all()
-    release(kernel, weights)
-    release(kernel, weights)
+    assert hold(kernel, others[1])
     monkeypatch.setattr(kernel, "multiply", None)
     assert (product(kernel, made(10, 128), weights) == 7).all()
     assert len(kernel.left) == 1
     kernel.left.clear()
     for each in others:
         release(kernel, each)
+
+
+def test_other_numbers_in_the_place_of_held_ones_are_plain(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = packed(kernel, 48, 128, 4, 32)
+    assert hold(kernel, weights)
+    weights.words[:] = 3
+    monkeypatch.setattr(kernel, "multiply", None)
+    assert (product(kernel, made(10, 128), weights) == 7).all()
+    assert len(kernel.left) == 1
+    kernel.left.clear()
+    release(kernel, weights)
 
 
 LAYERS = """
@@ -190,6 +204,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models import llama
 from engine.model import packed_rows
+from engine.model.draft_head import trimmed_head
 from engine.model.heads.pair import PairHead
 from engine.model.trunk import Trunk
 mx.set_default_device(mx.cpu)
@@ -243,7 +258,23 @@ packed_rows.use_packed_rows(model)
 packed_rows.use_packed_rows(whole)
 packed_rows.use_packed_rows(head)
 after = [*given(model), *others()]
+class Head(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = [nn.Linear(128, 96), nn.Linear(96, 48), nn.QuantizedLinear(64, 32, False, 32, 4), nn.RMSNorm(96)]
+
+drafting = Head()
+row = mx.random.normal((2, 128), key=mx.random.key(5))
+plain = drafting.layers[1](drafting.layers[0](row))
+packed_rows.pack(drafting)
+packed_rows.use_packed_rows(drafting)
+close = drafting.layers[1](drafting.layers[0](row))
+hidden = mx.random.normal((2, 64), key=mx.random.key(6))
+full, trimmed = (trimmed_head(trunk, range(0, 96, 2), bits).logits(hidden) for bits in (None, 8))
+
 told = {
+    "head": [type(layer).__mro__[1].__name__ for layer in drafting.layers],
+    "drafts": [(mx.abs(a - b).max() / mx.abs(a).max()).item() for a, b in ((plain, close), (full, trimmed))],
     "blas": blas.name,
     "ours": [isinstance(layer, packed_rows.Tiled) for layer in model.layers],
     "apart": [(mx.abs(a - b).max() / mx.abs(a).max()).item() for a, b in zip(before, after)],
@@ -285,12 +316,16 @@ def test_layers_give_what_mlx_gives(cache: object) -> None:
     assert found["same sizes"]
     assert found["others"] == [True] * 3
     assert found["is there"]
+    # Inputs of 96 fill no group of what is packed here.
+    assert found["head"] == ["Tiled", "Module", "Tiled", "Module"]
+    assert all(0 < apart < 0.02 for apart in found["drafts"])
 
 
 def test_a_layer_whose_product_is_wrong_is_left_to_mlx(cache: object) -> None:
     wrong = "tiled = packed_rows._tiled; packed_rows._tiled = lambda part, lanes: tiled(part, lanes) if part.dtype == mx.uint32 else part"
     found = told(cache, wrong)
     assert not any(found["ours"])
+    assert found["head"] == ["Module", "Module", "Module", "Module"]
     assert max(found["apart"]) == 0
     assert found["same sizes"]
 
@@ -300,4 +335,5 @@ def test_where_mlx_asks_another_library_its_own_layers_stay(cache: object) -> No
     assert found["blas"].endswith("few_rows")
     assert not found["is there"]  # Else a matrix that is not there would be read.
     assert not any(found["ours"])
+    assert found["head"] == ["Module", "Module", "Module", "Module"]
     assert max(found["apart"]) == 0

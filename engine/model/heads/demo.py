@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx_lm.models import llama
 
 from engine.errors import HeadError
+from engine.model import packed_rows
 from engine.model.draft_head import trimmed_head
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
@@ -31,8 +32,8 @@ def load_demo_head(
         path: of the file.
         args: the trunk's shape.
         trunk: that the head belongs to.
-        tokens: that can be drafted. On a GPU, where a draft reads most of all its LM head, their
-            rows are packed in 4 bits; a CPU multiplies floats faster.
+        tokens: that can be drafted. A draft reads most of all its LM head, so their rows are packed: in
+            4 bits on a GPU, in 8 on a CPU with a kernel for it; another multiplies floats faster.
 
     Raises:
         HeadError: a tensor is missing, too many or of the wrong shape.
@@ -45,7 +46,8 @@ def load_demo_head(
         raise HeadError("the demo has one head, not one a depth")
     is_cpu = mx.default_device() == mx.cpu
     head.set_dtype(mx.float32 if is_cpu else mx.bfloat16)
-    head.draft_head = trimmed_head(trunk, tokens, None if is_cpu else 4)
+    bits_on_cpu = 8 if packed_rows.is_there() else None
+    head.draft_head = trimmed_head(trunk, tokens, bits_on_cpu if is_cpu else 4)
     mx.eval(head.parameters())
     return head
 
