@@ -130,7 +130,7 @@ class Broker:
     def accept(self, ask: Ask, client: str) -> Exchange:
         """Take a request into the line. Raises Fault where it can't be served."""
         model = self.model(ask.model)
-        if len(self._line) >= self._options.queue:
+        if not self._has_room and len(self._line) >= self._options.queue:
             raise busy()
         name = f"{PREFIX}{next(self._numbers)}"
         try:
@@ -162,6 +162,11 @@ class Broker:
         """Have a live request draft to another depth. Raises Fault."""
         for request in self.find(name).requests:
             self._tell(SetDepth(request, depth))
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether one more would run at once."""
+        return not self._line and len(self._running) < self._options.parallel
 
     def _advance(self) -> None:
         """Hand those that wait to the engine, as far as it is there and has room."""

@@ -78,6 +78,13 @@ class TestQueue:
                 place.server.cancel(place.server.live[0].id)
             assert waits.result().status_code == 200
 
+    async def test_where_none_may_wait_those_run_that_have_room(self) -> None:
+        async with serving(queue=0, parallel=1) as place:
+            assert (await place.ask()).status_code == 200
+            place.engine.hold_after = WRITING
+            async with streaming(place):
+                assert (await place.ask()).status_code == 429
+
     async def test_they_are_served_in_their_order(self) -> None:
         async with serving(parallel=1) as place:
             place.engine.hold_after = WRITING
