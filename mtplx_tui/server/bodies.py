@@ -15,7 +15,8 @@ from mtplx_tui.server.limits import BODY_BYTES, BODY_S, JSON_DEPTH
 __all__ = ["read_body", "read_json"]
 
 T = TypeVar("T")
-_WHERE = re.compile(r" - at `(.*)`$")
+_WHERE = re.compile(r" - at `(?:key` in `)?\$?\.?(.*?)(?:\[\.\.\.\])?`$")
+_MISSING = re.compile(r"missing required field `(\w+)`")
 _LARGE = 256 * 1024
 """Bytes from which a body is read in a thread, so that nothing else waits for it."""
 
@@ -92,7 +93,8 @@ def _too_deep() -> Fault:
 
 def _bad_field(message: str) -> Fault:
     """Return the fault of a field, named as clients write it: `messages[0].role`."""
-    found = _WHERE.search(message)
-    param = found[1].removeprefix("$").removeprefix(".") if found else ""
+    where, missing = _WHERE.search(message), _MISSING.search(message)
+    place = where[1] if where else ""
     text = _WHERE.sub("", message)
-    return bad_request(f"{param}: {text}", param) if param else bad_request(text)
+    param = ".".join(name for name in (place, missing[1] if missing else "") if name)
+    return bad_request(f"{place}: {text}" if place else text, param or None)

@@ -135,6 +135,28 @@ class TestLists:
         refused(body, json.dumps({**BODIES[body], **field}).encode())
 
 
+@pytest.mark.parametrize(
+    ("field", "param"),
+    [
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": None}, "messages"),
+        ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
+        ({"model": 5}, "model"),
+    ],
+)
+def test_the_field_is_named_as_it_was_written(field: dict[str, Any], param: str) -> None:
+    told = refused(ChatBody, json.dumps({**BODIES[ChatBody], **field}).encode())
+    assert told.param == param
+    assert "`$" not in told.message
+
+
+def test_a_field_that_is_not_there_is_named() -> None:
+    assert refused(ChatBody, b'{"model": "demo"}').param == "messages"
+    assert refused(MessagesBody, b"{}").param in BODIES[MessagesBody]
+
+
 def test_no_field_names_a_place_a_program_or_a_template() -> None:
     """A field that a caller fills in must not lead to a file, another host, or code."""
     words = ("path", "url", "file", "adapter", "draft_model", "chat_template", "lora", "callback")
