@@ -37,7 +37,7 @@ from mtplx_tui.server.pages import Pages
 from mtplx_tui.server.responses_answer import ResponsesAnswer
 from mtplx_tui.server.responses_asks import responses_ask
 from mtplx_tui.server.responses_shapes import ResponsesBody
-from mtplx_tui.server.sse import EventStream
+from mtplx_tui.server.sse import EVENTS, EventStream
 
 __all__ = ["Endpoints", "application"]
 
@@ -211,8 +211,10 @@ class Endpoints:
         """GET /metrics."""
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
 
-    async def events(self, _: Request) -> Response:
+    async def events(self, request: Request) -> Response:
         """GET /events."""
+        if request.method == "HEAD":  # of a stream that has no end the head is all
+            return Response(media_type=EVENTS)
         return EventStream(
             self._feed.pieces(
                 lambda: snapshot(self._broker.view, self._broker.live, self._broker.recent)

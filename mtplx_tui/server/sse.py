@@ -10,12 +10,13 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-__all__ = ["DONE", "EventStream", "comment", "event", "plain"]
+__all__ = ["DONE", "EVENTS", "EventStream", "comment", "event", "plain"]
 
 DONE = b"data: [DONE]\n\n"
 STALL_S = 60.0
 """How long a client may leave a piece of the answer untaken."""
-_HEADERS = {"content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no"}
+EVENTS = "text/event-stream; charset=utf-8"
+_HEADERS = {"content-type": EVENTS, "x-accel-buffering": "no"}
 
 
 def plain(data: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,26 @@ class TestEveryRoute:
             assert method == "HEAD" or "error" in got.json()
         assert place.engine.heard == []
 
+    async def test_a_head_that_was_asked_for_alone_is_all_of_the_answer(self, place: Place) -> None:
+        """An answer that went on would hold up whatever is asked next over its connection."""
+        shown = {"authorization": f"Bearer {place.server.key}"}
+        asked = [path for method, path in ROUTES if method == "HEAD"]
+        assert "/events" in asked
+        for path in asked:
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", int(place.server.address.rpartition(":")[2])
+                )
+                host = place.server.address.removeprefix("http://")
+                lines = [f"host: {host}", *(f"{name}: {value}" for name, value in shown.items())]
+                rest = "\r\n".join([*lines, "", ""])
+                writer.write(f"HEAD {path} HTTP/1.1\r\n{rest}".encode())
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(f"GET /health HTTP/1.1\r\n{rest}".encode())
+                head = await reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200"), path
+                writer.close()
+
     async def test_answers_carry_what_guards_a_page(self, place: Place) -> None:
         for method, path in [*ROUTES, ("GET", "/nothing")]:
             got = await call(place, method, path)
@@ -162,6 +183,17 @@ class TestKey:
         shown = await place.http.get(f"/v1/requests/{place.server.recent[0].id}/prompt")
         assert shown.json()["token_ids"] == [1, 2, 3]
         assert (await place.http.get("/v1/requests/api-99/prompt")).status_code == 404
+
+    @pytest.mark.parametrize(
+        "other", ["theme[0]=dark", 'seen={"a": 1}', "who@here=1", 'half="open', "=", "a=b c"]
+    )
+    async def test_a_cookie_of_another_server_hides_it_not(self, place: Place, other: str) -> None:
+        """All that listens at 127.0.0.1 shares its cookies, whatever the port."""
+        own = (await place.http.get("/")).headers["set-cookie"].partition(";")[0]
+        place.http.cookies.clear()
+        for cookie in (f"{other}; {own}", f"{own}; {other}"):
+            assert (await call(place, "GET", "/events", cookie=cookie)).status_code == 200
+        assert (await call(place, "GET", "/events", cookie=other)).status_code == 401
 
     async def test_with_a_key_the_page_has_to_show_it_once(self) -> None:
         async with serving(needs_key=True, key=KEY) as place:
