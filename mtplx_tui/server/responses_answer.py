@@ -13,6 +13,7 @@ from mtplx_tui.server.ask import Call, ToolChoice
 from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault
 from mtplx_tui.server.openai_chat import facts, piece_bytes
+from mtplx_tui.server.responses_shapes import ResponsesBody
 from mtplx_tui.server.steps import Ended, Part, PieceLogprob, Read, Said, Step
 
 __all__ = ["ResponsesAnswer"]
@@ -21,10 +22,16 @@ _Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
 class ResponsesAnswer:
-    """See the module."""
+    """See the module.
 
-    def __init__(self, exchange: Exchange) -> None:
+    Args:
+        exchange: that is answered.
+        body: what was sent; what it sets for the client's own sake comes back.
+    """
+
+    def __init__(self, exchange: Exchange, body: ResponsesBody) -> None:
         self._exchange = exchange
+        self._body = body
         self._id = f"resp_{secrets.token_hex(16)}"
         self._created = time.time()
         self._number = 0
@@ -56,9 +63,9 @@ class ResponsesAnswer:
             "status": status,
             "error": None if fault is None else _error(fault),
             "incomplete_details": {"reason": "max_output_tokens"} if self._is_cut else None,
-            "instructions": None,
+            "instructions": self._body.instructions,
             "max_output_tokens": ask.options.max_tokens,
-            "metadata": {},
+            "metadata": self._body.metadata or {},
             "model": ask.model,
             "output": list(self._output),
             "parallel_tool_calls": ask.has_parallel_calls,

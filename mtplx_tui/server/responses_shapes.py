@@ -26,6 +26,10 @@ __all__ = ["ForcedTool", "InputItem", "InputPart", "ResponsesBody", "ToolInput"]
 Object = dict[str, Anything]
 
 
+Metadata = Annotated[dict[Word, Annotated[str, Meta(max_length=512)]], Meta(max_length=16)]
+"""What a client notes; it is told back with the answer."""
+
+
 class InputPart(Struct, frozen=True):
     """A part of a message's content, of a summary, or of a tool's output."""
 
@@ -116,6 +120,6 @@ class ResponsesBody(Extras, frozen=True, kw_only=True):
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     seed: Seed | None = None
-    metadata: Object | None = None
+    metadata: Metadata | None = None
     store: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None

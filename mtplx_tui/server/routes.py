@@ -102,8 +102,9 @@ class Endpoints:
 
     async def responses(self, request: Request) -> Response:
         """POST /v1/responses."""
-        ask = responses_ask(await read_body(request, ResponsesBody), self._options)
-        return await self._answer(request, ask, ResponsesAnswer)
+        body = await read_body(request, ResponsesBody)
+        ask = responses_ask(body, self._options)
+        return await self._answer(request, ask, lambda e: ResponsesAnswer(e, body))
 
     async def messages(self, request: Request) -> Response:
         """POST /v1/messages."""

@@ -61,6 +61,14 @@ class TestWhole:
         assert [m.content for m in command.messages] == ["Be brief", "Hi"]
         assert (command.sampling.temperature, command.max_tokens) == (0.5, 9)
 
+    async def test_what_a_client_set_comes_back(self, client: AsyncOpenAI, place: Place) -> None:
+        told: dict[str, Any] = {"instructions": "Be brief", "metadata": {"session": "7"}}
+        got = await client.responses.create(model="demo", input="Hi", extra_body=told)
+        assert (got.instructions, got.metadata) == ("Be brief", {"session": "7"})
+        for event in await events(place, **told):
+            if "response" in event:
+                assert {name: event["response"][name] for name in told} == told
+
     async def test_items_of_a_whole_conversation(self, client: AsyncOpenAI, place: Place) -> None:
         place.engine.use_template(QWEN3)
         items: list[Any] = [
