@@ -1,7 +1,7 @@
 // The page: chats on the left, the conversation, the engine's live view on the right.
 
 import { Refused, answer, loadedModel, renew, setDepth, showKey } from "./api.js";
-import { asMarkdown, emptyChat, newId, path, requestFor, showing, withChanged, withTurn } from "./chat.js";
+import { asMarkdown, emptyChat, joined, mended, newId, path, requestFor, showing, withChanged, withTurn } from "./chat.js";
 import { ChatList } from "./chat_list.js";
 import { copy, download, find } from "./dom.js";
 import { keysHelp, listen } from "./keys.js";
@@ -11,15 +11,18 @@ import { Store } from "./store.js";
 import { startTheme } from "./theme.js";
 import { Turns } from "./turns.js";
 
+const BUSY = "an answer is still being written; Esc stops it";
 const DRAW_MS = 60;
 const SAVE_MS = 500;
+const RETRY_MS = 3000;
 
 class App {
   constructor() {
-    this.store = new Store();
+    this.store = new Store((id) => this.changedElsewhere(id));
     this.chat = emptyChat();
-    this.model = null;
+    this.model = undefined; // null, once the server has said that there is none
     this.running = null;
+    this.beginning = null;
     this.turns = new Turns(find("turns"), find("to-end"), (name, turn, detail) => this.act(name, turn, detail));
     this.list = new ChatList(find("chat-list"), this.store, {
       open: (chat) => this.open(chat), remove: (chat) => this.remove(chat), exported: (chat) => this.exportChat(chat),
@@ -39,23 +42,30 @@ class App {
 
   async #openChats() {
     await this.store.open();
-    const remembered = this.store.get(sessionStorage.getItem("chat"));
-    if (remembered) this.chat = remembered;
+    const remembered = this.store.get(this.store.shown);
+    if (remembered) this.chat = mended(remembered);
     else this.chat = emptyChat(this.store.all()[0]?.settings && { ...this.store.all()[0].settings, system: "" });
-    this.#mendCut();
     this.settings = new Settings(find("settings"), (settings) => this.setSettings(settings));
     this.settings.show(this.chat.settings);
     this.show();
   }
 
-  // Connects; asks for the key where the server wants it.
-  async begin() {
-    try {
-      this.model = await loadedModel();
-    } catch (error) {
-      if (error.status !== 401) { this.setState("not connected"); setTimeout(() => this.begin(), 3000); return; }
-      await this.#admitted();
-      this.model = await loadedModel();
+  // Connects, however long it takes; asks for the key where the server wants it.
+  begin() {
+    this.beginning ??= this.#begin().finally(() => { this.beginning = null; });
+    return this.beginning;
+  }
+
+  async #begin() {
+    for (let isThere = false; !isThere;) {
+      try {
+        this.model = await loadedModel();
+        isThere = true;
+      } catch (error) {
+        if (error.status === 401) { await this.#admitted(); continue; }
+        this.setState("not connected");
+        await new Promise((resolve) => { setTimeout(resolve, RETRY_MS); });
+      }
     }
     if (this.hasBegun) await renew().catch(() => {});
     this.hasBegun = true;
@@ -65,13 +75,15 @@ class App {
 
   #admitted() {
     const dialog = find("key-dialog"), trouble = find("key-trouble"), field = find("key");
-    dialog.addEventListener("cancel", (event) => event.preventDefault());
     return new Promise((resolve) => {
+      // A browser lets a person dismiss any dialog; without the key there is nothing behind it.
+      dialog.onclose = () => dialog.showModal();
       find("key-send").onclick = async (event) => {
         event.preventDefault();
         try {
           await showKey(field.value.trim());
           field.value = "";
+          dialog.onclose = null;
           dialog.close();
           resolve();
         } catch (error) {
@@ -102,10 +114,13 @@ class App {
   }
 
   show() {
+    const held = document.activeElement;
     this.turns.show(this.chat, this.model);
     this.list.show(this.chat);
     find("send").hidden = this.running !== null;
     find("stop").hidden = this.running === null;
+    const isLost = document.activeElement === document.body || !document.activeElement.checkVisibility();
+    if (held !== document.body && isLost) find(this.running ? "stop" : "send").focus();
     this.tell(this.store.problem);
   }
 
@@ -117,13 +132,13 @@ class App {
   // Chats
 
   open(chat) {
-    if (this.running) { this.tell("an answer is still being written; Esc stops it"); return; }
-    this.chat = chat;
-    sessionStorage.setItem("chat", chat.id);
+    if (this.running) { this.tell(BUSY); return; }
+    this.chat = mended(chat);
+    this.store.shown = chat.id;
     this.turns.follows = true;
-    this.#mendCut();
     this.settings.show(chat.settings);
     this.show();
+    if (NARROW.matches && !find("chats").hidden) toggle("chats");
     find("prompt").focus();
   }
 
@@ -159,20 +174,27 @@ class App {
     }
   }
 
-  // An answer that a page left behind is marked, not shown as growing for ever.
-  #mendCut() {
-    for (const turn of Object.values(this.chat.turns)) {
-      if (turn.status === "writing") this.chat = withChanged(this.chat, { ...turn, status: "cut", note: "the page was left" }, this.chat.changed);
-    }
+  // Another page of this browser has kept or deleted a chat; one that is shown here stays.
+  changedElsewhere(id) {
+    const kept = this.store.get(id);
+    if (id === this.chat.id && kept) this.chat = mended(joined(this.chat, kept), this.running?.turn);
+    this.show();
   }
 
   // Asking
 
+  // Returns whether it was done: not while an answer is written.
   act(name, turn, detail) {
-    if (this.running) return;
-    if (name === "select") { this.chat = showing(this.chat, turn.id); this.store.put(this.chat); this.show(); }
+    if (this.running) { this.tell(BUSY); return false; }
+    if (name === "select") {
+      this.chat = showing(this.chat, turn.id);
+      this.store.put(this.chat);
+      this.show();
+      this.turns.focusBranch(turn.id, detail);
+    }
     if (name === "edit") this.ask(detail, turn.parent);
     if (name === "regenerate") this.#answer(turn.parent);
+    return true;
   }
 
   // A question may come before the chats are read: it waits, so that the chat it is put in stays.
@@ -190,11 +212,11 @@ class App {
   }
 
   async #answer(questionId) {
-    if (this.model === null) await this.lookForModel();
-    let turn = { id: newId(), parent: questionId, role: "assistant", text: "", reasoning: "", status: "writing", model: this.model?.id ?? "", progress: "waiting for the engine" };
+    const running = this.running = { stopping: new AbortController(), request: null, turn: newId() };
+    if (!this.model) await this.lookForModel();
+    let turn = { id: running.turn, parent: questionId, role: "assistant", text: "", reasoning: "", status: "writing", model: this.model?.id ?? "", progress: "waiting for the engine" };
     this.chat = withTurn(this.chat, turn);
-    sessionStorage.setItem("chat", this.chat.id);
-    const running = this.running = { stopping: new AbortController(), request: null };
+    this.store.shown = this.chat.id;
     this.turns.follows = true;
     this.show();
     this.store.put(this.chat);
@@ -217,7 +239,7 @@ class App {
       this.turns.update(turn);
     };
     try {
-      for await (const chunk of answer(requestFor(this.chat, questionId, this.model?.id ?? ""), running.stopping.signal)) {
+      for await (const chunk of answer(requestFor(this.chat, questionId, this.model?.id ?? "none"), running.stopping.signal)) {
         keep(taken(turn, chunk));
         if (running.request === null && chunk.mtplx?.request) {
           running.request = chunk.mtplx.request;

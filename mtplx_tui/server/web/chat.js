@@ -41,6 +41,31 @@ export function showing(chat, id, now = Date.now()) {
   return { ...chat, changed: now, leaf, chosen };
 }
 
+// Two states of one chat, such as two pages keep: all turns of both, and all else as in the first.
+export function joined(chat, other) {
+  if (!other) return chat;
+  const turns = { ...other.turns, ...chat.turns };
+  for (const [id, turn] of Object.entries(other.turns)) turns[id] = laterOf(turns[id], turn);
+  return { ...other, ...chat, turns, chosen: { ...other.chosen, ...chat.chosen } };
+}
+
+// Of two states of a turn the one that knows more; whoever only found it half written knows least.
+function laterOf(turn, other) {
+  const known = ({ status, isLeft, text, reasoning = "" }) => [isLeft ? 0 : status === "writing" ? 1 : 2, text.length + reasoning.length];
+  const [one, two] = [known(turn), known(other)];
+  return two[0] > one[0] || (two[0] === one[0] && two[1] > one[1]) ? other : turn;
+}
+
+// A turn that is still written shows as cut where it isn't written: its page was left, or is another one.
+export function mended(chat, writing) {
+  const turns = { ...chat.turns };
+  for (const turn of Object.values(turns)) {
+    if (turn.status !== "writing" || turn.id === writing) continue;
+    turns[turn.id] = { ...turn, status: "cut", isLeft: true, note: "its page was left, or is still writing it" };
+  }
+  return { ...chat, turns };
+}
+
 export function titleFor(question) {
   const words = (question.split("\n").find((line) => line.trim()) ?? "").trim().replace(/\s+/g, " ");
   return words.length <= 48 ? words : `${words.slice(0, 47)}…`;

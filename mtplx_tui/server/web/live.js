@@ -76,7 +76,8 @@ export class Live {
     if (!known) {
       known = { facts: new RequestFacts(name), cycles: [] };
       this.requests.set(name, known);
-      while (this.requests.size > KEPT) this.requests.delete(this.requests.keys().next().value);
+      const old = [...this.requests.keys()].filter((each) => each !== this.shown?.facts.name && each !== name);
+      while (this.requests.size > KEPT) this.requests.delete(old.shift());
     }
     return known;
   }
@@ -152,6 +153,15 @@ export class Live {
     if (!shown.length) this.served.append(make("li", { className: "faint", textContent: "none yet" }));
   }
 
+  // What may be picked; what is offered already stays, since the list may be open.
+  #offer(names) {
+    const offered = new Map(Array.from(this.pick.options, (option) => [option.value, option]));
+    for (const [name, option] of offered) if (!names.includes(name)) option.remove();
+    names.forEach((name, at) => {
+      if (!offered.has(name)) this.pick.add(make("option", { value: name, textContent: name }), at);
+    });
+  }
+
   #soon() {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => { this.frame = 0; this.#draw(); });
@@ -162,7 +172,7 @@ export class Live {
     const names = [...this.requests.keys()].reverse();
     if (this.names !== names.join()) {
       this.names = names.join();
-      this.pick.replaceChildren(...names.map((name) => make("option", { value: name, textContent: name })));
+      this.#offer(names);
     }
     this.pick.hidden = names.length < 2;
     if (this.shown) this.pick.value = facts.name;

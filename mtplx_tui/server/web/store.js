@@ -1,13 +1,20 @@
-// Chats in the browser's own storage. Where it can't be used they live as long as the page.
+// Chats in the browser's own storage, which all its pages share. Where it can't be used they live as
+// long as the page.
+
+import { joined } from "./chat.js";
 
 const NAME = "mtplx-tui";
 const TABLE = "chats";
+const SHOWN = "chat";
 
 export class Store {
-  constructor() {
+  // `changed(id)` is called when another page has kept or deleted a chat.
+  constructor(changed) {
+    this.changed = changed;
     this.memory = new Map();
     this.problem = "";
     this.database = null;
+    this.others = null;
   }
 
   async open() {
@@ -19,6 +26,7 @@ export class Store {
         opening.onerror = () => reject(opening.error);
         opening.onblocked = () => reject(new Error("another page holds it"));
       });
+      this.#listen();
       for (const chat of await this.#asked("readonly", (table) => table.getAll())) this.memory.set(chat.id, chat);
     } catch (error) {
       this.#refused(error);
@@ -33,21 +41,48 @@ export class Store {
     return this.memory.get(id);
   }
 
+  // Keeps a chat; what another page has kept of it in the meantime stays in it.
   async put(chat) {
     this.memory.set(chat.id, chat);
-    await this.#write((table) => table.put(chat));
+    await this.#write(chat.id, (table) => {
+      const reading = table.get(chat.id);
+      reading.onsuccess = () => table.put(joined(chat, reading.result));
+      return reading;
+    });
   }
 
   async remove(id) {
     this.memory.delete(id);
-    await this.#write((table) => table.delete(id));
+    await this.#write(id, (table) => table.delete(id));
   }
 
-  async #write(action) {
+  // Which chat this very page shows, also after a reload.
+  get shown() {
+    try { return sessionStorage.getItem(SHOWN); } catch { return null; }
+  }
+
+  set shown(id) {
+    try { sessionStorage.setItem(SHOWN, id); } catch { /* then a reload begins with a new one */ }
+  }
+
+  #listen() {
+    try {
+      this.others = new BroadcastChannel(NAME);
+    } catch { return; /* then another page is seen at the next reload */ }
+    this.others.onmessage = async ({ data: id }) => {
+      const kept = await this.#asked("readonly", (table) => table.get(id)).catch(() => undefined);
+      if (kept) this.memory.set(id, joined(kept, this.memory.get(id)));
+      else this.memory.delete(id);
+      this.changed(id);
+    };
+  }
+
+  async #write(id, action) {
     if (this.database === null) return;
     try {
       await this.#asked("readwrite", action);
       this.problem = "";
+      this.others?.postMessage(id);
     } catch (error) {
       this.#refused(error);
     }

@@ -49,6 +49,13 @@ export class Turns {
     this.toEnd.hidden = true;
   }
 
+  // Gives the focus to the button of a turn's branches that was pressed, or to the other one at their end.
+  focusBranch(id, label) {
+    const view = this.views.find((each) => each.turn.id === id);
+    const pressed = [...view?.element.querySelectorAll(".branches button:enabled") ?? []];
+    (pressed.find((each) => each.ariaLabel === label) ?? pressed[0])?.focus();
+  }
+
   editLast() {
     this.views.findLast((view) => view.turn.role === "user")?.edit();
   }
@@ -61,6 +68,7 @@ export class Turns {
 }
 
 function welcome(model) {
+  if (model === undefined) return make("div", { className: "welcome" }, make("h1", { textContent: "Connecting" }));
   return make("div", { className: "welcome" },
     make("h1", { textContent: model ? `Talk with ${model.id}` : "No model is loaded yet" }),
     make("p", { textContent: model
@@ -109,7 +117,7 @@ class TurnView {
 
   #branchPicker() {
     const at = this.branches.findIndex((each) => each.id === this.turn.id);
-    const to = (other, sign, label) => button(sign, () => this.act("select", this.branches[other]),
+    const to = (other, sign, label) => button(sign, () => this.act("select", this.branches[other], label),
       { disabled: !this.branches[other], "aria-label": label });
     return make("span", { className: "branches" }, to(at - 1, "‹", "The branch before"),
       `${at + 1}/${this.branches.length}`, to(at + 1, "›", "The next branch"));
@@ -133,8 +141,12 @@ class TurnView {
   edit() {
     if (this.element.querySelector(".edit")) return;
     const area = make("textarea", { value: this.turn.text, ariaLabel: "The question, worded anew" });
-    const close = () => { form.remove(); this.said.hidden = this.acts.hidden = false; };
-    const ask = () => { if (area.value.trim()) { close(); this.act("edit", this.turn, area.value); } };
+    const close = () => {
+      form.remove();
+      this.said.hidden = this.acts.hidden = false;
+      this.acts.lastElementChild?.focus();
+    };
+    const ask = () => { if (area.value.trim() && this.act("edit", this.turn, area.value)) close(); };
     const form = make("div", { className: "edit" }, area, make("div", { className: "acts" },
       button("Ask", ask, { className: "strong" }), button("Cancel", close)));
     area.addEventListener("keydown", (event) => {
