@@ -76,6 +76,11 @@ class EventFeed:
         self._readers: set[_Reader] = set()
         self._is_closed = False
 
+    @property
+    def has_readers(self) -> bool:
+        """Whether anyone listens."""
+        return bool(self._readers)
+
     def take(self, events: list[Event]) -> None:
         """Hand a batch of engine events on."""
         if not self._readers:

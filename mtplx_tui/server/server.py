@@ -159,9 +159,10 @@ class Server:
 
     def take(self, events: list[Event]) -> None:
         """Take a batch of engine events, which the view knows already."""
-        is_own = self._broker.take(events)
+        if self._broker.take(events):
+            self._changed()
         self._feed.take(events)
-        if is_own or self._has_changed:
+        if self._has_changed:
             self._tell()
 
     def engine_died(self, error: ErrorInfo) -> None:
@@ -185,7 +186,8 @@ class Server:
         """Tell those who read /events of the requests, and the tab of what it was not told yet."""
         self._telling = None
         self._told_at = time.monotonic()
-        self._feed.tell("served", served(self.live, self.recent))
+        if self._feed.has_readers:
+            self._feed.tell("served", served(self.live, self.recent))
         if self._has_changed:
             self._tell()
 

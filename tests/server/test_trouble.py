@@ -365,6 +365,22 @@ class TestFromAfar:
         assert "".join(run["text"] for each in cycles for run in each["runs"]) == "Hello there."
         assert "/models/" not in json.dumps(told)
 
+    async def test_the_live_view_hears_how_far_a_request_is(self, place: Place) -> None:
+        """Not of its begin and its end alone: an answer may take minutes."""
+        await place.http.get("/")
+        place.engine.hold_after = WRITING
+        async with place.http.stream("GET", "/events") as response, streaming(place):
+            lines = response.aiter_lines()
+            phases: list[str] = []
+            name = ""
+            async with asyncio.timeout(5):
+                while "writing" not in phases:
+                    line = await anext(lines)
+                    if line.startswith("event: "):
+                        name = line[7:]
+                    elif line.startswith("data: ") and name == "served":
+                        phases += [each["phase"] for each in json.loads(line[6:])["live"]]
+
     async def test_where_nothing_runs_the_snapshot_has_the_newest_answer(
         self, place: Place
     ) -> None:
