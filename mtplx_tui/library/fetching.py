@@ -122,11 +122,9 @@ class FileFetch:
         return True
 
     def close(self) -> None:
-        """Let the file go as it is."""
-        if self._parts is not None:
-            self._parts.close()
-            self._parts = None
+        """Let the file go as it is; how far its parts have come can be asked for all the same."""
         if self._lock is not None:
+            self._open_parts.close()
             self._lock.release()
             self._lock = None
 

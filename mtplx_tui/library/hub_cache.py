@@ -193,9 +193,13 @@ class RepoFolder:
         for part in folders:
             folder = folder / part
             _make(folder)
-        beside = folder / f".{os.urandom(6).hex()}"
-        beside.write_text(commit, "ascii")
-        beside.replace(folder / name)
+        # Made outside of the branches' folder, of which the hub's own client takes every file for one.
+        fresh = self.path / f".{os.urandom(6).hex()}"
+        try:
+            fresh.write_text(commit, "ascii")
+            fresh.replace(folder / name)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 class BlobLock:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from huggingface_hub import scan_cache_dir, snapshot_download
 
 from mtplx_tui.library import parts
 from mtplx_tui.library.download import Stopped
+from mtplx_tui.library.fetching import FileFetch, FileState
 from mtplx_tui.library.hub import Hub, HubError
-from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.hub_cache import CacheRefused, RepoFile, RepoFolder
 from mtplx_tui.library.progress import Limiter, Pace, Progress, State
 from tests.fakes.hub import FakeHub, Fault
 from tests.library.pulls import (
@@ -379,6 +381,69 @@ class TestResume:
         with FakeHub() as sound:
             sound.add(NAME, FILES)
             assert contents(pull(sound, cache)) == FILES
+
+
+class Watched(FileFetch):
+    """A file, in which something else happens in the moment that somebody looks at its state."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    @property
+    def state(self) -> FileState:
+        seen, meanwhile = self._state, self.meanwhile
+        if meanwhile is not None:
+            self.meanwhile = None
+            meanwhile()
+        return seen
+
+    @state.setter
+    def state(self, state: FileState) -> None:
+        self._state = state
+
+
+@pytest.mark.parametrize("look", [lambda f: f.done, lambda f: f.is_fetched, lambda f: f.take()])
+def test_a_file_may_be_put_away_while_others_look_at_it(
+    cache: Path, look: Callable[[FileFetch], object]
+) -> None:
+    """One thread puts it away; those that fetch, and the one that tells of it, don't wait for that."""
+    content = b"0123456789"
+    file = RepoFile("w.txt", len(content), hashlib.sha256(content).hexdigest())
+    folder = RepoFolder(cache, NAME)
+    folder.prepare()
+    fetch = Watched(folder, file, "http://unused", PART)
+    assert fetch.open()
+    part = fetch.take()
+    assert part is not None
+    fetch._open_parts.write(part, content)
+    fetch.give_back(part)
+    while fetch.hash_next():
+        pass
+    fetch.meanwhile = lambda: fetch.finish("0" * 40)
+    assert look(fetch) in (len(content), True, None)
+    assert (fetch.state, fetch.done) == (FileState.DONE, len(content))
+    fetch.close()
+
+
+def test_a_branch_that_could_not_be_noted_spoils_nothing(
+    hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own client takes any file among the branches for one."""
+    folder = pull(hub, cache)
+    refs = folder.parent.parent / "refs"
+    before = contents(refs)
+
+    def full(*_: object) -> None:
+        # What is there at this moment is what a kill would leave.
+        assert contents(refs) == before
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        RepoFolder(cache, NAME).point("main", "1" * 40)
+    monkeypatch.undo()
+    assert contents(refs) == before
+    assert leftovers(cache) == []
+    assert scan_cache_dir(cache).warnings == []
 
 
 class TestSeveral:
