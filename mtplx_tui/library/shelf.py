@@ -5,16 +5,20 @@ Deletes in the hub's cache by the hub's own client, and nothing it did not list.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mtplx_tui.config import find_hub_cache, find_others, find_places
 from mtplx_tui.library.disk import DEMO, local_models
 from mtplx_tui.library.hub_cache import CacheRefused, RepoFolder
+
+if TYPE_CHECKING:
+    from huggingface_hub import DeleteCacheStrategy
 
 __all__ = ["NotRemoved", "Removal", "Shelved", "partial_bytes", "plan_removal", "shelf"]
 
@@ -57,6 +61,7 @@ class Removal:
     freed_bytes: int
     """Files that another revision shares are not freed."""
     execute: Callable[[], None]
+    """Raises NotRemoved where a download began meanwhile, OSError where it can't be deleted."""
 
 
 def shelf() -> tuple[Shelved, ...]:
@@ -115,9 +120,14 @@ def plan_removal(name: str) -> Removal:
         and (not revision or model.commit.startswith(revision) or revision in model.refs)
     ]
     if chosen:
-        return _revision_removal(name, tuple(model.commit for model in chosen), folder)
+        return _revision_removal(name, repository, chosen, folder)
     if folder.path.is_dir() and not folder.path.is_symlink() and not revision:
-        return Removal(name, _size(folder.path), lambda: shutil.rmtree(folder.path))
+
+        def remove() -> None:
+            _check_idle(folder, repository)
+            shutil.rmtree(folder.path)
+
+        return Removal(name, _size(folder.path), remove)
     raise NotRemoved(f"{name} is not on this machine", "mtplx-tui models lists what is")
 
 
@@ -176,24 +186,38 @@ def _partials(known: set[str]) -> list[Shelved]:
 
 
 def _check_idle(folder: RepoFolder, name: str) -> None:
-    """Raise NotRemoved while a download of it runs anywhere."""
-    for path in (folder.path / "blobs").glob(f"*{_PARTIAL}"):
+    """Raise NotRemoved while a download of it runs anywhere, also one of the hub's own client."""
+    for path in (folder.path / "blobs").glob("*.incomplete"):
         try:
-            lock = folder.lock(path.name.removesuffix(_PARTIAL))
-        except OSError:
-            continue  # no lock folder: nobody has one
+            lock = folder.lock(path.name.partition(".")[0])
+        except (OSError, CacheRefused):
+            continue  # no lock folder, or no name of a file on its way: nobody has one
         if lock is None:
             raise NotRemoved(f"{name} is being downloaded", "stop the download first")
         lock.release()
 
 
-def _revision_removal(name: str, commits: tuple[str, ...], folder: RepoFolder) -> Removal:
+def _revision_removal(
+    name: str, repository: str, chosen: Sequence[Shelved], folder: RepoFolder
+) -> Removal:
     from huggingface_hub import scan_cache_dir
 
-    strategy = scan_cache_dir(find_hub_cache()).delete_revisions(*commits)
-    is_whole = any(path == folder.path for path in strategy.repos)
-    freed = strategy.expected_freed_size + (partial_bytes(folder.path) if is_whole else 0)
-    return Removal(name, freed, strategy.execute)
+    def strategy() -> DeleteCacheStrategy:
+        """Look at what is here now: which files another revision shares may have changed."""
+        commits = (model.commit for model in chosen)
+        return scan_cache_dir(find_hub_cache()).delete_revisions(*commits)
+
+    def remove() -> None:
+        _check_idle(folder, repository)
+        strategy().execute()
+        # What the hub's client can't delete it tells its log alone.
+        if any(Path(model.path).exists() for model in chosen):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), chosen[0].path)
+
+    planned = strategy()
+    is_whole = any(path == folder.path for path in planned.repos)
+    freed = planned.expected_freed_size + (partial_bytes(folder.path) if is_whole else 0)
+    return Removal(name, freed, remove)
 
 
 def _size(path: Path) -> int:

@@ -181,6 +181,8 @@ class ModelsWork(Screen[None]):
             error = ""
             try:
                 removal.execute()
+            except NotRemoved as refused:
+                error = _line(refused)
             except OSError as failed:
                 error = f"{removal.name} can't be deleted: {failed.strerror}"
             task.answer(lambda: self.take_removed(removal, error))

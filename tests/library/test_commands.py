@@ -12,11 +12,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import DeleteCacheStrategy
 
 from mtplx_tui.cli import main
 from mtplx_tui.config import find_places, save_settings
 from mtplx_tui.library.hub_cache import RepoFolder
 from mtplx_tui.library.progress import Limiter
+from mtplx_tui.library.shelf import NotRemoved, plan_removal
 from mtplx_tui.wording import duration, in_bytes, read_bytes
 from tests.fakes.hub import FakeHub, Fault
 from tests.library.pulls import FILES, FIRST, NAME, contents
@@ -225,6 +227,47 @@ class TestModels:
         assert "being downloaded" in failed_line(capsys)
         lock.release()
         assert main(["remove", NAME, "--yes"]) == 0
+
+    @pytest.mark.parametrize("ending", [".mtplx.incomplete", ".1a2b3c4d.incomplete"])
+    def test_what_began_to_be_downloaded_before_the_yes_stays(
+        self, hub: FakeHub, tmp_path: Path, ending: str
+    ) -> None:
+        """A question may be open for long; and other programs download to the same folder."""
+        assert main(["pull", NAME]) == 0
+        removal = plan_removal(NAME)
+        folder = RepoFolder(tmp_path / "hub", NAME)
+        etag = "0" * 64
+        (folder.path / "blobs" / f"{etag}{ending}").write_bytes(b"x")
+        lock = folder.lock(etag)
+        assert lock is not None
+        for remove in (removal.execute, lambda: plan_removal(NAME)):
+            with pytest.raises(NotRemoved, match="being downloaded"):
+                remove()
+        assert folder.path.exists()
+        lock.release()
+        removal.execute()
+        assert not folder.path.exists()
+
+    def test_a_file_that_is_shared_since_the_question_stays(
+        self, hub: FakeHub, tmp_path: Path
+    ) -> None:
+        assert main(["pull", NAME]) == 0
+        removal = plan_removal(NAME)
+        folder = RepoFolder(tmp_path / "hub", NAME)
+        hub.add(NAME, {**FILES, "config.json": b'{"model_type": "other"}'})
+        assert main(["pull", NAME]) == 0
+        removal.execute()
+        (left,) = folder.path.glob("snapshots/*")
+        assert contents(left) == {**FILES, "config.json": b'{"model_type": "other"}'}
+
+    def test_what_could_not_be_deleted_is_told(
+        self, hub: FakeHub, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert main(["pull", NAME]) == 0
+        capsys.readouterr()
+        monkeypatch.setattr(DeleteCacheStrategy, "execute", lambda _: None)
+        assert main(["remove", NAME, "--yes"]) == 1
+        assert "can't be deleted: Permission denied" in failed_line(capsys)
 
     @pytest.mark.parametrize("name", ["demo", "org/none", "../x", "nothing", "."])
     def test_what_is_not_ours_to_delete_is_told(
