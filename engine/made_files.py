@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["made_whole"]
+__all__ = ["clear_unfinished", "made_whole"]
+
+_UNFINISHED = re.compile(r"\.(\d+)-.+")
+"""What is being made, with the process that makes it."""
 
 
 @contextmanager
@@ -31,3 +35,21 @@ def made_whole(target: Path) -> Generator[Path]:
         # A folder that can't be written to refuses this too, whether or not there is a file.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Remove what processes that are gone had not finished in a folder. Raises OSError."""
+    for file in list(folder.iterdir()):
+        found = _UNFINISHED.fullmatch(file.name)
+        if found is not None and not _runs(int(found[1])):
+            file.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -6,14 +6,13 @@ log, and written anew.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import math
-import os
 from pathlib import Path
 
+from engine.made_files import made_whole
 from engine.protocol import MAX_DEPTH, ModelInfo, Sampling
 from engine.speculation.costs import CycleCosts
 from engine.speculation.depth import DepthProfile
@@ -96,16 +95,11 @@ class Profiles:
     def _write(self) -> None:
         """Write the file; where it can't be, the log says so and the next start knows less."""
         content = {"ratios": self._ratios, "doubts": self._doubts, "accepted": self._accepted}
-        fresh = self.path.with_suffix(f".{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps(content), "utf-8")
-            fresh.replace(self.path)
+            with made_whole(self.path) as fresh:
+                fresh.write_text(json.dumps(content), "utf-8")
         except OSError as error:
             _log.warning("what was learnt of depth can't be kept: %s", error)
-        finally:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
 
     def _read(self) -> tuple[tuple[float, ...], tuple[float, ...], dict[str, tuple[float, ...]]]:
         try:

@@ -1,7 +1,7 @@
 """Places of texts on the disk, a file each, which outlive the process.
 
-A file is written under another name and renamed when it is whole, so a kill leaves whole files
-and one that is cleared away at the next start. A file that can't be read counts as none.
+A kill leaves whole files, and one that is cleared away at the next start. A file that can't be read
+counts as none. Other processes may write to the folder at the same time, and take files away.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
 
 from engine.errors import ModelFileError
+from engine.made_files import clear_unfinished, made_whole
 from engine.model.arrays import read_arrays
 from engine.model.snapshot import Snapshot
 from engine.prefix.held import Held
@@ -30,7 +32,7 @@ __all__ = ["Disk", "Stored"]
 
 _log = logging.getLogger(__name__)
 _ENDING = ".safetensors"
-_PARTIAL = ".part"
+_WHOLE = f"[!.]*{_ENDING}"
 _HOUR_S = 3600.0
 _HEADER_BYTES = 160
 """What an array takes in a file's header, at most."""
@@ -74,16 +76,18 @@ class Disk:
         self._limits = limits
         self._clock = clock
         self._written: deque[tuple[float, int]] = deque()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self._folder.glob(f"*{_PARTIAL}"):
-            left.unlink(missing_ok=True)
+        self._make_folder()
+        clear_unfinished(self._folder)
         self.note = ""
         """Why the last place was not written; empty where it was."""
+
+    def _make_folder(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all files, those of other models too."""
-        return sum(file.stat().st_size for file in self._files())
+        return sum(size for _, size, _ in self._files())
 
     def digest(self, parent: str, tokens: tuple[int, ...]) -> str:
         """Return what a place is known by."""
@@ -92,7 +96,7 @@ class Disk:
 
     def places(self) -> list[Stored]:
         """Return all places of the model whose files are whole, in no order."""
-        found = [self._stored(file) for file in self._folder.glob(f"*{_ENDING}")]
+        found = [self._stored(file) for file in self._folder.glob(_WHOLE)]
         return [stored for stored in found if stored is not None]
 
     def write(self, parent: str, tokens: tuple[int, ...], held: Held) -> str:
@@ -101,18 +105,17 @@ class Disk:
         arrays, facts = _flat(held)
         facts |= {"parent": parent, "tokens": json.dumps(tokens)}
         size = held.nbytes + _HEADER_BYTES * (len(arrays) + 1) + len(json.dumps(facts))
-        self.note = self._objection(size)
-        if self.note:
-            return ""
-        partial = self._folder / f"{digest}{_PARTIAL}"
         try:
-            with partial.open("wb") as file:
+            self._make_folder()  # it may have been cleared away
+            self.note = self._objection(size)
+            if self.note:
+                return ""
+            with (
+                made_whole(self._folder / f"{digest}{_ENDING}") as place,
+                place.open("wb") as file,
+            ):
                 mx.save_safetensors(file, arrays, metadata=facts)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._folder / f"{digest}{_ENDING}")
         except (OSError, RuntimeError) as error:
-            partial.unlink(missing_ok=True)
             self.note = f"what was read can't be written: {error}"
             _log.warning("%s", self.note)
             return ""
@@ -161,16 +164,20 @@ class Disk:
 
     def _make_room(self, nbytes: int) -> None:
         """Remove files, those first that were used longest ago."""
-        files = sorted(self._files(), key=lambda file: file.stat().st_mtime)
-        surplus = self.nbytes + nbytes - self._limits.disk_bytes
-        for file in files:
+        files = sorted(self._files())
+        surplus = sum(size for _, size, _ in files) + nbytes - self._limits.disk_bytes
+        for _, size, file in files:
             if surplus <= 0:
                 return
-            surplus -= file.stat().st_size
+            surplus -= size
             file.unlink(missing_ok=True)
 
-    def _files(self) -> list[Path]:
-        return list(self._root.glob(f"*/*{_ENDING}"))
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield the files of all models that are still there: when they were used, size, place."""
+        for file in self._root.glob(f"*/{_WHOLE}"):
+            with suppress(FileNotFoundError):
+                status = file.stat()
+                yield status.st_mtime, status.st_size, file
 
 
 def _flat(held: Held) -> tuple[dict[str, mx.array], dict[str, str]]:

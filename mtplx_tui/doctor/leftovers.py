@@ -78,7 +78,7 @@ def _temporary(s: Surroundings) -> Iterator[Path]:
     for folder in dict.fromkeys(deep):
         for root, folders, names in os.walk(folder):
             for name in (*folders, *names):
-                if _is_temporary(name) or name.endswith(".part") or name.startswith("head-"):
+                if _is_temporary(name) or name.startswith("head-"):
                     yield Path(root, name)
 
 

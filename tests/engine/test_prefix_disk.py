@@ -117,6 +117,48 @@ def test_a_broken_file_is_as_good_as_none(model: LoadedModel, tmp_path: Path, da
     assert not opened(tmp_path).root.children
 
 
+def test_what_another_process_writes_at_the_same_time_is_left_alone(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    """The app and a server may have the same folder."""
+    prefixes = opened(tmp_path)
+    run(model, prefixes, "k" * 200)
+    written(prefixes)
+    sizes = [file.stat().st_size for file in tmp_path.glob("*/*.safetensors")]
+    whole = next(tmp_path.glob("*/*.safetensors"))
+    theirs = whole.with_name(f".{os.getppid()}-{whole.name}")
+    left = whole.with_name(f".4194305-{whole.name}")
+    for unfinished in (theirs, left):
+        unfinished.write_bytes(whole.read_bytes()[:99])
+    second = opened(tmp_path)
+    assert (theirs.exists(), left.exists(), whole.exists()) == (True, False, True)
+    assert second.disk is not None
+    assert second.disk.nbytes == sum(sizes)
+    assert reused(run(model, second, "k" * 200)) == 199
+
+
+def test_a_folder_that_was_cleared_away_is_its_owners_again(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    prefixes = opened(tmp_path)
+    (tmp_path / "model").rmdir()
+    run(model, prefixes, "k" * 200)
+    written(prefixes)
+    assert (tmp_path / "model").stat().st_mode & 0o077 == 0
+    assert reused(run(model, opened(tmp_path), "k" * 200)) == 199
+
+
+def test_what_another_process_takes_away_at_the_same_time_is_no_trouble(
+    model: LoadedModel, tmp_path: Path
+) -> None:
+    prefixes = opened(tmp_path)
+    # Listed, but gone when it is looked at.
+    (tmp_path / "model" / f"{'0' * 32}.safetensors").symlink_to(tmp_path / "nothing")
+    run(model, prefixes, "k" * 200)
+    written(prefixes)
+    assert reused(run(model, opened(tmp_path), "k" * 200)) == 199
+
+
 def test_limits_of_the_disk_are_kept_and_told(model: LoadedModel, tmp_path: Path) -> None:
     prefixes = opened(tmp_path)
     run(model, prefixes, "k" * 200)
@@ -186,22 +228,22 @@ def test_a_kill_while_places_are_written_loses_the_one_at_hand_alone(tmp_path: P
                 kept = engine.wait_for(PrefixesKept)
                 if isinstance(kept, PrefixesKept) and kept.disk_bytes:
                     break
-            wanted = len(list(cache.glob("prefixes/*/*.safetensors"))) + round_number
+            wanted = len(list(cache.glob("prefixes/*/*"))) + round_number
             deadline = time.monotonic() + 5
             while len(list(cache.glob("prefixes/*/*"))) < wanted and time.monotonic() < deadline:
                 pass
             os.kill(engine.started.pid, signal.SIGKILL)
         finally:
             engine.kill()
-        whole = len(list(cache.glob("prefixes/*/*.safetensors")))
+        whole = len(list(cache.glob("prefixes/*/[!.]*.safetensors")))
         engine = EngineProcess(cache, blas="stock")
         try:
             engine.load("tiny", folder)
             engine.send(LIMITS)
             kept = engine.wait_for(PrefixesKept)
             assert isinstance(kept, PrefixesKept)
-            assert len(list(cache.glob("prefixes/*/*.safetensors"))) == whole
-            assert not list(cache.glob("prefixes/*/*.part"))
+            assert len(list(cache.glob("prefixes/*/[!.]*.safetensors"))) == whole
+            assert not list(cache.glob("prefixes/*/.*"))
             engine.send(Generate("again", (), raw="00" * 150, max_tokens=2, seed=1))
             told = engine.wait_for(PrefixReused)
             assert isinstance(told, PrefixReused)
