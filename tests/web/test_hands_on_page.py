@@ -228,11 +228,14 @@ class TestTabs:
             await begun(page)
             await page.wait_for_timeout(600)
             command = place.engine.generated[-1]
-            place.engine.say(cycle(command, 2, TextRun(Channel.ANSWER, " and more")))
-            await expect(page.locator(".turn.writing .said")).to_contain_text("and more")
+            for number, words in enumerate((" and more", " and the last"), 2):
+                place.engine.say(cycle(command, number, TextRun(Channel.ANSWER, words)))
+                await expect(page.locator(".turn.writing .said")).to_contain_text(words)
             await page.reload()
-            await expect(page.locator(".turn.cut .said")).to_contain_text("Hello there")
-            await expect(page.locator(".turn.cut .facts")).to_contain_text("left")
+            await expect(page.locator(".turn.cut .said")).to_have_text(
+                "Hello there and more and the last"
+            )
+            await expect(page.locator(".turn.cut .facts")).to_contain_text("cut: ")
             place.engine.hold_after = None
             place.engine.script = said("Anew.")
             await page.get_by_role("button", name="Again").click()

@@ -43,11 +43,20 @@ class App {
   async #openChats() {
     await this.store.open();
     const remembered = this.store.get(this.store.shown);
-    if (remembered) this.chat = mended(remembered);
+    if (remembered) this.chat = mended(this.#withLeft(remembered));
     else this.chat = emptyChat(this.store.all()[0]?.settings && { ...this.store.all()[0].settings, system: "" });
     this.settings = new Settings(find("settings"), (settings) => this.setSettings(settings));
     this.settings.show(this.chat.settings);
     this.show();
+  }
+
+  // The chat with all that its answer said until this page was left.
+  #withLeft(chat) {
+    const turn = this.store.left;
+    if (!turn || !chat.turns[turn.id]) return chat;
+    const whole = joined(chat, { turns: { [turn.id]: turn } });
+    this.store.put(whole);
+    return whole;
   }
 
   // Connects, however long it takes; asks for the key where the server wants it.
@@ -288,6 +297,7 @@ class App {
       chats: () => toggle("chats"), settings: () => toggle("settings"), live: () => toggle("live"),
       prompt: () => prompt.focus(), copy: () => this.#copyLast(), end: () => this.turns.end(),
     });
+    addEventListener("pagehide", () => { this.store.left = (this.running && this.chat.turns[this.running.turn]) ?? null; });
     prompt.focus();
   }
 

@@ -6,6 +6,7 @@ import { joined } from "./chat.js";
 const NAME = "mtplx-tui";
 const TABLE = "chats";
 const SHOWN = "chat";
+const LEFT = "left";
 
 export class Store {
   // `changed(id)` is called when another page has kept or deleted a chat.
@@ -63,6 +64,15 @@ export class Store {
 
   set shown(id) {
     try { sessionStorage.setItem(SHOWN, id); } catch { /* then a reload begins with a new one */ }
+  }
+
+  // The turn that was being written when this very page was left: the chats' storage is closed by then.
+  get left() {
+    try { return JSON.parse(sessionStorage.getItem(LEFT)); } catch { return null; }
+  }
+
+  set left(turn) {
+    try { sessionStorage.setItem(LEFT, JSON.stringify(turn)); } catch { /* then its last half second is lost */ }
   }
 
   #listen() {
