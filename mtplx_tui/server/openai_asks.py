@@ -34,6 +34,9 @@ _DEFAULT_TOKENS = 16
 def chat_ask(body: ChatBody, defaults: ServerOptions) -> Ask:
     """Return the request of /v1/chat/completions. Raises Fault."""
     most = body.max_completion_tokens or body.max_tokens
+    for name in ("functions", "function_call"):
+        if getattr(body, name) not in (None, [], "none", "auto"):
+            raise bad_request("functions are called tools now: send tools and tool_choice", name)
     if body.top_logprobs is not None and body.logprobs is not True:
         raise bad_request("top_logprobs needs logprobs to be true", "top_logprobs")
     tools, choice = _tools(body.tools or (), body.tool_choice)

@@ -184,6 +184,8 @@ class ChatBody(_Sampled, frozen=True, kw_only=True):
     tools: Annotated[list[FunctionTool], Meta(max_length=512)] | None = None
     tool_choice: Literal["none", "auto", "required"] | ForcedTool | None = None
     parallel_tool_calls: bool | None = None
+    functions: Anything = None
+    function_call: Anything = None
     response_format: ResponseFormat | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = (
         None

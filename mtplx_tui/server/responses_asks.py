@@ -66,6 +66,8 @@ def _refuse_state(body: ResponsesBody) -> None:
         )
     if body.conversation is not None:
         raise bad_request("this server keeps no conversations", "conversation")
+    if body.prompt is not None:
+        raise bad_request("this server keeps no prompts: send the text as input", "prompt")
     if body.background is True:
         raise bad_request("this server answers at once, not in the background", "background")
 

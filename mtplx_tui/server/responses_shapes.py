@@ -113,6 +113,7 @@ class ResponsesBody(Extras, frozen=True, kw_only=True):
     stream: bool | None = None
     previous_response_id: Id | None = None
     conversation: Anything = None
+    prompt: Anything = None
     background: bool | None = None
     temperature: Temperature | None = None
     top_p: Fraction | None = None

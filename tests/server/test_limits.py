@@ -197,6 +197,8 @@ class TestBodies:
         ("fields", "param"),
         [
             ({"top_logprobs": 3}, "top_logprobs"),
+            ({"functions": [{"name": "weather"}]}, "functions"),
+            ({"function_call": {"name": "weather"}}, "function_call"),
             ({"stop": ""}, "stop"),
             ({"min_tokens": 5, "max_tokens": 2}, "min_tokens"),
             ({"response_format": {"type": "json_schema"}}, "response_format"),

@@ -118,6 +118,12 @@ class TestWhole:
             await client.responses.create(model="demo", input="Hi", previous_response_id="resp_1")
         assert caught.value.param == "previous_response_id"
 
+    async def test_a_kept_prompt_is_refused(self, client: AsyncOpenAI, place: Place) -> None:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.responses.create(model="demo", prompt={"id": "pmpt_1"})
+        assert caught.value.param == "prompt"
+        assert place.engine.generated == []
+
     async def test_an_empty_probe_is_answered(self, client: AsyncOpenAI) -> None:
         got = await client.responses.create(model="demo", input="", max_output_tokens=1)
         assert got.object == "response"
