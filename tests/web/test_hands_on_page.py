@@ -135,6 +135,39 @@ class TestFocus:
             await page.keyboard.press("Enter")
             await expect(page.locator(".turn.stopped")).to_have_count(1)
 
+    async def test_code_that_grows_stays_where_it_was_scrolled_and_its_button_in_hand(
+        self, visit: Open
+    ) -> None:
+        async with serving() as place:
+            place.engine.script = said("```python\n", f"a = {'x' * 300}\n", "b = 1\n", "```\n")
+            place.engine.hold_after = WRITING
+            page = (await visit(place)).page
+            await ask(page, "Code")
+            code = page.locator(".turn.writing .said pre")
+            await expect(code).to_contain_text("xxx")
+            await page.locator(".said .head button").focus()
+            await code.evaluate(
+                """(pre) => {
+                  const text = pre.querySelector("code").firstChild;
+                  pre.scrollLeft = 90;
+                  getSelection().setBaseAndExtent(text, 0, text, 5);
+                }"""
+            )
+            command = place.engine.generated[-1]
+            place.engine.say(cycle(command, 2, TextRun(Channel.ANSWER, "b = 1\n")))
+            await expect(code).to_contain_text("b = 1")
+            assert await code.evaluate("(pre) => pre.scrollLeft") == 90
+            assert await page.evaluate("getSelection().toString()") == "a = x"
+            place.engine.say(cycle(command, 3, TextRun(Channel.ANSWER, "```\nDone.")))
+            await expect(page.locator(".said p")).to_have_text("Done.")
+            assert await page.evaluate(FOCUS) == "Copy"
+            await page.keyboard.press("Enter")
+            await expect(page.locator(".said .head button")).to_have_text("Copied")
+            copied = await page.evaluate("navigator.clipboard.readText()")
+            assert copied == f"a = {'x' * 300}\nb = 1"
+            end(place)
+            await answered(page)
+
 
 class TestEdit:
     async def test_a_question_worded_anew_is_kept_while_an_answer_is_written(

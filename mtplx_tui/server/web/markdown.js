@@ -148,9 +148,9 @@ function listElement(block, depth) {
 }
 
 function codeBlock(block) {
-  const copying = button("Copy", () => copy(block.code, copying));
+  const code = make("code", {}, block.code);
+  const copying = button("Copy", () => copy(code.textContent, copying));
   const head = make("div", { className: "head" }, make("span", { textContent: block.language || "text" }), copying);
-  const code = make("code", { textContent: block.code });
   return make("div", { className: "code" }, head, make("pre", { tabIndex: 0 }, code));
 }
 
@@ -216,6 +216,16 @@ function link(address, text, raw, depth) {
   return made;
 }
 
+// Adds what came to code that is shown, in which a person may scroll, select and copy; returns whether it is that.
+function grow(shown, before, block) {
+  if (before?.kind !== "code" || block?.kind !== "code" || before.language !== block.language) return false;
+  // It is shorter by its last line's end, and by what turned out to be the fence, once that is whole.
+  const kept = Math.min(before.code.length, block.code.length);
+  if (before.code.slice(0, kept) !== block.code.slice(0, kept)) return false;
+  shown.querySelector("code").firstChild.replaceData(kept, before.code.length - kept, block.code.slice(kept));
+  return true;
+}
+
 // Shows a growing text in an element; blocks that did not change are left as they are.
 export class Page {
   constructor(parent) {
@@ -226,9 +236,10 @@ export class Page {
   show(text) {
     const found = blocksOf(text);
     let same = 0;
-    while (same < found.length && same < this.shown.length && found[same].raw === this.shown[same]) same += 1;
+    while (same < found.length && same < this.shown.length && found[same].raw === this.shown[same].raw) same += 1;
+    if (grow(this.parent.children[same], this.shown[same], found[same])) same += 1;
     while (this.parent.children.length > same) this.parent.lastElementChild.remove();
     this.parent.append(...found.slice(same).map((block) => element(block)));
-    this.shown = found.map((block) => block.raw);
+    this.shown = found;
   }
 }
