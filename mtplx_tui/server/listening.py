@@ -142,6 +142,7 @@ class Listener:
             lifespan="off",
             log_config=None,
             access_log=False,
+            log_level="error",
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=int(GRACE_S),

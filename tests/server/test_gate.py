@@ -105,6 +105,19 @@ class TestEveryRoute:
                 assert head.startswith(b"HTTP/1.1 200"), path
                 writer.close()
 
+    @pytest.mark.parametrize("sent", ["rubbish", "GET /health HTTP/1.1\r\nupgrade: websocket"])
+    async def test_what_is_no_request_writes_into_no_log(
+        self, place: Place, caplog: pytest.LogCaptureFixture, sent: str
+    ) -> None:
+        """Else whoever can connect fills it, or the terminal that the server runs in."""
+        host = place.server.address.removeprefix("http://")
+        reader, writer = await asyncio.open_connection(*host.split(":"))
+        writer.write(f"{sent}\r\nhost: {host}\r\nconnection: upgrade\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 ")
+        writer.close()
+        assert caplog.records == []
+
     async def test_answers_carry_what_guards_a_page(self, place: Place) -> None:
         for method, path in [*ROUTES, ("GET", "/nothing")]:
             got = await call(place, method, path)
