@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from playwright.async_api import Page, expect
 
-from engine.protocol import Channel, Finish, Generate, RequestDone, TextRun
+from engine.protocol import Channel, Finish, Generate, ModelLoaded, RequestDone, TextRun
+from tests.fakes.streams import MODEL
 from tests.server.talk import Place, cycle, said, serving
 from tests.web.conftest import Open, needs_chromium
 
@@ -199,6 +202,37 @@ class TestEdit:
             await page.get_by_role("button", name="Edit").click()
             await page.keyboard.press("Escape")
             await expect(page.get_by_role("button", name="Edit")).to_be_focused()
+
+
+async def test_an_answer_shows_as_over_when_another_one_may_be_asked_for(visit: Open) -> None:
+    """It is kept first, which may take a while; what is drawn in between must not run ahead."""
+    slow = """
+        const told = new Promise((resolve) => { window.letKeep = resolve; });
+        Object.defineProperty(IDBTransaction.prototype, "oncomplete", {
+          set(then) {
+            this.addEventListener("complete", async (event) => {
+              if (window.isSlow) { window.waits = true; await told; }
+              then(event);
+            });
+          },
+        });
+    """
+    async with serving() as place:
+        place.engine.hold_after = WRITING
+        page = (await visit(place, prepared=slow)).page
+        await ask(page, "Hi")
+        await begun(page)
+        await page.evaluate("window.isSlow = true")
+        end(place)
+        while not await page.evaluate("window.waits ?? false"):
+            await page.wait_for_timeout(10)
+        place.engine.say(ModelLoaded("load-2", replace(MODEL, name="other")))
+        await expect(page.locator("#model")).to_have_text("other")
+        over = await page.locator(".turn.assistant.done").count()
+        assert over == await page.locator("#send:visible").count()
+        await page.evaluate("letKeep()")
+        await answered(page)
+        await expect(page.locator("#send")).to_be_visible()
 
 
 class TestTabs:

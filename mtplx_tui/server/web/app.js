@@ -238,14 +238,14 @@ class App {
       else this.pending ??= setTimeout(() => { this.pending = null; this.turns.update(this.chat.turns[turn.id] ?? turn); }, DRAW_MS);
       if (now - savedAt > SAVE_MS) { savedAt = now; this.store.put(this.chat); }
     };
-    // What is shown as over is kept: the page may be left at once.
+    // What is shown as over is kept, since the page may be left at once, and another one may be asked for.
     const end = async (later) => {
+      await this.store.put(withChanged(this.chat, later));
       clearTimeout(this.pending);
       this.pending = null;
-      turn = later;
-      this.chat = withChanged(this.chat, turn);
-      await this.store.put(this.chat);
-      this.turns.update(turn);
+      this.chat = withChanged(this.chat, later);
+      this.running = null;
+      this.show();
     };
     try {
       for await (const chunk of answer(requestFor(this.chat, questionId, this.model?.id ?? "none"), running.stopping.signal)) {
@@ -261,8 +261,6 @@ class App {
       await end(broken(turn, error));
       if (error.status === 401) this.begin();
     }
-    this.running = null;
-    this.show();
   }
 
   stop() {
