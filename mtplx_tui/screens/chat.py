@@ -24,6 +24,7 @@ from engine.protocol import Cancel, RequestFailed
 from mtplx_tui.chats.model import Turn
 from mtplx_tui.keymap import CHAT, bindings
 from mtplx_tui.messages import EngineChanged
+from mtplx_tui.requests import Options
 from mtplx_tui.screens.chat_asking import ChatAsking
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.chat_search import ChatSearch
@@ -85,7 +86,7 @@ class ChatScreen(ChatAsking):
                 yield FindBar(id="find")
                 yield Static(id="chat-notice", markup=False)
                 yield Prompt(id="prompt")
-            yield SamplingPanel(id="sampling")
+            yield SamplingPanel(self._take_options, id="sampling")
         yield StatusBar()
 
     def on_mount(self) -> None:
@@ -348,10 +349,9 @@ class ChatScreen(ChatAsking):
             other.display = False
         return bool(panel.display)
 
-    @on(SamplingPanel.Changed)
-    def _take_options(self, message: SamplingPanel.Changed) -> None:
+    def _take_options(self, now: Options) -> None:
         desk = self.mtplx.desk
-        was, now = desk.chat.options, message.options
+        was = desk.chat.options
         desk.set_options(now)
         if now.depth != was.depth:
             self.mtplx.drafting.set_depth(now.depth)

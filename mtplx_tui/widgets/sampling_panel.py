@@ -1,4 +1,8 @@
-"""System text, sampling, seed, depth and mode of the open chat; checked as they are typed."""
+"""System text, sampling, seed, depth and mode of the open chat; checked as they are typed.
+
+A change is handed on at once and not by a message: on its way the chat would still have the options of
+before, and whatever shows them meanwhile would take the newest letters back.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.message import Message
 from textual.widgets import Input, Label, Select, Static, TextArea
 
 from engine.protocol import MAX_DEPTH, Mode, Sampling, check_depth
@@ -112,6 +115,9 @@ class SamplingPanel(VerticalScroll, can_focus=False):
 
     Its fields are made when it is first opened: they are half of all the widgets of the chat, and a
     person waits for those at the start.
+
+    Args:
+        take: is given the options that count from now on; every value in them is valid.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -119,14 +125,9 @@ class SamplingPanel(VerticalScroll, can_focus=False):
         Binding("shift+tab", "app.focus_previous", "field before", show=False, priority=True),
     ]
 
-    @dataclass
-    class Changed(Message):
-        """The options are these from now on; every value in them is valid."""
-
-        options: Options
-
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, take: Callable[[Options], None], *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._take_options = take
         self._options = Options()
         self._is_filled = False
         self._own: Sampling | None = None
@@ -176,26 +177,29 @@ class SamplingPanel(VerticalScroll, can_focus=False):
                 self.query_one(f"#{name}", Input).placeholder = value
         if self._is_filled and options == self._options:
             return
-        self._options, self._is_filled = options, True
-        system = self.query_one("#system", TextArea)
-        if system.text != (options.system or ""):
-            system.text = options.system or ""
+        before, self._options, self._is_filled = self._options, options, True
+        self._fill_system(before)
         for field in FIELDS:
-            value = getattr(options, field.name)
-            self._fill(field.name, "" if value is None else f"{value}")
+            self._fill(field.name, before)
         self.query_one("#mode", Select).value = options.mode
 
-    def _fill(self, name: str, text: str) -> None:
-        """Show a value, unless what is typed there already means the same."""
-        field = self.query_one(f"#{name}", Input)
+    def _fill_system(self, before: Options) -> None:
+        """Show the system text, unless a person types it: that is one that changed here alone."""
+        system, text = self.query_one("#system", TextArea), self._options.system or ""
+        is_typed = system.has_focus and self._options.system == before.system
+        if system.text != text and not is_typed:
+            system.text = text
+
+    def _fill(self, name: str, before: Options) -> None:
+        """Show a value, unless a person types it, or what is typed there already means the same."""
+        field, value = self.query_one(f"#{name}", Input), getattr(self._options, name)
         try:
-            is_same = getattr(read(self._options, name, field.value), name) == getattr(
-                self._options, name
-            )
+            is_same = getattr(read(self._options, name, field.value), name) == value
         except ValueError:
             is_same = False
-        if not is_same or not field.has_focus:
-            field.value = text
+        is_typed = field.has_focus and (is_same or value == getattr(before, name))
+        if not is_typed:
+            field.value = "" if value is None else f"{value}"
 
     def focus_first(self) -> None:
         """Give the focus to the first field."""
@@ -236,4 +240,4 @@ class SamplingPanel(VerticalScroll, can_focus=False):
     def _apply(self, options: Options) -> None:
         if options != self._options:
             self._options = options
-            self.post_message(self.Changed(options))
+            self._take_options(options)

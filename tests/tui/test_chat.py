@@ -10,6 +10,7 @@ from textual.widgets import Input, OptionList, Static, TextArea
 
 from engine.protocol import Cancel, Channel, ErrorInfo, Finish, Mode, Role
 from mtplx_tui.chats.model import TurnStatus
+from mtplx_tui.requests import Options
 from mtplx_tui.screens.chat import ChatScreen
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.chat_list import ChatList
@@ -369,6 +370,37 @@ class TestOptions:
             assert talk.app.screen.query_one("#temperature", Input).value == "0."
             await talk.press("5")
             assert talk.chat.options.temperature == 0.5
+
+    async def test_the_system_text_is_left_to_who_types_it(self, talk: Talk) -> None:
+        """A blank at its end is no part of it, and the depth is changed by a key meanwhile."""
+        async with talk.at(120, 40):
+            await talk.press("ctrl+b", *"Be ", "alt+up", *"brief.")
+            assert talk.app.screen.query_one("#system", TextArea).text == "Be brief."
+            assert (talk.chat.options.system, talk.chat.options.depth) == ("Be brief.", 1)
+
+    async def test_a_value_is_left_to_who_types_it(self, talk: Talk) -> None:
+        async with talk.at(120, 40):
+            await talk.press("ctrl+b", "tab", *"0.7x", "alt+up", "backspace", "5")
+            assert talk.app.screen.query_one("#temperature", Input).value == "0.75"
+            assert (talk.chat.options.temperature, talk.chat.options.depth) == (0.75, 1)
+
+    async def test_a_letter_is_not_taken_back_by_what_comes_with_it(
+        self, talk: Talk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The engine's events may be shown at any moment: here as soon as a letter was taken."""
+        taken = SamplingPanel._apply
+
+        def taken_as_events_come(panel: SamplingPanel, options: Options) -> None:
+            taken(panel, options)
+            screen = talk.app.screen
+            assert isinstance(screen, ChatScreen)
+            screen.bring_up_to_date()
+
+        monkeypatch.setattr(SamplingPanel, "_apply", taken_as_events_come)
+        async with talk.at(120, 40):
+            await talk.press("ctrl+b", *"Be brief.", "tab", *"0.75")
+            assert talk.app.screen.query_one("#system", TextArea).text == "Be brief."
+            assert (talk.chat.options.system, talk.chat.options.temperature) == ("Be brief.", 0.75)
 
     async def test_fields_are_made_when_they_are_first_wanted(self, talk: Talk) -> None:
         talk.app.desk.set_options(replace(talk.chat.options, depth=2, seed=11))
