@@ -1,6 +1,7 @@
 """The set-up's first page: what this machine has, and which model to talk with.
 
 Nothing here is waited for: models and figures appear as they are found out, and enter works at once.
+It comes by itself at the first run, maybe over somebody who types a question: text goes on into the prompt.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Resize
+from textual.events import Key, Paste, Resize
 from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
@@ -23,11 +24,13 @@ from textual.widgets.option_list import Option
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.library.hub import HubError
 from mtplx_tui.library.speed import MachineSpeed, known, measure
+from mtplx_tui.screens.typed_through import covered_field, let_through
 from mtplx_tui.setup import offers, survey, words
 from mtplx_tui.setup.offers import Offer
 from mtplx_tui.setup.survey import Machine
 from mtplx_tui.theming import marks_for
 from mtplx_tui.view import EngineState
+from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:
@@ -40,6 +43,9 @@ LOOK_S = 0.3
 _FACTS = (8, 10, 9, 9)
 """Cells of the columns behind a model's name, as `words.OFFER_HEADS` has them."""
 _LEAST_NAME = 14
+WAITS = "your question waits in the chat: "
+TYPED_SHOWN = 36
+"""Cells of its end."""
 _UNJUDGED = Offer(DEMO, is_here=True, tier="", size_bytes=0, memory_bytes=None, drafts=True)
 """Stands for the demo until what is here is known, so that enter works at once."""
 
@@ -81,6 +87,7 @@ class SetUp(ModalScreen[Offer | None]):
             yield OptionList(id="offers", markup=False)
             yield Static(id="set-up-note", markup=False)
             yield Static(self._keys(), id="set-up-keys", markup=False)
+            yield Static(id="set-up-typed", markup=False)
 
     def on_mount(self) -> None:
         """Look at the machine, at what is here, and at the hub."""
@@ -89,6 +96,7 @@ class SetUp(ModalScreen[Offer | None]):
         self._show_machine()
         self.query_one(OptionList).focus()
         self._show_offers()
+        self._show_typed()
         self._begin(self._look)
         self.set_interval(LOOK_S, self._measure_at_rest)
 
@@ -204,7 +212,9 @@ class SetUp(ModalScreen[Offer | None]):
         heads = self._row(f"  {words.OFFER_HEADS[0]} ({state} is here)", words.OFFER_HEADS[1:])
         self.query_one("#set-up-heads", Static).update(Content.styled(heads, "dim"))
         listed.clear_options()
-        listed.add_options(Option(Content(self._offer_row(offer))) for offer in self._listed)
+        listed.add_options(
+            Option(Content(self._offer_row(offer)), id=offer.name) for offer in self._listed
+        )
         names = [offer.name for offer in self._listed]
         wanted = next((name for name in (marked, self._chosen, DEMO) if name in names), "")
         if names:
@@ -241,12 +251,48 @@ class SetUp(ModalScreen[Offer | None]):
         text = "\n".join(note for note in notes if note)
         self.query_one("#set-up-note", Static).update(Content(showable(text)))
 
+    # Text for the chat
+
+    def on_key(self, event: Key) -> None:
+        """Let text through to the prompt, and what takes its last letter away."""
+        if event.is_printable:
+            self._let_through(event)
+        elif event.key == "backspace" and (prompt := self._prompt) is not None:
+            prompt.call_later(prompt.action_delete_left)
+            prompt.call_later(self._show_typed)
+
+    def on_paste(self, event: Paste) -> None:
+        """Let it through."""
+        self._let_through(event)
+
+    def _let_through(self, event: Key | Paste) -> None:
+        if (prompt := self._prompt) is not None:
+            let_through(self, event)
+            prompt.call_later(self._show_typed)
+
+    @property
+    def _prompt(self) -> Prompt | None:
+        """The chat's, where it has the focus under this page."""
+        field = covered_field(self)
+        return field if isinstance(field, Prompt) else None
+
+    def _show_typed(self) -> None:
+        """Show the end of what waits in the prompt, which this page may lie over."""
+        text = "" if self._prompt is None else " ".join(self._prompt.text.split())
+        line = self.query_one("#set-up-typed", Static)
+        line.display = bool(text)
+        shown = Content(showable(text[-TYPED_SHOWN:]))
+        while shown.cell_length > TYPED_SHOWN:
+            shown = shown[1:]
+        line.update(Content.assemble(WAITS, shown))
+
     # Answers
 
     @on(OptionList.OptionSelected)
     def _choose(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        self.dismiss(self._listed[event.option_index])
+        # By its name: the list may have been drawn anew since the key.
+        self.dismiss(self._offers.get(event.option_id or ""))
 
     def action_refuse(self) -> None:
         """Choose nothing."""

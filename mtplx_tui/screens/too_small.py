@@ -8,9 +8,10 @@ from textual.content import Content
 from textual.events import Key, Paste, Resize, ScreenResume
 from textual.geometry import Size
 from textual.screen import ModalScreen
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static
 
 from mtplx_tui.keys_file import keys_of
+from mtplx_tui.screens.typed_through import let_through
 
 LEAST_COLUMNS, LEAST_ROWS = 60, 16
 GOOD_COLUMNS, GOOD_ROWS = 80, 24
@@ -49,17 +50,11 @@ class TooSmall(ModalScreen[None]):
     def on_key(self, event: Key) -> None:
         """Let text through: a window that is pulled at takes nothing away from who types."""
         if event.is_printable:
-            self._let_through(Key(event.key, event.character))
+            let_through(self, event)
 
     def on_paste(self, event: Paste) -> None:
         """Let it through."""
-        self._let_through(Paste(event.text))
-
-    def _let_through(self, event: Key | Paste) -> None:
-        stack = self.app.screen_stack
-        covered = stack[stack.index(self) - 1].focused
-        if isinstance(covered, Input | TextArea):
-            covered._forward_event(event)
+        let_through(self, event)
 
     @on(Resize)
     @on(ScreenResume)

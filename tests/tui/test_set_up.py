@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.events import Paste
 from textual.widgets import OptionList, Static
 
 from engine.protocol import Cancel, Finish, Generate, RequestDone, SetDepth
@@ -15,7 +16,7 @@ from mtplx_tui.library.progress import Progress as Fetched
 from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.messages import DownloadChanged
 from mtplx_tui.screens.chat import ChatScreen
-from mtplx_tui.screens.set_up import SetUp
+from mtplx_tui.screens.set_up import WAITS, SetUp
 from mtplx_tui.screens.tour import Tour
 from mtplx_tui.setup import kept
 from mtplx_tui.setup.flow import Offered, Place, Progress, Step
@@ -29,6 +30,7 @@ from tests.tui.set_up_talk import (
     made_up,
     names,
     no_hub,
+    offer,
     page,
     progress,
 )
@@ -111,6 +113,44 @@ def test_it_is_wanted_at_a_first_run_without_a_model_named(
         model=model,
     )
     assert app._wants_set_up is is_wanted
+
+
+async def test_a_question_typed_as_it_comes_is_not_lost(set_up: Talk) -> None:
+    """The chat says that one may ask already; then this page comes over it by itself."""
+    async with set_up.at(80, 24):
+        assert isinstance(set_up.app.screen, SetUp)
+        await set_up.type_ahead(*"Why  is", "backspace", "backspace", *"not?")
+        set_up.app.post_message(Paste(" \x1b[31m" + "漢" * 40))
+        await set_up.settle()
+        shown = set_up.app.screen.query_one("#set-up-typed", Static)
+        assert str(shown.content) == WAITS + "漢" * 18
+        assert shown.size.width >= 33 + 36
+        await set_up.press("enter")
+        assert set_up.prompt.text.startswith("Why  not?")
+        assert set_up.prompt.text.endswith("漢" * 40)
+        assert set_up.app.focused is set_up.prompt
+
+
+async def test_what_was_typed_before_it_came_is_shown(set_up: Talk) -> None:
+    async with set_up.at(80, 24):
+        await set_up.press("escape", *"Why?", "alt+s")
+        assert set_up.text_of("#set-up-typed") == f"{WAITS}Why?"
+        await set_up.press("escape")
+        assert set_up.prompt.text == "Why?"
+
+
+async def test_the_model_is_the_one_that_enter_was_pressed_on(
+    set_up: Talk, downloads: list[str]
+) -> None:
+    """One that comes before the key is taken may have moved the others."""
+    async with set_up.at(80, 24):
+        await known(set_up)
+        await set_up.press("down")
+        set_up.app.screen.query_one(OptionList).action_select()
+        page(set_up)._take_offers([offer("vendor/Better-9B", 9, is_here=True)])
+        assert names(set_up).index(HUB[0].name) == 2
+        await set_up.settle()
+        assert downloads == [HUB[0].name]
 
 
 async def test_what_fits_is_listed_and_what_does_not_says_why(set_up: Talk) -> None:
