@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 
-from engine.protocol import Command, ErrorInfo, Event
+from engine.protocol import Command, ErrorInfo, Event, LoadModel, LoadProgress
 from mtplx_tui import view
 from mtplx_tui.link import EngineGone, EngineLink
 from mtplx_tui.view import EngineView
@@ -61,10 +61,16 @@ class RunningEngine:
             self._tell_not_started(error)
 
     def give(self, command: Command) -> None:
-        """Give the engine a command. Raises EngineGone where there is none to take it."""
+        """Give the engine a command. Raises EngineGone where there is none to take it.
+
+        A model that was asked for is loading from then on: the first time the engine is a second busy
+        with its libraries before it says so itself.
+        """
         if self._link is None:
             raise EngineGone("there is no engine")
         self._link.send(command)
+        if isinstance(command, LoadModel):
+            self.apply(LoadProgress(command.request, "starting", 0, 0))
 
     def apply(self, event: Event) -> None:
         """Take what it said into the view."""
