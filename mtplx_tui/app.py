@@ -168,6 +168,8 @@ class MtplxApp(Actions):
         self._is_styled = False
         """Whether a widget may have its styles already."""
         self._first_theme = ""
+        self._tight = ""
+        """What was told of the terminal's size last."""
         self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
         if self.bookmark.now.chat and not self.desk.reopen(self.bookmark.now.chat):
             self.bookmark.now = replace(self.bookmark.now, chat="")
@@ -599,7 +601,8 @@ class MtplxApp(Actions):
         """Cover a screen that can't be read, and tell where one is tight."""
         from mtplx_tui.screens.too_small import cover, why_tight
 
-        self.telling.show_note(why_tight(event.size))
+        before, self._tight = self._tight, why_tight(event.size)
+        self.telling.show_note(self._tight, in_place_of=before)
         cover(self, event.size)
         # A terminal that shrank and grew again has lost what it showed, though the size it has at
         # last is no news to Textual, which would draw nothing.

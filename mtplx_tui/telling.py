@@ -5,6 +5,7 @@ No event is lost: those that come faster than the pace are told together. Knows 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -103,13 +104,22 @@ class Telling:
         self.status.soon()
         self._tell(events)
 
-    def show_note(self, note: str) -> None:
-        """Show something in the status bar for a while, once."""
+    def show_note(self, note: str, *, in_place_of: str = "") -> None:
+        """Show something in the status bar for a while, once.
+
+        Args:
+            note: what to show; empty shows nothing.
+            in_place_of: a note that is true no longer.
+        """
         if note and note != self.note:
             self.note = note
-            self._set_timer(NOTE_S, self._drop_note)
+            self._set_timer(NOTE_S, functools.partial(self._drop_note, note))
             self.status.soon()
+        elif not note:
+            self._drop_note(in_place_of)
 
-    def _drop_note(self) -> None:
-        self.note = ""
-        self.status.now()
+    def _drop_note(self, note: str) -> None:
+        """Show a note no longer, if it is still shown."""
+        if note and note == self.note:
+            self.note = ""
+            self.status.now()

@@ -107,3 +107,23 @@ def test_a_note_goes_after_its_time_and_is_not_begun_anew(clock: Clock) -> None:
     assert (told.telling.note, told.looks) == ("tight", 1)
     clock.go_on(NOTE_S)
     assert (told.telling.note, told.looks) == ("", 2)
+
+
+def test_a_note_that_is_true_no_longer_goes_at_once_and_no_other(clock: Clock) -> None:
+    told = Told(clock, hz=10)
+    told.telling.show_note("79 is tight")
+    told.telling.show_note("", in_place_of="78 is tight")
+    assert told.telling.note == "79 is tight"
+    told.telling.show_note("", in_place_of="79 is tight")
+    assert (told.telling.note, told.looks) == ("", 2)
+
+
+def test_a_note_has_its_own_time_whatever_was_shown_before(clock: Clock) -> None:
+    told = Told(clock, hz=10)
+    told.telling.show_note("first")
+    clock.go_on(NOTE_S / 2)
+    told.telling.show_note("second")
+    clock.go_on(NOTE_S / 2)
+    assert told.telling.note == "second"
+    clock.go_on(NOTE_S / 2)
+    assert told.telling.note == ""

@@ -56,3 +56,14 @@ async def test_one_cell_has_room_for_the_card_alone(tmp_path: Path) -> None:
         await talk.pilot.resize_terminal(40, 10)
         await talk.settle()
         assert "too small" in seen(talk)
+
+
+@pytest.mark.asyncio
+async def test_a_window_that_grew_is_tight_no_more(tmp_path: Path) -> None:
+    talk = Talk(tmp_path)
+    async with talk.at(79, 23):
+        assert "79 × 23 is tight" in talk.status()
+        await talk.pilot.resize_terminal(120, 40)
+        await talk.settle()
+        assert "tight" not in talk.status()
+        assert "ready" in talk.status()
