@@ -8,7 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["COMMANDS", "ParserAsked", "UsageError", "load", "main", "parser", "parser_of", "tell"]
 
@@ -81,6 +84,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Write the help; one that can't be written is no success, as argparse has it."""
+        (file or sys.stdout).write(self.format_help())
+        sys.stdout.flush()
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 well, 1 failed, 2 wrong usage.
@@ -88,8 +96,11 @@ def main(arguments: list[str] | None = None) -> int:
     Interrupted it is 130; 141 where whoever read the output went away.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    _stand_in_for_closed()
     try:
-        return _command(words)
+        code = _command(words)
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         tell(str(error))
         return 2
@@ -106,6 +117,30 @@ def main(arguments: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         tell(f"{where}{error.strerror or error}")
         return 1
+
+
+def _stand_in_for_closed() -> None:
+    """Put something at descriptors 0 to 2 that were closed before the start.
+
+    The next file that is opened, a chat maybe, would be one of them otherwise, and get what is written
+    there. Input is at its end; that output can't be written is told; what is told goes to nobody.
+    """
+    for number, name, flags in (
+        (0, "stdin", os.O_RDONLY),
+        (1, "stdout", os.O_RDONLY),
+        (2, "stderr", os.O_WRONLY),
+    ):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, flags)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
+        os.set_inheritable(number, True)  # noqa: FBT003 - os takes no name
+        mode = "w" if number else "r"
+        stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - it stays
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _drop_output() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.protocol import MAX_LOGPROBS, Constraints, Generate, TokenBias
+from mtplx_tui.files import read_whole
 
 __all__ = ["Bending", "add_options", "read"]
 
@@ -94,7 +95,7 @@ def _bias(text: str) -> TokenBias:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_whole(path)
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

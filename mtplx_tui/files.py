@@ -5,14 +5,17 @@ Knows no setting and reads no environment: `config.find_places` fills the folder
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Places", "open_log", "reason", "write_atomically"]
+__all__ = ["MOST_BYTES", "Places", "open_log", "read_whole", "reason", "write_atomically"]
 
 LOG_BYTES = 1_000_000
 """A longer log is put aside as `.1` before a new one begins."""
+MOST_BYTES = 64_000_000
+"""Of a text that is read whole: far more than any model's context, and no danger to the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,20 @@ def open_log(path: Path) -> int:
         return os.open(path, flags, 0o600)
     except OSError:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+def read_whole(path: Path, encoding: str = "utf-8") -> str:
+    """Return a file's text.
+
+    Raises:
+        OSError: it can't be read, or has more than MOST_BYTES; a device may have no end.
+        UnicodeDecodeError: it is no text in this encoding.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return content.decode(encoding)
 
 
 def reason(error: Exception) -> str:

@@ -26,11 +26,13 @@ from mtplx_tui import answer_options, constraint_options, requests
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_sysfs
 from mtplx_tui.driving import Engine, EngineTrouble
+from mtplx_tui.files import MOST_BYTES, read_whole
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.watching import Watch
 from mtplx_tui.traces import check_trace_path, write_trace
 from mtplx_tui.view import RequestView
+from mtplx_tui.wording import in_bytes
 
 __all__ = ["main"]
 
@@ -65,11 +67,6 @@ def main(words: list[str]) -> int:
     except EngineTrouble as error:
         tell(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        tell(str(error))
-        return 1
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:
@@ -132,16 +129,23 @@ def _prompt(options: argparse.Namespace) -> tuple[tuple[ChatMessage, ...], str |
         return _messages(options.messages), None
     text: str = options.prompt
     if text == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        text = _from_input()
     if not text or not (options.raw or text.strip()):
         raise ValueError("the prompt is empty")
     return ((), text) if options.raw else ((ChatMessage(Role.USER, text),), None)
 
 
+def _from_input() -> str:
+    content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"the prompt has more than {in_bytes(MOST_BYTES)}")
+    return content.decode("utf-8", "replace")
+
+
 def _messages(path: Path) -> tuple[ChatMessage, ...]:
     wanted = f'{path}: a list of {{"role": "user", "content": "..."}} is wanted'
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_whole(path))
     except OSError as error:
         raise ValueError(f"{path} can't be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

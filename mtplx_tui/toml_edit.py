@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mtplx_tui.files import read_whole
+
 __all__ = ["line_of", "read_text", "read_toml", "with_value"]
 
 _LONGEST_VALUE = 200
@@ -29,7 +31,7 @@ def read_text(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             raise OSError(None, "it is not a file")
-        return path.read_text("utf-8-sig")
+        return read_whole(path, "utf-8-sig")
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from engine import wire
 from engine.protocol import MAX_DEPTH
 from mtplx_tui.bench.suite import KINDS, Answer
+from mtplx_tui.files import read_whole
 
 __all__ = [
     "Change",
@@ -198,7 +199,7 @@ class Result:
 def read(path: Path) -> Result:
     """Return a result file's content. Raises ValueError where it is none."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_whole(path))
         if content["bench"] != FORMAT:
             raise ValueError(f"made by another version ({content['bench']})")
         answers = [wire.from_fields(Answer, fields) for fields in content.pop("answers")]

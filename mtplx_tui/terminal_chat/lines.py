@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from typing import Protocol
+
+from mtplx_tui.files import MOST_BYTES
 
 __all__ = ["Lines", "PipedLines"]
 
@@ -28,7 +31,7 @@ class PipedLines:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._buffer = b""
+        self._buffer = bytearray()
         self._is_over = False
 
     def interrupt(self) -> bool:
@@ -36,15 +39,24 @@ class PipedLines:
         return False
 
     async def next_line(self) -> str | None:
-        """Return the next line; bytes that are no UTF-8 are replaced."""
-        while b"\n" not in self._buffer and not self._is_over:
+        """Return the next line; bytes that are no UTF-8 are replaced.
+
+        Raises:
+            OSError: standard input can't be read, or a line has more than MOST_BYTES.
+        """
+        seen = 0
+        while (end := self._buffer.find(b"\n", seen)) < 0 and not self._is_over:
+            seen = len(self._buffer)
+            if seen > MOST_BYTES:
+                raise OSError(errno.EFBIG, "a line is too long", "standard input")
             await self._is_readable()
             data = os.read(self._descriptor, CHUNK_BYTES)
             self._buffer += data
             self._is_over = not data
-        line, end, self._buffer = self._buffer.partition(b"\n")
-        if not line and not end:
+        if end < 0 and not self._buffer:
             return None
+        line = bytes(self._buffer[: end if end >= 0 else None])
+        del self._buffer[: len(line) + 1]
         return line.decode("utf-8", "replace").removesuffix("\r")
 
     async def _is_readable(self) -> None:
