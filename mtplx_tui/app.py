@@ -89,6 +89,8 @@ if TYPE_CHECKING:
 __all__ = ["MtplxApp"]
 
 TICK_S = 0.5
+PROBLEMS_TOLD = 2
+"""Each by a notice of its own, at most."""
 
 
 def _nothing() -> None:
@@ -254,8 +256,7 @@ class MtplxApp(Actions):
         self.run_worker(self._pressed.take(), group="keys")
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
-        for problem in (*self._problems, *self._missing_theme()):
-            self.notices.warn(problem, NOTE_S)
+        self._tell_problems([*self._problems, *self._missing_theme()])
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
@@ -273,6 +274,17 @@ class MtplxApp(Actions):
         self.engine.died(ErrorInfo("none was started", ""))
         self.switch_mode("speculation")
 
+    def _tell_problems(self, problems: list[str]) -> None:
+        """Tell what is wrong with the files here; of many only the first, they would cover the screen."""
+        if len(problems) > PROBLEMS_TOLD:
+            rest = len(problems) - 1
+            problems = [
+                problems[0],
+                f"and {rest} more files have faults; {{app.doctor}} names them",
+            ]
+        for problem in problems:
+            self.notices.warn(problem, NOTE_S)
+
     def _missing_theme(self) -> Iterator[str]:
         wanted, file = self.settings.theme, self.places.config_file
         if wanted not in ("auto", *self.available_themes):
@@ -287,6 +299,21 @@ class MtplxApp(Actions):
             self.action_set_up()
         elif self.guide.wanted_download:
             self.errands.downloads.start(self.guide.wanted_download)
+
+    async def action_quit(self) -> None:
+        """Leave; asks first where a chat would be lost by it, and only once."""
+        from mtplx_tui.screens.dialogs import LeaveUnkept
+
+        unkept = self.desk.unkept
+        if not unkept or isinstance(self.screen, LeaveUnkept):
+            self.exit()
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                self.exit()
+
+        self.push_screen(LeaveUnkept(unkept), answered)
 
     def action_set_up(self) -> None:
         """Go on with the set-up, or set up again."""

@@ -114,8 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:
             _drop_output()
-        where = f"{error.filename}: " if error.filename else ""
-        tell(f"{where}{error.strerror or error}")
+        from mtplx_tui.files import trouble
+
+        tell(trouble(error))
         return 1
 
 

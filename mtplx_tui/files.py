@@ -10,7 +10,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MOST_BYTES", "Places", "open_log", "read_whole", "reason", "write_atomically"]
+__all__ = [
+    "MOST_BYTES",
+    "Places",
+    "open_log",
+    "read_whole",
+    "reason",
+    "trouble",
+    "write_atomically",
+]
 
 LOG_BYTES = 1_000_000
 """A longer log is put aside as `.1` before a new one begins."""
@@ -124,6 +132,12 @@ def reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
+def trouble(error: Exception) -> str:
+    """Return what went wrong, of an OSError with the file that it names."""
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return f"{where}{reason(error)}"
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that at any moment the old or the new one is there, whole.
 
@@ -131,12 +145,21 @@ def write_atomically(path: Path, text: str) -> None:
     the mode of a file that was there is kept.
 
     Raises:
-        OSError: it could not be written; the old file is untouched.
+        OSError: it could not be written, by its own name; the old file is untouched.
         UnicodeEncodeError: the text holds broken characters; likewise.
     """
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = text.encode("utf-8")
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name[:100]}.{os.urandom(6).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     descriptor = os.open(beside, flags, 0o600)

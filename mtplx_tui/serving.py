@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from engine.protocol import Command, ErrorInfo, Event, Mode, ModelInfo, PromptShown
 from mtplx_tui.client_settings import Endpoint
+from mtplx_tui.files import trouble
 from mtplx_tui.view import EngineView
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Serving:
         except ServerTrouble as error:
             self.problem = f"{error.message}; {error.remedy}"
         except (OSError, ValueError) as error:
-            self.problem = f"the server can't be started: {error}"
+            self.problem = f"the server can't be started: {trouble(error)}"
         finally:
             self._is_busy = False
         self._changed()

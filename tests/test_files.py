@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtplx_tui.files import Places, write_atomically
+from mtplx_tui.files import Places, trouble, write_atomically
 
 
 class TestWriteAtomically:
@@ -45,6 +45,17 @@ class TestWriteAtomically:
             write_atomically(path, "new")
         assert path.read_text() == "old"
         assert os.listdir(tmp_path) == ["file"]
+
+    def test_a_failure_names_the_file_and_not_the_one_beside_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refused(path: Path, *_: object) -> int:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, "open", refused)
+        with pytest.raises(PermissionError) as raised:
+            write_atomically(tmp_path / "file", "new")
+        assert trouble(raised.value) == f"{tmp_path / 'file'}: Permission denied"
 
 
 def test_places_lie_in_their_folders() -> None:

@@ -62,6 +62,13 @@ class Desk:
         return next(iter(self._open.streams), None)
 
     @property
+    def unkept(self) -> str:
+        """Why something is in memory only, tried once more; empty where all is on disk."""
+        for record in self._records.values():
+            record.flush(self._clock())
+        return next((r.trouble for r in self._records.values() if r.trouble), "")
+
+    @property
     def problem(self) -> str:
         """What is wrong with the record on disk, one line; empty when all is well."""
         trouble = next((r.trouble for r in self._records.values() if r.trouble), "")

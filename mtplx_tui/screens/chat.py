@@ -173,7 +173,10 @@ class ChatScreen(ChatAsking):
             chats.display = False
 
     def action_back(self) -> None:
-        """Leave a panel, stop the running answer, take a waiting question back or give up an edit."""
+        """Leave a panel, stop the running answer, take a waiting question back or give up an edit.
+
+        With none of these it takes the notices away, which may lie over what is typed.
+        """
         desk = self.mtplx.desk
         if self.focused is not None and self.focused is not self.prompt:
             if self.has_class("-narrow"):
@@ -187,6 +190,8 @@ class ChatScreen(ChatAsking):
         elif self.editing is not None:
             self.stop_editing()
             self.show_hint()
+        else:
+            self.app.clear_notifications()
 
     # One turn
 

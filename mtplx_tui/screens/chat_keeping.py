@@ -14,6 +14,7 @@ from textual.screen import Screen
 from engine.protocol import Cancel, Role
 from mtplx_tui.chats import export
 from mtplx_tui.chats.model import Turn
+from mtplx_tui.files import trouble
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.widgets.markdown_sections import code_blocks
 
@@ -122,7 +123,7 @@ class ChatKeeping(Screen[None]):
         try:
             chat = self.mtplx.desk.read(chat_id)
         except (OSError, ValueError) as error:
-            self.notify(f"the chat can't be read: {error}", severity="error", markup=False)
+            self.notify(f"the chat can't be read: {trouble(error)}", severity="error", markup=False)
             return
         self._write_as(
             "Export as .md or .json",

@@ -105,6 +105,21 @@ class Confirm(Dialog):
         self.dismiss("yes")
 
 
+class LeaveUnkept(Confirm):
+    """Asks before the app is left with chats that are in memory only.
+
+    Args:
+        why: they are not on disk.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "Leave, and lose what is not on disk?",
+            f"{why}\n\nWith room and rights there it is written by itself. Chats can be exported "
+            "elsewhere: x in the list of chats.",
+        )
+
+
 class Choose(Dialog):
     """Asks for one of several; dismissed with its index as text.
 

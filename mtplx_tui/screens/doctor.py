@@ -26,6 +26,7 @@ from mtplx_tui.doctor.check import Check, Severity, counts
 from mtplx_tui.doctor.examination import examine
 from mtplx_tui.doctor.report import headline
 from mtplx_tui.doctor.surroundings import Surroundings, find_surroundings
+from mtplx_tui.files import trouble
 from mtplx_tui.keymap import DOCTOR, bindings
 from mtplx_tui.theming import marks_for
 from mtplx_tui.widgets.check_list import STYLES, CheckDetail, CheckList
@@ -183,7 +184,7 @@ class DoctorScreen(Screen[None]):
             place.parent.mkdir(parents=True, exist_ok=True)
             written = write_bundle(place, surroundings, checks)
         except (BundleRefused, OSError) as error:
-            self.post_message(self.Saved(f"no report was written: {error}", is_error=True))
+            self.post_message(self.Saved(f"no report was written: {trouble(error)}", is_error=True))
         else:
             said = f"report written: {written}; look at it before you send it"
             self.post_message(self.Saved(said, is_error=False))

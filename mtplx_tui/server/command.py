@@ -75,11 +75,6 @@ def main(words: list[str]) -> int:
     except ServerTrouble as error:
         tell(f"{error.message}; {error.remedy}")
         return 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        tell(str(error))
-        return 1
 
 
 def _parsed(words: list[str], settings: Settings) -> argparse.Namespace:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from engine.protocol import Cancel, Channel, ErrorInfo, Finish, Mode, Role
 from mtplx_tui.chats.model import TurnStatus
 from mtplx_tui.requests import Options
 from mtplx_tui.screens.chat import ChatScreen
+from mtplx_tui.screens.dialogs import LeaveUnkept
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.chat_list import ChatList
 from mtplx_tui.widgets.conversation import Conversation
@@ -539,3 +542,64 @@ async def test_what_was_shown_stays_while_a_chat_goes_on(
         await talk.press("ctrl+n")
         talk.app.desk.open(talk.app.desk.summaries()[-1].id)
         assert talk.path()
+
+
+class TestLeaving:
+    @pytest.fixture
+    def full(self) -> Generator[pytest.MonkeyPatch]:
+        """A disk without room; undone, there is some."""
+
+        def refused(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with pytest.MonkeyPatch.context() as disk:
+            disk.setattr("mtplx_tui.chats.store.Journal._append", refused)
+            yield disk
+
+    async def test_it_asks_before_a_chat_is_lost(
+        self, talk: Talk, full: pytest.MonkeyPatch
+    ) -> None:
+        async with talk.at(80, 24):
+            await talk.answered("q", "a")
+            await talk.press("ctrl+q")
+            assert isinstance(talk.app.screen, LeaveUnkept)
+            assert "No space left on device" in talk.app.screen._detail
+            await talk.press("escape")
+            assert isinstance(talk.app.screen, ChatScreen)
+            assert talk.app.is_running
+            await talk.press("ctrl+q", "ctrl+q")
+            assert not talk.app.is_running
+
+    async def test_it_asks_nothing_once_there_is_room(
+        self, talk: Talk, full: pytest.MonkeyPatch
+    ) -> None:
+        async with talk.at(80, 24):
+            await talk.answered("q", "a")
+            full.undo()
+            await talk.press("ctrl+q")
+            assert not talk.app.is_running
+        assert "q" in next((talk.app.desk._store.folder).iterdir()).read_text("utf-8")
+
+
+class TestNotices:
+    async def test_escape_takes_them_away_where_nothing_else_is_to_be_left(
+        self, talk: Talk
+    ) -> None:
+        async with talk.at(80, 24):
+            await talk.ask("q")
+            talk.starts()
+            talk.app.notify("something")
+            await talk.press("escape")
+            assert isinstance(talk.app.sent[-1], Cancel)
+            assert talk.notices() == ["something"]
+            await talk.ends()
+            await talk.press("escape")
+            assert talk.notices() == []
+
+    async def test_many_faults_at_the_start_leave_room_for_the_screen(self, talk: Talk) -> None:
+        talk.app._problems = ("a is damaged", "b is damaged", "c is damaged")
+        async with talk.at(80, 24):
+            assert talk.notices() == [
+                "a is damaged",
+                "and 2 more files have faults; F9 names them",
+            ]

@@ -25,8 +25,8 @@ from tests.fakes.terminal import Terminal
 PROGRAM = Path(sys.executable).with_name("mtplx-tui")
 CTRL_Q, CTRL_R, ENTER = "\x11", "\x12", "\r"
 READY = "Type a question below"
-LIMITED = 'ulimit -f 4; exec "$0" "$@"'
-"""A shell's line: no file may grow past two kilobytes, as on a full disk."""
+LIMITED = 'export PYTHONDONTWRITEBYTECODE=1; ulimit -f 4; exec "$0" "$@"'
+"""A shell's line: no file may grow past two kilobytes, as on a full disk; Python would leave cut modules."""
 
 
 class Start(Protocol):
@@ -304,6 +304,8 @@ class TestDisk:
         ask(terminal, "Hello")
         terminal.shows("kept in memory only")
         terminal.press(CTRL_Q)
+        terminal.shows("lose what is not on disk")
+        terminal.press("y")
         assert terminal.end() == 0
 
     def test_a_full_disk_leaves_the_chat_in_memory(
@@ -312,6 +314,8 @@ class TestDisk:
         terminal = start(endless_folder, shell=LIMITED)
         ask(terminal, "Hello")
         terminal.shows("kept in memory only: File too large", "generating")
+        terminal.press(CTRL_Q)
+        terminal.shows("lose what is not on disk")
         terminal.press(CTRL_Q)
         assert terminal.end() == 0
         assert the_answer(home).status is TurnStatus.CUT
