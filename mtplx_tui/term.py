@@ -12,13 +12,13 @@ import faulthandler
 import io
 import os
 import sys
-import unicodedata
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mtplx_tui.config import Terminal
 from mtplx_tui.files import open_log
+from mtplx_tui.wording import cells
 
 __all__ = ["TerminalRefused", "check_terminal", "notice", "private_terminal"]
 
@@ -105,13 +105,7 @@ def _plainer(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    return "".join(_LIKENESS.get(sign) or "?" * _cells(sign) for sign in lacking), error.end
-
-
-def _cells(sign: str) -> int:
-    if unicodedata.category(sign) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(sign) in ("W", "F") else 1
+    return "".join(_LIKENESS.get(sign) or "?" * cells(sign) for sign in lacking), error.end
 
 
 def _flush() -> None:

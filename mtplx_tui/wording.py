@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-__all__ = ["duration", "in_bytes", "read_bytes", "read_size", "showable"]
+__all__ = ["cells", "duration", "in_bytes", "read_bytes", "read_size", "showable"]
 
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
@@ -49,6 +50,17 @@ def read_bytes(text: str) -> float:
 def read_size(text: str) -> int:
     """Return the number of bytes that a text such as 4GB names, or 0. Raises ValueError."""
     return 0 if text == "0" else int(read_bytes(text))
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes that has neither tabs nor line ends."""
+    return len(text) if text.isascii() else sum(map(_cells_of, text))
+
+
+def _cells_of(sign: str) -> int:
+    if unicodedata.category(sign) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(sign) in ("W", "F") else 1
 
 
 def showable(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 import termios
 from collections.abc import Generator
@@ -13,6 +14,7 @@ from engine.protocol import Channel, TextRun
 from mtplx_tui.chats.answer_words import answer_words
 from mtplx_tui.chats.model import Turn, TurnStatus
 from mtplx_tui.cli import tell
+from mtplx_tui.terminal_chat.wrapping import Wrapping
 from mtplx_tui.wording import showable
 
 __all__ = ["Page", "PlainPage", "TerminalPage", "state_words"]
@@ -96,7 +98,7 @@ class PlainPage:
 
 
 class TerminalPage:
-    """Answers with their reasoning dimmed above, and the line of facts under each.
+    """Answers with their reasoning dimmed above, and the line of facts under each; lines end at blanks.
 
     Args:
         has_color: whether text may be dimmed.
@@ -106,23 +108,25 @@ class TerminalPage:
         self._dim, self._reset = (DIM, RESET) if has_color else ("", "")
         self._channel: Channel | None = None
         self._last = ""
+        self._wrapping = Wrapping(_columns)
 
     def tell(self, text: str) -> None:
         """Write it as it is, but for what would steer the terminal."""
-        _write(f"{showable(text)}\n")
+        _write(f"{_wrapped(text)}\n")
 
     def warn(self, text: str) -> None:
         """Write it among the rest."""
-        _write(f"! {showable(text)}\n")
+        _write(f"{_wrapped(f'! {text}')}\n")
 
     @contextmanager
     def answering(self) -> Generator[None]:
         """Keep keys that are typed meanwhile from being echoed into the answer."""
-        self._channel, self._last = None, ""
+        self._channel, self._last, self._wrapping = None, "", Wrapping(_columns)
         with _no_echo():
             try:
                 yield
             finally:
+                _write(self._wrapping.rest())
                 if self._channel is not None:
                     _write(self._reset)
                 self._end_line()
@@ -135,7 +139,7 @@ class TerminalPage:
             if run.channel is not self._channel:
                 self._turn_to(run.channel)
             self._last = run.text
-            _write(showable(run.text))
+            _write(self._wrapping.add(showable(run.text)))
 
     def _end_line(self) -> None:
         if self._last and not self._last.endswith("\n"):
@@ -143,16 +147,19 @@ class TerminalPage:
 
     def _turn_to(self, channel: Channel) -> None:
         if self._channel is not None:
+            _write(self._wrapping.rest())
             _write("\n" if self._last.endswith("\n") else "\n\n")
-        self._channel = channel
+        self._channel, self._wrapping = channel, Wrapping(_columns)
         is_thought = channel is Channel.REASONING
-        _write(f"{self._dim}thinking: " if is_thought else self._reset)
+        _write(self._dim if is_thought else self._reset)
+        if is_thought:
+            _write(self._wrapping.add("thinking: "))
 
     def end(self, turn: Turn) -> None:
         """Write the line of facts."""
         parts = [state_words(turn), *([] if turn.facts is None else answer_words(turn.facts))]
         line = " · ".join(part for part in parts if part)
-        _write(f"{self._dim}{showable(line)}{self._reset}\n\n")
+        _write(f"{self._dim}{_wrapped(line)}{self._reset}\n\n")
 
     def copy(self, text: str) -> bool:
         """Send it to the terminal's clipboard by OSC 52, which answers nothing."""
@@ -175,6 +182,18 @@ def state_words(turn: Turn) -> str:
 def _write(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 0
+
+
+def _wrapped(text: str) -> str:
+    wrapping = Wrapping(_columns)
+    return wrapping.add(showable(text)) + wrapping.rest()
 
 
 @contextmanager

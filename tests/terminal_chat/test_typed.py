@@ -9,6 +9,7 @@ import stat
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -180,15 +181,36 @@ class TestPage:
         """What is written, piece by piece."""
         pieces: list[str] = []
         monkeypatch.setattr(page, "_write", pieces.append)
+        monkeypatch.setattr(page, "_no_echo", nullcontext)
+        monkeypatch.setattr(page, "_columns", lambda: 20)
         return pieces
 
+    @staticmethod
+    def answered(shown: TerminalPage, *runs: TextRun) -> None:
+        with shown.answering():
+            for run in runs:
+                shown.write((run,))
+
     def test_a_model_cannot_steer_the_terminal(self, written: list[str]) -> None:
-        TerminalPage(has_color=False).write(
-            (TextRun(Channel.ANSWER, "a\x1b]52;c;eA==\x07b\x9b2J"),)
-        )
-        assert "".join(written) == "a␛]52;c;eA==␇b\ufffd2J"
+        run = TextRun(Channel.ANSWER, "a\x1b]52;c;eA==\x07b\x9b2J")
+        self.answered(TerminalPage(has_color=False), run)
+        assert "".join(written) == "a␛]52;c;eA==␇b\ufffd2J\n"
 
     def test_reasoning_is_dim_and_the_answer_is_not(self, written: list[str]) -> None:
-        shown = TerminalPage(has_color=True)
-        shown.write((TextRun(Channel.REASONING, "hm"), TextRun(Channel.ANSWER, "yes")))
-        assert "".join(written) == "\x1b[2mthinking: hm\n\n\x1b[0myes"
+        runs = (TextRun(Channel.REASONING, "hm"), TextRun(Channel.ANSWER, "yes"))
+        self.answered(TerminalPage(has_color=True), *runs)
+        assert "".join(written) == "\x1b[2mthinking: hm\n\n\x1b[0myes\x1b[0m\n"
+
+    def test_lines_end_at_blanks(self, written: list[str]) -> None:
+        runs = (
+            TextRun(Channel.REASONING, "what is it"),
+            TextRun(Channel.REASONING, " about?"),
+            TextRun(Channel.ANSWER, "The sky appears bl"),
+            TextRun(Channel.ANSWER, "ue to us."),
+        )
+        shown = TerminalPage(has_color=False)
+        self.answered(shown, *runs)
+        answer = "thinking: what is it\nabout?\n\nThe sky appears blue\nto us.\n"
+        assert "".join(written) == answer
+        shown.tell("what a person asked to be told")
+        assert "".join(written) == f"{answer}what a person asked\nto be told\n"
