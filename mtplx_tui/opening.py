@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell
+from mtplx_tui.giving_back import FULL_SCREEN, given_back
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.term import TerminalRefused, check_terminal, private_terminal
 
@@ -95,7 +96,7 @@ def _run(make: Callable[[], MtplxApp], log: Path, *, is_utf8: bool) -> int:
     Returns:
         The exit code: 0, 1 where the app failed, 128 and the number of the signal that ended it.
     """
-    with private_terminal(log, is_utf8=is_utf8):
+    with given_back(2, FULL_SCREEN), private_terminal(log, is_utf8=is_utf8):
         app = make()
         code = app.run()
     if code is None and app.return_code not in (None, 0):

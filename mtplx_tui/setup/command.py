@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 
 from engine.protocol import TextRun
@@ -19,6 +19,7 @@ from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.driving import EngineTrouble
 from mtplx_tui.files import Places
+from mtplx_tui.giving_back import LINES, given_back
 from mtplx_tui.library.speed import bytes_per_s
 from mtplx_tui.setup.asking import Asker, Defaults, Left, PipedAsker, TypedAsker, pick
 from mtplx_tui.setup.choosing import Manner, SetupFailed
@@ -60,7 +61,8 @@ def main(words: list[str]) -> int:
     places = config.find_places()
     settings, _ = config.load_settings(places)
     run = _Run(options, places, settings)
-    code = asyncio.run(run.run())
+    with given_back(0, LINES) if run.is_typed else nullcontext():
+        code = asyncio.run(run.run())
     if code == 0 and run.app_model is not None:
         from mtplx_tui.opening import open_app
 
@@ -94,7 +96,8 @@ class _Run:
         self.app_model: str | None = None
         """What the app is to be opened on afterwards; None for no app."""
         self._terminal = config.read_terminal()
-        self._is_typed = sys.stdin.isatty() and sys.stdout.isatty()
+        self.is_typed = sys.stdin.isatty() and sys.stdout.isatty()
+        """Whether a person types and looks."""
         self._is_asking = not (options.yes or options.json)
         self._code = 128 + signal.SIGINT
         self._main: asyncio.Task[object] | None = None
@@ -126,7 +129,7 @@ class _Run:
         page, options = self._page(), self._options
         manner = Manner(
             is_asking=self._is_asking,
-            has_terminal=self._is_typed and _can_show_app(self._terminal),
+            has_terminal=self.is_typed and _can_show_app(self._terminal),
             wants_hub=self._is_asking or options.json,
             model=options.model,
             is_utf8=self._terminal.is_utf8,
@@ -169,30 +172,30 @@ class _Run:
         """Go where the person talks."""
         name = steps.model_to_talk_with
         is_app = steps.progress.place is Place.APP and not steps.is_for_later
-        if is_app and self._is_typed and _can_show_app(self._terminal):
+        if is_app and self.is_typed and _can_show_app(self._terminal):
             self.app_model = name
             return
-        if not self._is_typed and steps.talk is not None:
+        if not self.is_typed and steps.talk is not None:
             return  # An answer was seen; whoever reads a pipe asked for no more.
         talk = await steps.converse_with(name)
-        page.tell("\n/help lists the commands; ctrl+d leaves" if self._is_typed else "")
+        page.tell("\n/help lists the commands; ctrl+d leaves" if self.is_typed else "")
         self._is_talking = True
-        lines = open_lines(self._places, page, self._terminal, is_typed=self._is_typed)
+        lines = open_lines(self._places, page, self._terminal, is_typed=self.is_typed)
         await converse(talk, lines)
 
     def _page(self) -> Page:
         if self._options.json:
             return _Silent()
-        return TerminalPage(has_color=self._terminal.has_color) if self._is_typed else PlainPage()
+        return TerminalPage(has_color=self._terminal.has_color) if self.is_typed else PlainPage()
 
     def _asker(self) -> Asker:
         if not self._is_asking:
             return Defaults()
-        return TypedAsker() if self._is_typed else PipedAsker(sys.stdin.fileno())
+        return TypedAsker() if self.is_typed else PipedAsker(sys.stdin.fileno())
 
     def _left(self) -> int:
         """Tell how to go on, and return the exit code."""
-        is_piped = not self._is_typed
+        is_piped = not self.is_typed
         if is_piped and self._steps is not None and not self._steps.progress.model:
             tell("start asks which model to take; --yes takes the default without asking")
             return 2
@@ -207,7 +210,7 @@ class _Run:
     def _interrupt(self, number: signal.Signals) -> None:
         """Stop an answer of the chat; anything else is left."""
         talk = None if self._steps is None else self._steps.talk
-        is_answer = number is signal.SIGINT and self._is_talking and self._is_typed
+        is_answer = number is signal.SIGINT and self._is_talking and self.is_typed
         if is_answer and talk is not None and talk.interrupt():
             return
         self._code = 128 + number

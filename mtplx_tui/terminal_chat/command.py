@@ -7,6 +7,7 @@ import asyncio
 import io
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from engine.protocol import ChatMessage, Role
@@ -17,6 +18,7 @@ from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import Settings, Terminal
 from mtplx_tui.driving import Engine
 from mtplx_tui.files import Places
+from mtplx_tui.giving_back import LINES, given_back
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.requests import Options
 from mtplx_tui.terminal_chat.lines import Lines, PipedLines
@@ -61,7 +63,8 @@ def main(words: list[str]) -> int:
         tell(f"{error.message}; {error.remedy}")
         return 1
     is_typed = sys.stdin.isatty() and sys.stdout.isatty()
-    return asyncio.run(_Session(_Job(location, options, places, is_typed)).run())
+    with given_back(0, LINES) if is_typed else nullcontext():
+        return asyncio.run(_Session(_Job(location, options, places, is_typed)).run())
 
 
 def _parsed(words: list[str], settings: Settings) -> argparse.Namespace:

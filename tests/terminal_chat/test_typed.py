@@ -175,6 +175,20 @@ def test_answers_are_retried_copied_and_counted(
     leave(terminal)
 
 
+def test_killed_in_an_answer_or_at_the_prompt_it_leaves_keys_as_they_were(
+    start: Start, endless_folder: Path, home: Path
+) -> None:
+    for is_asked in (False, True):
+        terminal = start("--model", endless_folder)
+        before = terminal.modes
+        terminal.shows(READY, "› ", within_s=120)
+        if is_asked:
+            ask(terminal, home)
+        assert terminal.modes != before
+        terminal.process.kill()
+        terminal.until(lambda: terminal.modes == before, "the modes of before")  # noqa: B023
+
+
 class TestPage:
     @pytest.fixture
     def written(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -203,6 +203,25 @@ class TestTheAppIsKilled:
         assert len(answer.text) > 20
         start(endless_folder, size=(120, 40)).shows("Hello", "cut: the app ended")
 
+    def test_the_terminal_is_as_it_was(self, start: Start, tiny_folder: Path) -> None:
+        terminal = start(tiny_folder)
+        before = terminal.modes
+        terminal.shows(READY)
+        assert terminal.modes != before
+        terminal.process.kill()
+        terminal.until(lambda: terminal.modes == before, "the modes of before")
+        terminal.end()
+        assert are_off(terminal)
+
+
+def are_off(terminal: Terminal) -> bool:
+    """Return whether the last that was heard of each of these modes is their end, and of the cursor its beginning."""
+    written = terminal.written
+    modes = (b"1049", b"1000", b"1003", b"1006", b"2004")
+    return all(
+        written.rfind(b"\x1b[?%bl" % m) > written.rfind(b"\x1b[?%bh" % m) for m in modes
+    ) and (written.rfind(b"\x1b[?25h") > written.rfind(b"\x1b[?25l"))
+
 
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -217,11 +236,7 @@ class TestSignals:
         os.kill(terminal.process.pid, number)
         assert terminal.end() == 128 + number
         assert terminal.modes == before
-        for mode in (b"1049", b"1000", b"1003", b"1006", b"2004"):
-            assert terminal.written.rfind(b"\x1b[?%bl" % mode) > terminal.written.rfind(
-                b"\x1b[?%bh" % mode
-            )
-        assert terminal.written.rfind(b"\x1b[?25h") > terminal.written.rfind(b"\x1b[?25l")
+        assert are_off(terminal)
         assert comes_true(lambda: is_gone(engine))
 
     @pytest.mark.slow
