@@ -81,6 +81,7 @@ from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
+from mtplx_tui.wording import for_a_field
 
 if TYPE_CHECKING:
     from mtplx_tui.library.queue import Job
@@ -232,9 +233,11 @@ class MtplxApp(Actions):
             self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_event(self, event: events.Event) -> None:
-        """Have keys wait for their turn, and a change of size be the newest."""
+        """Have keys wait for their turn, a paste steer nothing, and a change of size be the newest."""
         if isinstance(event, events.Resize) and isinstance(self._driver, Driver):
             event = self._driver.newest(event)
+        if isinstance(event, events.Paste) and not event.is_forwarded:
+            event = events.Paste(for_a_field(event.text))
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             self._pressed.add(event)
         else:

@@ -99,7 +99,7 @@ def _run(make: Callable[[], MtplxApp], log: Path, *, is_utf8: bool) -> int:
     with given_back(2, FULL_SCREEN), private_terminal(log, is_utf8=is_utf8):
         app = make()
         code = app.run()
-    if code is None and app.return_code not in (None, 0):
+    if code is None and app.return_code != 0:
         tell(f"something went wrong in the app; {log} tells more")
         return 1
     return code or 0

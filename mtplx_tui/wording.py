@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["cells", "duration", "in_bytes", "read_bytes", "read_size", "showable"]
+__all__ = ["cells", "duration", "for_a_field", "in_bytes", "read_bytes", "read_size", "showable"]
 
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
@@ -67,6 +68,14 @@ def showable(text: str) -> str:
     """Return a text without what would steer the terminal or could not be encoded."""
     text = text.replace("\r\n", "\n")
     return _UNSHOWABLE.sub(_mark, text)
+
+
+def for_a_field(text: str) -> str:
+    """Return a text as it may stand in a field, which draws all signs as they are: none that steers the terminal.
+
+    Line ends are newlines; marks of direction stay, they are part of what is written.
+    """
+    return _STEERING.sub(_mark, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _mark(match: re.Match[str]) -> str:

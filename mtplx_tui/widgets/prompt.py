@@ -15,6 +15,8 @@ from textual.events import Key, Paste
 from textual.message import Message
 from textual.widgets import TextArea
 
+from mtplx_tui.wording import for_a_field
+
 LARGE_PASTE = 10_000
 """Characters from which on a paste is shown as a mark."""
 _SENDING = "enter"
@@ -79,7 +81,7 @@ class Prompt(TextArea):
 
     def put(self, text: str) -> None:
         """Replace what is typed, and set the cursor behind it."""
-        self._pastes = {}
+        self._pastes, text = {}, for_a_field(text)
         if len(text) >= LARGE_PASTE:
             text = self._mark(text)
         self.text = text

@@ -80,9 +80,9 @@ class Terminal:
         """Whether the program gets each key as it is pressed, not a line at a time."""
         return not self.modes[3] & termios.ICANON
 
-    def press(self, keys: str) -> None:
-        """Type keys."""
-        os.write(self._ours, keys.encode())
+    def press(self, keys: str | bytes) -> None:
+        """Type keys, or whatever a broken line makes of them."""
+        os.write(self._ours, keys.encode() if isinstance(keys, str) else keys)
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the terminal another size, and tell the program as the kernel does."""

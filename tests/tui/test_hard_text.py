@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 from textual.events import Paste
+from textual.widgets import Input
 
 from mtplx_tui.theming import UNICODE
 from mtplx_tui.widgets.answer import Answer
@@ -112,3 +113,28 @@ async def test_a_megabyte_is_pasted_sent_and_shown_cut(tmp_path: Path) -> None:
         assert talk.path()[0].text == text.strip() or talk.path()[0].text == text
         assert "more characters" in talk.shown()[0]
         assert len(talk.shown()[0]) < 5_000
+
+
+STEERING = "a\x1b[2Jb\x9b1mc\x07\x11d\r\ne\rf\tg\u202eh"
+STEERED = "a␛[2Jb\ufffd1mc␇␑d\ne\nf\tg\u202eh"
+
+
+@pytest.mark.asyncio
+async def test_what_is_pasted_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        talk.app.post_message(Paste(STEERING))
+        await talk.settle()
+        assert talk.prompt.text == STEERED
+        await talk.press("ctrl+b", "tab")
+        talk.app.post_message(Paste("0.\x1b5"))
+        await talk.settle()
+        assert talk.app.screen.query_one("#temperature", Input).value == "0.␛5"
+
+
+@pytest.mark.asyncio
+async def test_a_question_put_back_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    talk = Talk(tmp_path)
+    async with talk.at(80, 24):
+        talk.prompt.put(STEERING)
+        assert talk.prompt.text == STEERED

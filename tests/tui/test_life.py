@@ -96,6 +96,18 @@ def test_a_draft_outlives_a_kill(start: Start, home: Path, tiny_folder: Path) ->
     start(tiny_folder).shows("half a question")
 
 
+def test_bytes_that_are_no_text_end_nothing(start: Start, tiny_folder: Path) -> None:
+    terminal = start(tiny_folder)
+    terminal.shows(READY, within_s=120)
+    terminal.press(b"a\xffb\xe2\x82")
+    terminal.press(b"\xacc\x80\x1b[200~d\x11\xfe\x1b[201~e\xc3")
+    terminal.shows("a\ufffdb€c\ufffdd")
+    terminal.press("z")
+    terminal.shows("\ufffde\ufffdz")
+    terminal.press(CTRL_Q)
+    assert terminal.end() == 0
+
+
 @pytest.mark.slow
 def test_what_is_typed_before_the_first_frame_is_in_the_prompt(
     start: Start, tiny_folder: Path
