@@ -6,7 +6,7 @@ The base of the app. Screens are imported when they are asked for, so that none 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from textual.app import SystemCommand
 from textual.screen import Screen
@@ -37,11 +37,16 @@ class Actions(WholeDrawings):
         yield SystemCommand(
             "tour", "a minute in the speculation tab, stop by stop", self.action_tour
         )
+        keys: dict[tuple[str, str], list[str]] = {}
+        runs: dict[tuple[str, str], Callable[[], object]] = {}
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and active.enabled:
-                run_it = functools.partial(self.run_action, binding.action, active.node)
-                yield SystemCommand(binding.description, f"key: {key_name(binding.key)}", run_it)
+                does = binding.description, binding.action
+                keys.setdefault(does, []).append(key_name(binding.key))
+                runs[does] = functools.partial(self.run_action, binding.action, active.node)
+        for does, run_it in runs.items():
+            yield SystemCommand(does[0], f"key: {' or '.join(keys[does])}", run_it)
 
     def action_show_tab(self, tab: str) -> None:
         """Open a tab."""

@@ -18,6 +18,8 @@ __all__ = ["ask_for_fans"]
 def ask_for_fans(app: MtplxApp, policy: Policy) -> None:
     """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
     keeper = app.station.keeper
+    if not app.station.snapshot.fans:
+        app.notify("no fan can be seen here")
     if policy is Policy.AUTOMATIC or keeper.has_guard or not keeper.setup.needs_root:
         app.station.choose(policy)
         return

@@ -69,7 +69,9 @@ class ModelsScreen(ModelsActions):
         self._filters = Filters()
         self._limit = PAGE
         self._query: Query | None = None
-        self._note = ""
+        self._note, self._is_bad = "", False
+        """What is to be told of the search on the hub."""
+        self._count = 0
         self._timer: Timer | None = None
         self._judge_timer: Timer | None = None
         self._machine = machine_bytes()
@@ -230,9 +232,8 @@ class ModelsScreen(ModelsActions):
     def _show_rows(self) -> None:
         rows = self._rows()
         self.table.show(rows, keep=True)
-        if not self._note:
-            count = f"{len(rows)} models" if len(rows) != 1 else "1 model"
-            self._put("#models-note", Content.styled(count, "dim"))
+        self._count = len(rows)
+        self._show_note()
         self._show_filters()
         self.show_card()
 
@@ -296,10 +297,17 @@ class ModelsScreen(ModelsActions):
         self._put("#models-strip", Content("\n").join(lines))
 
     def _say(self, text: str, *, is_error: bool = False) -> None:
-        self._note = text
-        self._put(
-            "#models-note", Content.styled(showable(text), "$text-error" if is_error else "dim")
-        )
+        self._note, self._is_bad = text, is_error
+        self._show_note()
+
+    def _show_note(self) -> None:
+        """Tell what became of the search, or how many models are shown; of those here the hub says nothing."""
+        if self._note and not self._filters.is_local:
+            style = "$text-error" if self._is_bad else "dim"
+            self._put("#models-note", Content.styled(showable(self._note), style))
+            return
+        count = f"{self._count} models" if self._count != 1 else "1 model"
+        self._put("#models-note", Content.styled(count, "dim"))
 
     def _put(self, selector: str, content: Content) -> None:
         part = self.query_one(selector, Static)
@@ -367,7 +375,6 @@ class ModelsScreen(ModelsActions):
         filters = self._filters
         match what:
             case "here":
-                self._say("")
                 self._narrow(replace(filters, is_local=not filters.is_local))
             case "mlx":
                 self._narrow(replace(filters, has_mlx=not filters.has_mlx))

@@ -603,3 +603,11 @@ class TestNotices:
                 "a is damaged",
                 "and 2 more files have faults; F9 names them",
             ]
+
+
+async def test_the_palette_has_each_action_once_with_all_its_keys(talk: Talk) -> None:
+    async with talk.at(80, 24):
+        found = list(talk.app.get_system_commands(talk.app.screen))
+        titles = [each.title for each in found]
+        assert len(titles) == len(set(titles))
+        assert "key: F6 or alt+5" in [each.help for each in found if each.title == "bench"]

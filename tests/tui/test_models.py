@@ -207,6 +207,21 @@ async def test_a_hub_that_is_down_is_told_and_tried_again(hub: FakeHub, talk: Mo
         assert "try again" not in talk.text("#models-note")
 
 
+async def test_what_is_here_is_listed_without_a_word_of_the_hub(
+    hub: FakeHub, talk: ModelsTalk
+) -> None:
+    """Whether it fails before that, or after."""
+    go = threading.Event()
+    hub.plan("/api/models", Fault(first=lambda: go.wait(30), status=503))
+    async with talk.app.run_test(size=SIZE) as pilot:
+        talk.pilot = pilot
+        await pilot.pause()
+        await talk.press("f4", "l")
+        go.set()
+        await talk.until(lambda: talk.screen._is_bad)
+        assert talk.text("#models-note") == "1 model"
+
+
 async def test_keys_lead_from_field_to_list_to_card(hub: FakeHub, talk: ModelsTalk) -> None:
     async with talk.at(80, 24):
         await talk.press("slash")

@@ -189,3 +189,11 @@ async def test_a_saved_trace_tells_the_heat_of_its_answer(tmp_path: Path) -> Non
     heat = read_trace(path).header.heat
     assert heat.startswith("CPU 46 to 6")
     assert "rpm" in heat
+
+
+async def test_a_key_for_fans_says_where_there_are_none(tmp_path: Path) -> None:
+    talk = HotTalk(tmp_path)
+    async with talk.at(80, 24):
+        await talk.nothing()
+        await talk.press("f12")
+        assert talk.notices() == ["no fan can be seen here"]
