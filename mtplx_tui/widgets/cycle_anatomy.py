@@ -17,6 +17,8 @@ RECENT = 32
 """Cycles that count as just now."""
 LABEL, FIGURE, MOST_BAR = 8, 8, 48
 """Cells of the columns."""
+LEAST_BAR = len(TITLE) - LABEL
+"""With less, figures go before a part of each would be cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ def anatomy_page(
     columns = [] if request is None else _columns(request, selected)
     if not columns:
         return head
+    while len(columns) > 1 and width - LABEL - FIGURE * len(columns) < LEAST_BAR:
+        columns.pop()
     bar = min(max(width - LABEL - FIGURE * len(columns), 0), MOST_BAR)
     labels = "".join(label.rjust(FIGURE) for label, _ in columns)
     space = LABEL + bar + len(labels) - len(head) - len(labels)
@@ -104,19 +108,23 @@ def anatomy_page(
             whole,
             Content.assemble("tokens".ljust(LABEL), ("a cycle".rjust(bar), "dim"), each),
             Content.assemble(" " * LABEL, ("a second".rjust(bar), "dim"), (speeds, "bold")),
-            *([_graphs_row(request, selected, bar)] if request and request.graphs_built else []),
+            *(
+                [_graphs_row(request, selected, bar, len(columns))]
+                if request and request.graphs_built
+                else []
+            ),
         ]
     )
 
 
-def _graphs_row(request: RequestView, selected: int | None, bar: int) -> Content:
+def _graphs_row(request: RequestView, selected: int | None, bar: int, columns: int) -> Content:
     """Return how many graphs had to be built, which is time that no other cycle takes."""
     count = len(request.cycles)
     shown = request.cycles.since(max(0, count - RECENT))
     if selected is not None:
         shown = [request.cycles[selected]]
     counts = (sum(cycle.graphs_built for cycle in shown), request.graphs_built)
-    figures = "".join(str(each).rjust(FIGURE) for each in counts)
+    figures = "".join(str(each).rjust(FIGURE) for each in counts[:columns])
     return Content.assemble("graphs".ljust(LABEL), ("built".rjust(bar), "dim"), figures)
 
 

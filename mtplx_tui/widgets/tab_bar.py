@@ -55,10 +55,12 @@ class TabBar(Static):
 
 
 def tab_line(active: str, width: int, style: str = OPEN, keys: Keys = STANDARD) -> Content:
-    """Return the line, as much of it as fits; the open tab in a style of its own."""
+    """Return the line, the open tab in a style of its own; where it is tight, the others by their keys alone."""
     line = _tabs(active, style, keys, has_name=True)
     if line.cell_length > width:
         line = _tabs(active, style, keys, has_name=False)
+    if line.cell_length > width:
+        line = _tabs(active, style, keys, has_name=False, has_titles=False)
     right = Content.assemble(
         (keys.sign("app.keys"), "bold"), " keys  ", (keys.sign("app.palette"), "bold"), " commands "
     )
@@ -66,14 +68,16 @@ def tab_line(active: str, width: int, style: str = OPEN, keys: Keys = STANDARD) 
     return Content.assemble(line, " " * space, right) if space > 0 else line
 
 
-def _tabs(active: str, style: str, keys: Keys, *, has_name: bool) -> Content:
+def _tabs(
+    active: str, style: str, keys: Keys, *, has_name: bool, has_titles: bool = True
+) -> Content:
     left = [Content.styled(" mtplx-tui  ", "bold $text-primary")] if has_name else []
     for tab, title in TABS:
         key = keys.sign(f"app.{tab}")
         if tab == active:
             left.append(Content.styled(f" {key} {title} ", style))
         else:
-            text = Content(f" {key} {title} ")
+            text = Content(f" {key} {title} " if has_titles else f" {key} ")
             left.append(text.stylize(f"@click=app.show_tab('{tab}')"))
         left.append(Content(" "))
     return Content.assemble(*left)

@@ -17,6 +17,7 @@ from mtplx_tui.widgets.cycle_anatomy import RECENT, anatomy_page, times_of, time
 from mtplx_tui.widgets.cycle_detail import detail_page
 from mtplx_tui.widgets.depth_legend import Tally, legend_line
 from mtplx_tui.widgets.heading import Ends, heading_line
+from mtplx_tui.widgets.tab_bar import TABS, tab_line
 from tests.fakes import streams
 
 WIDTHS = (38, 58, 76, 118)
@@ -299,3 +300,22 @@ class TestHeading:
         line = heading_line(ends, 90, UNICODE).plain
         assert line.endswith("…  how it is drawn   live")
         assert len(line) == 90
+
+
+@pytest.mark.parametrize("width", [26, 29, 33, 34, 40])
+def test_no_figure_of_the_anatomy_is_cut_where_it_is_tight(width: int) -> None:
+    slow = replace(timed(0.04, 0.1, 0.001, 0.16), graphs_built=2)
+    request = request_of(streams.started(), slow, *streams.cycles_of(count=9))
+    page = anatomy_page(request, None, width, UNICODE).plain.splitlines()
+    assert page[-1].startswith("graphs")
+    assert max(map(len, page)) <= width
+    assert ("all" in page[0]) == (width >= 34)
+
+
+@pytest.mark.parametrize("width", [60, 72, 76, 80, 120])
+@pytest.mark.parametrize("active", [tab for tab, _ in TABS])
+def test_every_tab_has_its_key_in_the_line(active: str, width: int) -> None:
+    line = tab_line(active, width)
+    assert line.cell_length <= width
+    assert all(f"F{number}" in line.plain for number in range(2, 8))
+    assert dict(TABS)[active] in line.plain
