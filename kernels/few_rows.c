@@ -43,16 +43,6 @@ static _Atomic uint32_t product_number;
 static _Atomic uint32_t parts_done;
 static _Atomic int asleep;
 
-INLINE float total(Vector sum) {
-    union {
-        Vector vector;
-        float lane[LANES];
-    } all = {sum};
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; i++) all.lane[i] += all.lane[i + half];
-    return all.lane[0];
-}
-
 /* All rows times some columns; `count` and `columns` are known where this is compiled. */
 INLINE void block(const Product *p, const int count, int first, const int columns) {
     const float *weights = (const float *)p->weights + (long)first * p->weight_stride;

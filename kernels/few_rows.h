@@ -23,6 +23,17 @@ typedef void Gemm(int, int, int, int, int, int, float, const float *, int, const
 /* For a number of turns known where this is compiled: what they index then stays in registers. */
 #define EACH(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < count; i++)
 
+/* The sum of all lanes. */
+INLINE float total(Vector sum) {
+    union {
+        Vector vector;
+        float lane[LANES];
+    } all = {sum};
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) all.lane[i] += all.lane[i + half];
+    return all.lane[0];
+}
+
 /* out[r][c] = sum of rows[r][k] * weights[c][k] */
 typedef struct Product Product;
 struct Product {

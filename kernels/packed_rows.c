@@ -204,8 +204,9 @@ static void few(const Packed *packed, int count, Ends ends) {
     float sums[count * groups];
     for (int i = 0; i < count * groups; i++) {
         const float *rows = ends.rows + (long)(i / groups) * ends.row_stride + i % groups * packed->group;
-        sums[i] = 0;
-        for (int k = 0; k < packed->group; k++) sums[i] += rows[k];
+        Vector sum = {0};
+        for (int k = 0; k < packed->group; k += LANES) sum += *(const Vector *)(rows + k);
+        sums[i] = total(sum);
     }
     Product product = {
         .span = packed->bits == 4 ? span_4 : span_8,
