@@ -74,8 +74,10 @@ def child(blas: str, rounds: int, tokens: int) -> dict[str, float]:
 def measure(blas: str, rounds: int, tokens: int) -> dict[str, float]:
     """Return milliseconds a token of each way of decoding."""
     from engine.blas import prepare
+    from engine.mlx_settings import tell_mlx
 
     prepare(blas, CACHE)
+    tell_mlx()
     from engine.model.gguf import load_gguf
     from engine.model.load import load
     from mtplx_tui.library.disk import resolve

@@ -19,8 +19,10 @@ class Bench:
 
     def __init__(self) -> None:
         from engine.blas import prepare
+        from engine.mlx_settings import tell_mlx
 
         blas = prepare("auto", CACHE)
+        tell_mlx()
         from engine.protocol import LoadModel
         from engine.session import Session
         from mtplx_tui.library.disk import resolve
