@@ -24,9 +24,6 @@ __all__ = ["WINDOW_ROWS", "use_window_attention", "window_attention"]
 WINDOW_ROWS = 16
 _PLANNED_WIDTH = 128
 """Heads up to this wide go to cuDNN; wider ones MLX multiplies out itself."""
-_MANY = 2048
-"""Numbers of a row's softmax; for fewer one operation takes less time than four. No matter how many rows there are, so
-that a window's have the numbers that single rows have."""
 _NAME = "scaled_dot_product_attention"
 
 
@@ -93,15 +90,15 @@ def window_attention(
     if mask is not None:
         scores = _masked(scores.reshape(batch, heads, rows, length), mask)
         scores = scores.reshape(*grouped.shape[:-1], length)
-    is_many = rows > WINDOW_ROWS or heads * length >= _MANY
-    summed = (
-        _weighted(scores, values) if is_many else mx.softmax(scores, axis=-1, precise=True) @ values
-    )
-    return summed.reshape(batch, heads, rows, values.shape[-1])
+    return _weighted(scores, values).reshape(batch, heads, rows, values.shape[-1])
 
 
 def _weighted(scores: mx.array, values: mx.array) -> mx.array:
-    """Return the sums of values by the softmax of scores; [..., rows, length] to [..., rows, width]."""
+    """Return the sums of values by the softmax of scores; [..., rows, length] to [..., rows, width].
+
+    On a CPU one way for however many rows, so that a row has the same numbers wherever a window or a chunk of a
+    prompt begins.
+    """
     if scores.dtype != mx.float32 or mx.default_device() != mx.cpu:
         return mx.softmax(scores, axis=-1, precise=True) @ values
     powers = _powers(scores, scores.max(axis=-1, keepdims=True))

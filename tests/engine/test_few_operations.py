@@ -187,8 +187,8 @@ def test_a_pass_takes_fewer_operations(rows: int) -> None:
 
     trunk, _ = tiny.trunk_and_head()
     before = operations()
-    use_window_attention(trunk.model)
-    attending = operations()
     use_fewer_operations(trunk.model)
-    assert attending < before
-    assert operations() < 0.6 * attending
+    assert operations() < 0.62 * before
+    # Attention has three more a layer than MLX's own, which together take less time.
+    use_window_attention(trunk.model)
+    assert operations() < 0.68 * before
