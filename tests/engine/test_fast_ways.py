@@ -253,6 +253,12 @@ def test_window_attention_is_mlxs(rows: int, length: int, mask: str | None) -> N
     assert apart(window_attention(q, k, v, 0.2, given), right) < 1e-5
 
 
+def test_attention_of_high_scores_is_mlxs() -> None:
+    q, k, v = (mx.random.normal((1, 2, 20, 32), key=mx.random.key(seed)) for seed in (1, 2, 3))
+    right = mx.fast.scaled_dot_product_attention(200 * q, k, v, scale=0.2, mask=None)
+    assert apart(window_attention(200 * q, k, v, 0.2, None), right) < 1e-4
+
+
 @pytest.mark.parametrize("seen", [1, 300])
 def test_what_is_out_of_reach_has_no_part_in_attention(seen: int) -> None:
     q, k, v = (mx.random.normal((1, 2, 20, 32), key=mx.random.key(seed)) for seed in (1, 2, 3))
