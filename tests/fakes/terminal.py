@@ -105,6 +105,14 @@ class Terminal:
             assert self._read(min(left, 0.1)) or is_so(), f"it ended: {what}\n{self.text}"
         return time.monotonic() - begin
 
+    def until_given_back(self, is_so: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+        """Read on until something is so that another process sees to, some time after the program is gone."""
+        end = time.monotonic() + within_s
+        while not is_so():
+            assert time.monotonic() < end, f"not given back\n{self.text}"
+            if not self._read(0.1):
+                time.sleep(0.02)
+
     def rest(self, quiet_s: float = 1.0, at_most_s: float = 5.0) -> None:
         """Read on until nothing more is written for a while; a cursor that blinks has no end."""
         written, end = -1, time.monotonic() + at_most_s

@@ -186,7 +186,7 @@ def test_killed_in_an_answer_or_at_the_prompt_it_leaves_keys_as_they_were(
             ask(terminal, home)
         assert terminal.modes != before
         terminal.process.kill()
-        terminal.until(lambda: terminal.modes == before, "the modes of before")  # noqa: B023
+        terminal.until_given_back(lambda: terminal.modes == before)  # noqa: B023
 
 
 class TestPage:

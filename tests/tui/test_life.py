@@ -221,9 +221,8 @@ class TestTheAppIsKilled:
         terminal.shows(READY)
         assert terminal.modes != before
         terminal.process.kill()
-        terminal.until(lambda: terminal.modes == before, "the modes of before")
-        terminal.end()
-        assert are_off(terminal)
+        terminal.until_given_back(lambda: terminal.modes == before)
+        terminal.until_given_back(lambda: are_off(terminal))
 
 
 def are_off(terminal: Terminal) -> bool:
