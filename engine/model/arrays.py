@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
 
-__all__ = ["integers", "read_arrays", "read_with_metadata", "reals"]
+__all__ = ["integers", "read_arrays", "read_with_metadata", "reals", "weights_bytes", "weights_of"]
 
 
 def read_arrays(path: Path) -> dict[str, mx.array]:
@@ -32,3 +34,13 @@ def reals(values: mx.array) -> tuple[float, ...]:
     """Wait for a one-dimensional float array and return its numbers."""
     numbers: Any = values.tolist()
     return tuple(numbers)
+
+
+def weights_of(module: nn.Module) -> list[tuple[str, mx.array]]:
+    """Return a module's weights by their names; they need not be in memory."""
+    return cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters()))
+
+
+def weights_bytes(module: nn.Module) -> int:
+    """Return what a module's weights take; they need not be in memory."""
+    return sum(weight.nbytes for _, weight in weights_of(module))

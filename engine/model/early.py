@@ -5,12 +5,12 @@ MLX computes in a thread of its own, which else begins when Python has built the
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
+from engine.model.arrays import weights_bytes
 from engine.model.rebinding import called, modules
 
 __all__ = ["use_early_starts"]
@@ -28,13 +28,8 @@ def use_early_starts(model: nn.Module) -> None:
     for module in modules(model):
         layers = module.get("layers")
         for layer in layers[:-1] if isinstance(layers, list) else []:
-            if _bytes(layer) >= _LEAST_BYTES:
+            if weights_bytes(layer) >= _LEAST_BYTES:
                 layer.__class__ = _starting(type(layer))
-
-
-def _bytes(layer: nn.Module) -> int:
-    weights = cast("list[tuple[str, mx.array]]", tree_flatten(layer.parameters()))
-    return sum(weight.nbytes for _, weight in weights)
 
 
 def _starting(kind: type[nn.Module]) -> type[nn.Module]:

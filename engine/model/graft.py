@@ -13,10 +13,10 @@ from typing import cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from engine.errors import HeadError, ModelError
 from engine.made_files import made_whole
+from engine.model.arrays import weights_of
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.load import load_head
 from engine.model.heads.pair import PairHead
@@ -98,7 +98,7 @@ def _published(head: PairHead, family: Family) -> dict[str, mx.array]:
     }
     back = {theirs: ours for ours, theirs in parts.renamed.items()}
     found = {}
-    leaves = cast("list[tuple[str, mx.array]]", tree_flatten(head.parameters()))
+    leaves = weights_of(head)
     for name, value in leaves:
         front = next((own for own in modules if name.startswith(own)), None)
         if front is not None:

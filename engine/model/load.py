@@ -13,11 +13,11 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes, get_total_parameters, load_model
 
 from engine.errors import HeadError, ModelError, ModelFileError
 from engine.model import tokenizer as tokenizers
+from engine.model.arrays import weights_bytes, weights_of
 from engine.model.attention import use_window_attention
 from engine.model.contracts import settled_contract
 from engine.model.early import use_early_starts
@@ -51,7 +51,6 @@ __all__ = [
     "build_trunk",
     "load",
     "memory_bytes",
-    "weights_bytes",
 ]
 
 Progress = Callable[[str, int, int], None]
@@ -299,7 +298,7 @@ _HALVES = (mx.bfloat16, mx.float16)
 
 def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
     """Bring all weights into memory; on a CPU as float32, which is multiplied fastest there, if there is room."""
-    weights = _weights(model)
+    weights = weights_of(model)
     added = sum(weight.nbytes for _, weight in weights if weight.dtype in _HALVES)
     is_widened = mx.default_device() == mx.cpu and size + added < memory_bytes() * 0.6
     for index, (name, weight) in enumerate(weights):
@@ -316,16 +315,6 @@ def _read_weights(model: nn.Module, size: int, progress: Progress) -> None:
 def memory_bytes() -> int:
     """Return how much memory the machine has."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def weights_bytes(model: nn.Module) -> int:
-    """Return what a model's or head's weights take; they need not be in memory."""
-    return sum(weight.nbytes for _, weight in _weights(model))
-
-
-def _weights(model: nn.Module) -> list[tuple[str, mx.array]]:
-    leaves = tree_flatten(model.parameters())
-    return [(name, leaf) for name, leaf in leaves if isinstance(leaf, mx.array)]
 
 
 def _head_info(head: Head | None, family: str) -> HeadInfo | None:

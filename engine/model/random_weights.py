@@ -14,10 +14,10 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 from mlx_lm.utils import _get_classes
 
 from engine.errors import ModelError
+from engine.model.arrays import weights_of
 from engine.model.heads.pair import PairHead
 from engine.model.heads.shells import build_shell
 from engine.model.trunk import Trunk
@@ -94,7 +94,7 @@ def fill(module: nn.Module, seed: int) -> None:
 def weights(module: nn.Module, seed: int) -> Iterator[tuple[str, mx.array]]:
     """Yield random weights for a model or head by their names, each in memory; see `fill`."""
     parts = dict(module.named_modules())
-    leaves = cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters()))
+    leaves = weights_of(module)
     shapes = [(name, leaf.shape, leaf.dtype) for name, leaf in leaves]
     del leaves  # what is replaced is let go of at once
     for index, (name, shape, dtype) in enumerate(shapes):

@@ -14,9 +14,10 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import ArraysCache
 
 from engine.errors import ModelError
+from engine.model.arrays import weights_bytes, weights_of
 from engine.model.cache import Cache, leaves_of
 from engine.model.head import Head
-from engine.model.load import Assembled, assemble, memory_bytes, weights_bytes
+from engine.model.load import Assembled, assemble, memory_bytes
 from engine.model.random_weights import fill, unfilled_head, unfilled_model
 from engine.model.trunk import Trunk
 from engine.verdict.shape_costs import Plan
@@ -71,7 +72,7 @@ def made(plan: Plan, cache_folder: Path, stage: Stage) -> Both:
 
     def head_of(trunk: Trunk) -> tuple[Head, str]:
         # Where weights were laid out anew, stock's model is to read them there, not keep others.
-        stock.load_weights(cast("list[tuple[str, mx.array]]", tree_flatten(own.parameters())))
+        stock.load_weights(weights_of(own))
         nonlocal head_s
         start = time.perf_counter()
         head = unfilled_head(config, trunk, dtype)
@@ -91,7 +92,7 @@ def _check_memory(plan: Plan, config: Mapping[str, Any], dtype: mx.Dtype) -> Non
     model = unfilled_model(config, dtype)
     trunk = Trunk(model)
     head = unfilled_head(config, trunk, dtype)
-    largest = max(leaf.nbytes for _, leaf in _leaves(model))
+    largest = max(leaf.nbytes for _, leaf in weights_of(model))
     cache = trunk.make_cache()
     trunk.forward(mx.array([1]), cache)
     kv, state = cache_bytes(cache.layers)
@@ -122,10 +123,6 @@ def held_bytes(cache: Cache) -> int:
     """Return what caches hold in memory."""
     arrays = cast("list[tuple[str, object]]", tree_flatten(cache.arrays()))
     return sum(part.nbytes for _, part in arrays if isinstance(part, mx.array))
-
-
-def _leaves(module: nn.Module) -> list[tuple[str, mx.array]]:
-    return cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters()))
 
 
 def _room() -> int:

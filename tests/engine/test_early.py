@@ -6,6 +6,7 @@ import mlx.core as mx
 import pytest
 
 from engine.model import early
+from engine.model.arrays import weights_bytes
 from engine.model.trunk import Trunk, body_of
 from tests.fakes import families
 
@@ -55,8 +56,8 @@ def test_a_layer_of_few_weights_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
     model = families.build(families.config("qwen3_5"))
     layers = body_of(model).layers
     kinds = [type(layer) for layer in layers]
-    monkeypatch.setattr(early, "_LEAST_BYTES", early._bytes(layers[0]) + 1)
-    assert early._bytes(layers[0]) > 1000
+    monkeypatch.setattr(early, "_LEAST_BYTES", weights_bytes(layers[0]) + 1)
+    assert weights_bytes(layers[0]) > 1000
     early.use_early_starts(model)
     assert type(layers[0]) is kinds[0]
 

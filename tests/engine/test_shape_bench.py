@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from engine import examining
 from engine.blas import BlasInUse
 from engine.errors import ModelError
-from engine.model.load import weights_bytes
+from engine.model.arrays import weights_bytes
 from engine.model.random_weights import fill, unfilled_model
 from engine.protocol import Mode, Sampling
 from engine.shape_bench import models

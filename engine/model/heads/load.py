@@ -15,11 +15,10 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 from mlx_lm.utils import infer_quant_config
 
 from engine.errors import HeadError
-from engine.model.arrays import read_arrays
+from engine.model.arrays import read_arrays, weights_of
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.pair import PairHead
 from engine.model.heads.shells import build_shell
@@ -268,7 +267,7 @@ def _fill(module: nn.Module, weights: dict[str, mx.array]) -> None:
         nn.quantize(module, class_predicate=packing)
     except ValueError as error:
         raise HeadError(f"its head is quantised in a way not known here: {error}") from error
-    wanted = dict(cast("list[tuple[str, mx.array]]", tree_flatten(module.parameters())))
+    wanted = dict(weights_of(module))
     _check_names(wanted, weights)
     for name, value in weights.items():
         if wanted[name].shape != value.shape:
