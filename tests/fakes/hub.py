@@ -206,8 +206,11 @@ class FakeHub:
     def forget(self) -> None:
         """Start counting anew; what is still sent over a connection of before is not counted.
 
-        A client that hung up may have left a request that a slow thread here reads only then.
+        A client that hung up may have left a connection that a slow thread here accepts, or a
+        request that it reads, only then.
         """
+        for server in self._servers():
+            server.catch_up()
         with self._lock:
             self.asked, self.sent = [], []
 
@@ -299,7 +302,8 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.hub = hub
         self.is_cdn = is_cdn
-        self._open: set[socket.socket] = set()
+        self._open: dict[socket.socket, list[Sent]] = {}
+        """Connections, each with where it is noted what is sent over it."""
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         )
@@ -314,14 +318,25 @@ class _Server(ThreadingHTTPServer):
         for connection in tuple(self._open):
             _cut(connection)
 
+    def catch_up(self) -> None:
+        """Wait until all connections made so far are accepted, as they are one after another."""
+        with socket.create_connection(("127.0.0.1", self.server_port), timeout=60) as last:
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)  # its end, once it is accepted and found without a request
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection, and settle to which count it belongs."""
+        connection, address = super().get_request()
+        self._open[connection] = self.hub.sent
+        return connection, address
+
     @contextmanager
-    def following(self, connection: socket.socket) -> Generator[None]:
-        """Know a connection while it is served."""
-        self._open.add(connection)
+    def following(self, connection: socket.socket) -> Generator[list[Sent]]:
+        """Know a connection until it is served; gives where to note what is sent over it."""
         try:
-            yield
+            yield self._open[connection]
         finally:
-            self._open.discard(connection)
+            del self._open[connection]
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that hang up are part of the game."""
@@ -343,9 +358,8 @@ class _Handler(BaseHTTPRequestHandler):
         return cast("_Server", self.server)
 
     def handle(self) -> None:
-        self._sent = self._own.hub.sent
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self._own.following(self.connection):
+        with self._own.following(self.connection) as self._sent:
+            self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
+from contextlib import closing
+from http.client import HTTPConnection
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import huggingface_hub
 import pytest
@@ -161,6 +167,29 @@ def test_a_commit_may_move_between_two_requests(hub: FakeHub, api: HfApi) -> Non
     path = f"{hub.url}/org/tiny/resolve/{first}/config.json"
     assert huggingface_hub.utils.get_session().get(path).content == b"{}"
     assert api.model_info("org/tiny").sha != first
+
+
+@pytest.mark.parametrize("step", ["get_request", "finish_request"])
+def test_a_count_begun_anew_leaves_out_a_connection_of_before(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Also one that is accepted, or whose thread begins, only after the count was asked for."""
+    delays, take = iter([0.3]), getattr(ThreadingHTTPServer, step)
+
+    def late(*arguments: object) -> object:
+        time.sleep(next(delays, 0.0))
+        return take(*arguments)
+
+    url = f"{hub.url}/org/tiny/resolve/{hub.add('org/tiny', FILES)}/README.md"
+    monkeypatch.setattr(ThreadingHTTPServer, step, late)
+    with closing(HTTPConnection(urlsplit(url).netloc)) as before:
+        before.request("GET", urlsplit(url).path)
+        hub.forget()
+        assert before.getresponse().read() == FILES["README.md"]
+    assert hub.bytes_sent == 0
+    with urlopen(url) as answer:
+        assert answer.read() == FILES["README.md"]
+    assert hub.bytes_sent == len(FILES["README.md"])
 
 
 def test_noise_does_not_repeat() -> None:
