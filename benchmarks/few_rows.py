@@ -41,7 +41,7 @@ COPY_BYTES_PER_S = 4.3e12
 _READ = """
     const uint4* parts = reinterpret_cast<const uint4*>(bytes) + (size_t)blockIdx.x * 1024 + threadIdx.x;
     uint4 a = parts[0], b = parts[256], c = parts[512], d = parts[768];
-    uint all = a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
+    unsigned all = a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
     if (all == 0x9e3779b9u) seen[0] = all;
 """
 """Of 256 threads, 64 bytes each; the condition keeps the compiler from leaving the loads out."""
