@@ -139,47 +139,28 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
     depth = depth if stream.can_draft else 0
     if depth:
         stream.give_up_ahead()
-    waiting = stream.pending_rows
-    noise = CycleNoise(stream.seed, stream.cycle, stream.position + 1, depth)
-    drafted = draft(stream, depth, sampling, mode, noise)
+    number, waiting = stream.cycle, stream.pending_rows
+    law = _Law(sampling, mode, CycleNoise(stream.seed, number, stream.position + 1, depth), ruling)
+
+    drafted = draft(stream, depth, sampling, mode, law.noise)
     mx.async_eval(drafted.tokens)
     after_draft = None if stream.runs_beside_host else _time_of(drafted.tokens)
     ahead = stream.take_ahead()
     output = ahead or _verify(trunk, stream, drafted)
-    rules = stream.rules(drafted.tokens)
-    rows = distribution(output.logits, sampling, rules)
-    target_probs = rows.probs if rows else target_distribution(output.logits, sampling, rules)
-    if stream.witness is not None:
-        stream.witness(target_probs, drafted.probs)
-    judged = ruling(_judge(rows or target_probs, drafted, mode, noise, is_told=stream.has_xray))
-    outcome = judged.pair
-    if outcome is None:
-        outcome = mx.stack([judged.accepted.astype(mx.uint32), judged.token])
-    report = _Report(output.logits, drafted, judged, stream.logprobs)
-    xray = None
-    if stream.has_xray:
-        is_seeded = mode is Mode.SEEDED
-        xray = WindowXray(target_probs, drafted, judged, noise, is_seeded=is_seeded)
-    wanted = (outcome, *report.arrays, *(xray.arrays if xray else ()))
-    if stream.runs_beside_host:
-        mx.async_eval(output.logits)
-        mx.async_eval(*wanted)
+    judged = _judge(stream, output.logits, drafted, law)
     hands_over = depth == 0 and is_plain_next and stream.can_run_ahead
     if hands_over:
         stream.run_ahead(trunk, judged.token)
+
     after_draft = _time_of(drafted.tokens) if after_draft is None else after_draft
     after_verify = _time_of(output.logits)
-    after_accept = _time_of(*wanted)
-    accepted, token = integers(outcome)
+    after_accept = _time_of(*judged.arrays)
+    accepted, token = integers(judged.outcome)
     drafted_ids = integers(drafted.tokens)
     emitted = (*drafted_ids[:accepted], token)
     emitted = emitted[: keep(emitted)]
-    number = stream.cycle
-    numbers = xray.read(accepted) if xray else None
-    end_cycle = stream.follow if hands_over else stream.commit
-    end_cycle(output.hidden, emitted)
-    _bound_pending(stream)
-    taken = waiting + len(emitted) - stream.pending_rows if stream.head else 0
+    numbers = judged.xray.read(accepted) if judged.xray else None
+    _commit(stream, output, emitted, has_run_ahead=hands_over)
     return CycleResult(
         cycle=number,
         depth=depth,
@@ -192,8 +173,8 @@ def run_cycle(  # noqa: PLR0913 - what a cycle is made from, each decided by som
         accept_s=after_accept - after_verify,
         total_s=time.perf_counter() - begin,
         ran_ahead=hands_over or ahead is not None,
-        logprobs=report.rows(len(emitted)),
-        caught_up=taken if taken > MAX_DEPTH + 1 else 0,
+        logprobs=judged.report.rows(len(emitted)),
+        caught_up=_caught_up(stream, waiting + len(emitted)),
         numbers=numbers,
         graphs_built=graphs_built() - graphs_before,
     )
@@ -235,25 +216,75 @@ class _Report:
         return tuple(RowLogprobs(own[i], ids[at], top[at]) for i, at in enumerate(spans))
 
 
+@dataclass(frozen=True, slots=True)
+class _Law:
+    """What a window's logits become a verdict by."""
+
+    sampling: Sampling
+    mode: Mode
+    noise: CycleNoise
+    ruling: Ruling
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A window's verdict and what is told beside it, still on the device."""
+
+    token: mx.array
+    """uint32 []: of the verdict."""
+    outcome: mx.array
+    """uint32 [2]: how many drafts were accepted, and `token`."""
+    report: _Report
+    xray: WindowXray | None
+
+    @property
+    def arrays(self) -> tuple[mx.array, ...]:
+        """All that the host waits for."""
+        return (self.outcome, *self.report.arrays, *(self.xray.arrays if self.xray else ()))
+
+
 def _verify(trunk: Trunk, stream: Stream, drafted: Draft) -> TrunkOutput:
     """Run the trunk over the window: the last token and the drafts."""
     window = mx.concatenate([mx.array([stream.last], mx.uint32), drafted.tokens])
     return trunk.forward(window, stream.trunk_cache)
 
 
-def _judge(
-    target: Distribution | mx.array, drafted: Draft, mode: Mode, noise: CycleNoise, *, is_told: bool
+def _judge(stream: Stream, logits: mx.array, drafted: Draft, law: _Law) -> _Judged:
+    """Make a verdict of a window's logits, and what the stream asks for beside it; hand both over."""
+    rules = stream.rules(drafted.tokens)
+    rows = distribution(logits, law.sampling, rules)
+    target_probs = rows.probs if rows else target_distribution(logits, law.sampling, rules)
+    if stream.witness is not None:
+        stream.witness(target_probs, drafted.probs)
+    ruled = law.ruling(_verdict_of(rows or target_probs, drafted, law, is_told=stream.has_xray))
+    outcome = ruled.pair
+    if outcome is None:
+        outcome = mx.stack([ruled.accepted.astype(mx.uint32), ruled.token])
+    report = _Report(logits, drafted, ruled, stream.logprobs)
+    xray = None
+    if stream.has_xray:
+        is_seeded = law.mode is Mode.SEEDED
+        xray = WindowXray(target_probs, drafted, ruled, law.noise, is_seeded=is_seeded)
+    judged = _Judged(ruled.token, outcome, report, xray)
+    if stream.runs_beside_host:
+        mx.async_eval(logits)
+        mx.async_eval(*judged.arrays)
+    return judged
+
+
+def _verdict_of(
+    target: Distribution | mx.array, drafted: Draft, law: _Law, *, is_told: bool
 ) -> Verdict:
     """Return the verdict; of the kernel where there is one and the rule has numbers to draw by."""
     target_probs = target.probs if isinstance(target, Distribution) else target
     depth = drafted.tokens.shape[0]
-    if mode is Mode.SEEDED:
+    if law.mode is Mode.SEEDED:
         vocabulary = target_probs.shape[-1]
-        rows = [noise.gumbel(index, vocabulary) for index in range(depth + 1)]
+        rows = [law.noise.gumbel(index, vocabulary) for index in range(depth + 1)]
         return seeded_rule(target_probs, drafted.tokens, mx.concatenate(rows))
-    is_block = mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
+    is_block = law.mode is Mode.BLOCK and depth > 1 and drafted.is_drawn
     draft = None if drafted.probs is None else (drafted.probs, drafted.tokens)
-    numbers = noise.judging()
+    numbers = law.noise.judging()
     found = verdict(target, draft, numbers, is_block=is_block, is_told=is_told)
     if found is not None:
         return found
@@ -262,17 +293,34 @@ def _judge(
     return rule(target_probs, draft_probs, drafted.tokens, numbers[:depth], numbers[depth:])
 
 
+def _commit(
+    stream: Stream, output: TrunkOutput, kept: tuple[int, ...], *, has_run_ahead: bool
+) -> None:
+    """Commit what is kept of the window, undo the rest, and bound what waits for the head.
+
+    Args:
+        stream: of the cycle.
+        output: of the window.
+        kept: emitted tokens.
+        has_run_ahead: whether the next pass was handed over, and with it the window's row committed.
+    """
+    end_cycle = stream.follow if has_run_ahead else stream.commit
+    end_cycle(output.hidden, kept)
+    if stream.pending_rows > PENDING_LIMIT and stream.head_cache is not None:
+        stream.prime()
+        evaluate(stream.head_cache)
+
+
+def _caught_up(stream: Stream, rows: int) -> int:
+    """Return how many of so many rows the head took in, where they are more than one cycle leaves; else 0."""
+    taken = rows - stream.pending_rows if stream.head else 0
+    return taken if taken > MAX_DEPTH + 1 else 0
+
+
 def _time_of(*arrays: mx.array) -> float:
     """Wait for arrays; return the time at which they are there."""
     mx.eval(*arrays)
     return time.perf_counter()
-
-
-def _bound_pending(stream: Stream) -> None:
-    """Let the head take in its rows once many are waiting."""
-    if stream.pending_rows > PENDING_LIMIT and stream.head_cache is not None:
-        stream.prime()
-        evaluate(stream.head_cache)
 
 
 def _ending(depth: int, accepted: int) -> Ended:

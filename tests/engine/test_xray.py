@@ -56,14 +56,14 @@ def watched(
 ) -> list[Seen]:
     """Run cycles of a tiny model; catch the rows as they go to the judge."""
     rows: list[tuple[np.ndarray, np.ndarray]] = []
-    judge = cycle._judge
+    judge = cycle._verdict_of
 
     def watching(target: mx.array, drafted: Draft, *rest: object, **named: object) -> object:
         draft = np.zeros((0, target.shape[-1])) if drafted.probs is None else drafted.probs
         rows.append((np.array(target, np.float64), np.array(draft, np.float64)))
         return judge(target, drafted, *rest, **named)  # ty: ignore[invalid-argument-type]
 
-    monkeypatch.setattr(cycle, "_judge", watching)
+    monkeypatch.setattr(cycle, "_verdict_of", watching)
     trunk, head = tiny.trunk_and_head()
     stream = Stream(trunk.make_cache(), head, SEED)
     stream.has_xray = True
