@@ -50,6 +50,7 @@ from mtplx_tui.keymap import EVERYWHERE, bindings
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.link import EngineGone
 from mtplx_tui.loads import Loads
+from mtplx_tui.marks import marks_for
 from mtplx_tui.messages import (
     BenchChanged,
     DownloadChanged,
@@ -68,13 +69,7 @@ from mtplx_tui.setup.guide import Guide
 from mtplx_tui.tabs import TABS
 from mtplx_tui.telling import NOTE_S, Telling
 from mtplx_tui.term import notice
-from mtplx_tui.theming import (
-    choose_theme,
-    has_few_colors,
-    load_palettes,
-    marks_for,
-    variables_for,
-)
+from mtplx_tui.theming import choose_theme, has_few_colors, load_palettes, variables_for
 from mtplx_tui.view import EngineState, EngineView
 from mtplx_tui.widgets.kept_styles import KeptStyles
 from mtplx_tui.widgets.keys_in_turn import KeysInTurn

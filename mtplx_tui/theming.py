@@ -1,7 +1,6 @@
-"""Themes and marks: reads `themes/`, and says which theme and which marks suit a terminal.
+"""Themes: reads `themes/`, and says which theme suits a terminal.
 
-A palette that can't be read is named and left out; the app goes on with the others. Depth is
-always shown by colour and by mark, so no palette is needed to read a screen.
+A palette that can't be read is named and left out; the app goes on with the others.
 """
 
 from __future__ import annotations
@@ -20,15 +19,11 @@ from engine.protocol import MAX_DEPTH
 from mtplx_tui.config import Terminal
 
 __all__ = [
-    "ASCII",
     "PARTS",
-    "UNICODE",
-    "Marks",
     "Palette",
     "choose_theme",
     "has_few_colors",
     "load_palettes",
-    "marks_for",
     "variables_for",
 ]
 
@@ -37,113 +32,6 @@ PARTS = ("draft", "verify", "accept", "host")
 """Of a cycle's time, in their order."""
 LEAST_CONTRAST = 4.5
 """Of text, by WCAG 2.2, SC 1.4.3; a palette may promise more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """The signs that screens are drawn with."""
-
-    depths: tuple[str, ...]
-    """By depth, 0 (plain decoding) first."""
-    bonus: str
-    residual: str
-    stop: str
-    opening: str
-    """Around a rejected draft, as `closing`."""
-    closing: str
-    newline: str
-    tab: str
-    space: str
-    """In place of a draft that is nothing but blanks."""
-    control: str
-    """In place of a character that has no width of its own to show."""
-    more: str
-    """Where something was cut off."""
-    accepted: str
-    rejected: str
-    unjudged: str
-    dot: str
-    """Between two facts."""
-    state: str
-    bar: str
-    track: str
-    block: str
-    sliver: str
-    """A block too thin to fill a cell."""
-    range: str
-    """Between two numbers."""
-    stem: str
-    """Of an interval that stands upright."""
-    previous: str
-    next: str
-    paused: str
-    at_least: str
-    about: str
-
-
-UNICODE = Marks(
-    depths=tuple("⁰¹²³⁴⁵⁶⁷⁸"),
-    bonus="⁺",
-    residual="⁻",
-    stop="■",
-    opening="‹",
-    closing="›",
-    newline="↵",
-    tab="⇥",
-    space="␣",
-    control="·",
-    more="…",
-    accepted="✓",
-    rejected="✗",
-    unjudged="·",
-    dot="·",
-    state="●",
-    bar="━",
-    track="─",
-    block="█",
-    sliver="▏",
-    range="–",
-    stem="│",
-    previous="‹",
-    next="›",
-    paused="‖",
-    at_least="≥",
-    about="±",
-)
-ASCII = Marks(
-    depths=tuple("012345678"),
-    bonus="+",
-    residual="-",
-    stop="#",
-    opening="<",
-    closing=">",
-    newline="~",
-    tab="_",
-    space="_",
-    control="?",
-    more=".",
-    accepted="y",
-    rejected="n",
-    unjudged=".",
-    dot="-",
-    state="*",
-    bar="=",
-    track=".",
-    block="#",
-    sliver="|",
-    range="-",
-    stem="|",
-    previous="<",
-    next=">",
-    paused="=",
-    at_least=">=",
-    about="+-",
-)
-
-
-def marks_for(terminal: Terminal) -> Marks:
-    """Return the signs that a terminal can show."""
-    return UNICODE if terminal.is_utf8 else ASCII
 
 
 def choose_theme(wanted: str, terminal: Terminal, available: set[str]) -> str:

@@ -27,9 +27,9 @@ from mtplx_tui.bench.runner import Runner, Stage
 from mtplx_tui.bench.suite import KINDS, Answer, Plan, depths_of
 from mtplx_tui.keymap import BENCH, bindings
 from mtplx_tui.machine.heat import heat_from_plain, heat_words
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import BenchChanged, EngineChanged
 from mtplx_tui.screens.dialogs import Choose
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
 from mtplx_tui.widgets.bench_table import BenchTable, change_page

@@ -28,7 +28,7 @@ from mtplx_tui.doctor.report import headline
 from mtplx_tui.doctor.surroundings import Surroundings, find_surroundings
 from mtplx_tui.files import trouble
 from mtplx_tui.keymap import DOCTOR, bindings
-from mtplx_tui.theming import marks_for
+from mtplx_tui.marks import marks_for
 from mtplx_tui.widgets.check_list import STYLES, CheckDetail, CheckList
 from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.wording import showable

@@ -18,9 +18,9 @@ from mtplx_tui.files import reason
 from mtplx_tui.keymap import KEYS_PAGE, SCOPES, Scope, bindings, key_name
 from mtplx_tui.keymap import Key as Action
 from mtplx_tui.keys_file import KEYS, Keys, trouble_with
+from mtplx_tui.marks import marks_for
 from mtplx_tui.messages import TakesKeys
 from mtplx_tui.screens.dialogs import Confirm
-from mtplx_tui.theming import marks_for
 from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.recommended import recommended
 from mtplx_tui.library.shelf import Shelved
 from mtplx_tui.library.speed import MachineSpeed, Speed, speed_of
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import DownloadChanged, EngineChanged
 from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.screens.models_actions import ModelsActions
 from mtplx_tui.screens.models_list import NARROWINGS, NEXT_SORT, Filters, Narrowing
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.model_card import Card, ModelCard, job_line
 from mtplx_tui.widgets.model_table import ModelRow, ModelTable

@@ -20,11 +20,11 @@ from textual.widgets import Static
 
 from mtplx_tui.client_settings import CLIENTS, Client
 from mtplx_tui.keymap import SERVER, bindings
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import EngineChanged, ServingChanged
 from mtplx_tui.screens.dialogs import AskText
 from mtplx_tui.screens.prompt_page import PromptPage
 from mtplx_tui.serving import Serving, read_address
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.request_table import RequestTable
 from mtplx_tui.widgets.status_bar import StatusBar

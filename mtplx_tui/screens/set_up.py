@@ -24,11 +24,11 @@ from textual.widgets.option_list import Option
 from mtplx_tui.library.disk import DEMO
 from mtplx_tui.library.hub import HubError
 from mtplx_tui.library.speed import MachineSpeed, known, measure
+from mtplx_tui.marks import marks_for
 from mtplx_tui.screens.typed_through import covered_field, let_through
 from mtplx_tui.setup import offers, survey, words
 from mtplx_tui.setup.offers import Offer
 from mtplx_tui.setup.survey import Machine
-from mtplx_tui.theming import marks_for
 from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.prompt import Prompt
 from mtplx_tui.wording import showable

@@ -18,11 +18,11 @@ from textual.widgets.option_list import Option
 
 from mtplx_tui import config
 from mtplx_tui.keymap import SETTINGS, bindings
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import SettingsSaved
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.settings_file import VERSION, Loaded, Origin, Source
 from mtplx_tui.settings_schema import SCHEMA, Effect, Setting
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.wording import showable
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from mtplx_tui.keymap import SPECULATION, bindings
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import EngineChanged
 from mtplx_tui.screens.speculation_traces import TraceKeeping
 from mtplx_tui.screens.speculation_walk import Walk
 from mtplx_tui.screens.speculation_words import how_it_stands, nothing_page, options_of
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.view import EngineView, RequestView
 from mtplx_tui.widgets.acceptance_bars import AcceptanceBars
 from mtplx_tui.widgets.cycle_anatomy import CycleAnatomy

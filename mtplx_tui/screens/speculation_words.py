@@ -6,7 +6,7 @@ from textual.content import Content
 
 from engine.protocol import Finish
 from mtplx_tui.keys_file import STANDARD, Keys
-from mtplx_tui.theming import Marks
+from mtplx_tui.marks import Marks
 from mtplx_tui.view import EngineState, EngineView, RequestView
 from mtplx_tui.wording import showable
 

@@ -21,8 +21,8 @@ from mtplx_tui.keys_file import STANDARD, Keys
 from mtplx_tui.machine.history import slowdown
 from mtplx_tui.machine.readings import Kind, Snapshot, hottest
 from mtplx_tui.machine.station import Station
+from mtplx_tui.marks import UNICODE, Marks, marks_for
 from mtplx_tui.messages import ThermalsChanged
-from mtplx_tui.theming import UNICODE, Marks, marks_for
 from mtplx_tui.widgets.fan_gauge import FanGauge, FanPage
 from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.sensor_list import PRESSURES, SensorList

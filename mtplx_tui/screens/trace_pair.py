@@ -13,8 +13,8 @@ from textual.widgets import Static
 
 from mtplx_tui.keymap import TRACE_PAIR, bindings
 from mtplx_tui.keys_file import keys_of
+from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.replay import whole_view
-from mtplx_tui.theming import Marks, marks_for
 from mtplx_tui.trace_diff import Share, TraceDiff, compare
 from mtplx_tui.traces import Trace
 from mtplx_tui.view import RequestView

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.view import RequestView, wilson_interval
 from mtplx_tui.widgets.answer_page import AnswerPage
 

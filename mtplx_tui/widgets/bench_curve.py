@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mtplx_tui.bench.report import Row, depth_name
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.bench_table import depth_style
 from mtplx_tui.widgets.braille import Dots
 

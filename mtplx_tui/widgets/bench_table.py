@@ -16,7 +16,7 @@ from mtplx_tui.bench.report import (
     change_name,
     depth_name,
 )
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 
 __all__ = ["BenchTable", "change_page", "depth_style", "table_page"]
 

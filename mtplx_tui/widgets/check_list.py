@@ -13,7 +13,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from mtplx_tui.doctor.check import Check, Severity, worst_first
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.wording import showable
 
 __all__ = ["STYLES", "CheckDetail", "CheckList", "mark_of"]

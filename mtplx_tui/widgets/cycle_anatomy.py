@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from engine.protocol import CycleDone
-from mtplx_tui.theming import PARTS, UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
+from mtplx_tui.theming import PARTS
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.answer_page import AnswerPage
 

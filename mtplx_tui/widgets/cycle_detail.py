@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import CycleDone, Ended
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.ribbon_lines import BONUS, PLAIN, RESIDUAL, kind_of, mark_of, shown
 
 BECAUSE = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from mtplx_tui.forecast import Forecast, forecasts, saving, saving_words
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.answer_page import AnswerPage
 

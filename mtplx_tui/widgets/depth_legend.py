@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import MAX_DEPTH
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.ribbon_lines import BONUS, PLAIN, RESIDUAL, kind_of, mark_of
 

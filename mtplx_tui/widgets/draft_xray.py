@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import Candidate, CycleDone, WindowDetail
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.verdict_words import Signs, draft_words, is_dropped, last_words
 from mtplx_tui.widgets.ribbon_lines import kind_of, mark_of, shown
 

@@ -12,7 +12,7 @@ from textual.widgets import Static
 from mtplx_tui.machine.fans import FanState, FanView
 from mtplx_tui.machine.policy import Policy
 from mtplx_tui.machine.readings import Fan, Owner, Snapshot
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.painted_rows import PaintedRows, Row
 from mtplx_tui.widgets.thermal_graphs import duration
 

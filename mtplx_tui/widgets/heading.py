@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widgets import Static
 
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 
 GAP = 2
 LEAST_LEFT = 3

@@ -17,7 +17,7 @@ from mtplx_tui.library.catalog import Report, fits
 from mtplx_tui.library.progress import State
 from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.speed import Speed
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.model_table import TIER_STYLES
 from mtplx_tui.wording import duration, in_bytes, showable

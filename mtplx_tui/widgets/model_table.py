@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import DataTable
 
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.wording import in_bytes, showable
 
 __all__ = ["TIER_STYLES", "ModelRow", "ModelTable", "short_count"]

@@ -9,8 +9,8 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 from textual.widgets import Static
 
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.server.served import Phase, ServedRequest
-from mtplx_tui.theming import UNICODE, Marks
 from mtplx_tui.wording import showable
 
 __all__ = ["RequestTable", "request_page"]

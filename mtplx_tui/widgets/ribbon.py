@@ -21,7 +21,7 @@ from textual.strip import Strip
 
 from engine.protocol import MAX_DEPTH
 from mtplx_tui.finding import NOTHING, Finding, find
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.view import RequestView
 from mtplx_tui.widgets.ribbon_lines import Drafts, RibbonLines
 from mtplx_tui.widgets.segments import cropped

@@ -15,7 +15,7 @@ from itertools import accumulate
 from rich.cells import cell_len
 
 from engine.protocol import MAX_DEPTH, CycleDone, Ended
-from mtplx_tui.theming import Marks
+from mtplx_tui.marks import Marks
 
 __all__ = ["BONUS", "PLAIN", "RESIDUAL", "Drafts", "RibbonLines", "kind_of", "mark_of", "shown"]
 

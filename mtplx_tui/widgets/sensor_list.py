@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from mtplx_tui.machine.readings import Group, Kind, Reading, Snapshot
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.painted_rows import PaintedRows, Row
 from mtplx_tui.widgets.thermal_graphs import heat_style
 

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from mtplx_tui.keys_file import STANDARD, Keys
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.view import EngineState, EngineView, RequestView, depth_words
 
 COLORS = {

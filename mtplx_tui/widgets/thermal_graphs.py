@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mtplx_tui.machine.history import FANS, POWER, RECENT_S, TOKENS, History
 from mtplx_tui.machine.readings import Group
-from mtplx_tui.theming import UNICODE, Marks
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.widgets.braille import area, plain_area
 from mtplx_tui.widgets.painted_rows import PaintedRows, Row
 

@@ -10,8 +10,8 @@ from engine.protocol import Cancel, Generate
 from mtplx_tui.bench import report, results
 from mtplx_tui.bench.runner import Stage
 from mtplx_tui.bench.suite import Plan
+from mtplx_tui.marks import ASCII, UNICODE
 from mtplx_tui.screens.bench import depth_words, estimate
-from mtplx_tui.theming import ASCII, UNICODE
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
 from tests.bench.streams import answered, in_turn

@@ -9,7 +9,7 @@ import pytest
 
 from mtplx_tui.bench import report
 from mtplx_tui.bench.suite import Plan, Sweep
-from mtplx_tui.theming import ASCII, UNICODE
+from mtplx_tui.marks import ASCII, UNICODE
 from mtplx_tui.widgets.bench_curve import curve_page
 from mtplx_tui.widgets.bench_table import change_page, table_page
 from mtplx_tui.widgets.braille import Dots

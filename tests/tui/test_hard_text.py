@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from textual.events import Paste
 from textual.widgets import Input
 
-from mtplx_tui.theming import UNICODE
+from mtplx_tui.marks import UNICODE
 from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.ribbon import Ribbon
 from mtplx_tui.widgets.ribbon_lines import shown

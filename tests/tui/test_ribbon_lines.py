@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 
 from engine.protocol import CycleDone, Ended
-from mtplx_tui.theming import ASCII, UNICODE, Marks
+from mtplx_tui.marks import ASCII, UNICODE, Marks
 from mtplx_tui.widgets.ribbon_lines import (
     BONUS,
     PLAIN,

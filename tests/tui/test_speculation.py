@@ -12,8 +12,8 @@ import pytest
 from textual.widgets import Static
 
 from engine.protocol import CycleDone, DepthSet, Ended, Event, SetDepth
+from mtplx_tui.marks import UNICODE
 from mtplx_tui.screens.speculation import SpeculationScreen
-from mtplx_tui.theming import UNICODE
 from mtplx_tui.widgets.acceptance_bars import AcceptanceBars
 from mtplx_tui.widgets.cycle_detail import CycleDetail
 from mtplx_tui.widgets.depth_legend import DepthLegend

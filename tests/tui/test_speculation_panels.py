@@ -10,7 +10,7 @@ import pytest
 from textual.content import Content
 
 from engine.protocol import CycleDone, Ended, Event
-from mtplx_tui.theming import ASCII, UNICODE, Marks
+from mtplx_tui.marks import ASCII, UNICODE, Marks
 from mtplx_tui.view import EngineView, Log, RequestView, apply
 from mtplx_tui.widgets.acceptance_bars import acceptance_page, depths_of
 from mtplx_tui.widgets.cycle_anatomy import RECENT, anatomy_page, times_of, times_of_all

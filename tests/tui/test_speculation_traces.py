@@ -9,9 +9,9 @@ from textual.widgets import Input, Static
 
 from engine.protocol import PROTOCOL_VERSION, CycleDone
 from mtplx_tui.forecast import forecasts
+from mtplx_tui.marks import ASCII, UNICODE, Marks
 from mtplx_tui.replay import INSTANT
 from mtplx_tui.screens.trace_pair import TracePair
-from mtplx_tui.theming import ASCII, UNICODE, Marks
 from mtplx_tui.traces import read_trace, write_trace
 from mtplx_tui.widgets.acceptance_bars import AcceptanceBars
 from mtplx_tui.widgets.depth_forecast import DepthForecast, forecast_page

@@ -10,15 +10,8 @@ from rich.cells import cell_len
 from textual.theme import Theme
 
 from mtplx_tui.config import Terminal
-from mtplx_tui.theming import (
-    ASCII,
-    UNICODE,
-    Marks,
-    choose_theme,
-    load_palettes,
-    marks_for,
-    variables_for,
-)
+from mtplx_tui.marks import ASCII, UNICODE, Marks, marks_for
+from mtplx_tui.theming import choose_theme, load_palettes, variables_for
 
 THEMES = {palette.theme.name: palette.theme for palette in load_palettes()[0]}
 TERMINAL = Terminal(

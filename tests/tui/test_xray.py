@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.protocol import Candidate, CycleDone, DraftDetail, Ended, SetDetail, WindowDetail
-from mtplx_tui.theming import ASCII, UNICODE
+from mtplx_tui.marks import ASCII, UNICODE
 from mtplx_tui.verdict_words import Signs, draft_words, last_words
 from mtplx_tui.widgets.draft_xray import NOT_RECORDED, DraftXray, Place, xray_page
 from tests.fakes import streams
