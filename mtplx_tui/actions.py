@@ -16,12 +16,12 @@ from mtplx_tui.keymap import key_name
 from mtplx_tui.loads import Loads
 from mtplx_tui.running_engine import RunningEngine
 from mtplx_tui.setup.guide import Guide
-from mtplx_tui.widgets.whole_drawings import WholeDrawings
+from mtplx_tui.widgets.themed import Themed
 
 __all__ = ["Actions"]
 
 
-class Actions(WholeDrawings):
+class Actions(Themed):
     """See the module; the app gives it the owners."""
 
     engine: RunningEngine

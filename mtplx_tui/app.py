@@ -69,9 +69,7 @@ from mtplx_tui.setup.guide import Guide
 from mtplx_tui.tabs import TABS
 from mtplx_tui.telling import NOTE_S, Telling
 from mtplx_tui.term import notice
-from mtplx_tui.theming import choose_theme, has_few_colors, load_palettes, variables_for
 from mtplx_tui.view import EngineState, EngineView
-from mtplx_tui.widgets.kept_styles import KeptStyles
 from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
@@ -136,11 +134,9 @@ class MtplxApp(Actions):
         on_seen: Callable[[], None] = _nothing,
     ) -> None:
         let_rows_go()
-        palettes, theme_problems = load_palettes(None, places.themes)
-        self._themes = tuple(palette.theme for palette in palettes)
-        super().__init__(Driver, ansi_color=True if has_few_colors(terminal) else None)
+        super().__init__(Driver, terminal, places.themes, settings.theme)
         self.engine = RunningEngine(start_engine, process, self.feed, self.lose_engine)
-        self.places, self.terminal = places, terminal
+        self.places = places
         self.notices = Notices(self.notify, self._ring, lambda: self.settings.notify)
         self.preferences = Preferences(
             settings, places.config_file, self.notices.warn, self._tell_saved
@@ -163,9 +159,6 @@ class MtplxApp(Actions):
         self._guard_descriptor: int | None = None
         self._pressed = KeysInTurn(self, super().on_event)
         self._on_seen = on_seen
-        self._is_styled = False
-        """Whether a widget may have its styles already."""
-        self._first_theme = ""
         self._tight = ""
         """What was told of the terminal's size last."""
         self.bookmark = BookmarkFile(places.bookmark, is_wanted=settings.restore and trace is None)
@@ -173,7 +166,7 @@ class MtplxApp(Actions):
             self.bookmark.now = replace(self.bookmark.now, chat="")
         self.keys, key_problems = keys_file.read(places.keymap_file)
         self.set_keymap(self.keys.changed)
-        found = (*problems, *theme_problems, *key_problems, self.bookmark.problem)
+        found = (*problems, *self.theme_problems, *key_problems, self.bookmark.problem)
         self._problems = tuple(problem for problem in found if problem)
         self.loads = Loads(
             model or settings.last_model or DEMO,
@@ -206,26 +199,6 @@ class MtplxApp(Actions):
             bench_changed=self._tell_bench,
             certifier_changed=self._tell_certified,
         )
-        self.stylesheet = KeptStyles(variables=self.get_css_variables())
-        for theme in self._themes:
-            self.register_theme(theme)
-        self.set_class(not terminal.is_utf8, "-ascii")
-        self.wear_theme()
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Return the depth colours for themes that have none."""
-        return variables_for(self.current_theme, self._themes)
-
-    def refresh_css(self, animate: bool = True) -> None:  # noqa: FBT001, FBT002 - Textual's
-        """Style everything anew; before anything is styled, only let the theme's colours be known.
-
-        Textual asks twice before the first frame, and parses all styles each time.
-        """
-        if self._is_styled:
-            super().refresh_css(animate)
-        elif self._first_theme != self.theme:
-            self._first_theme = self.theme
-            self.stylesheet.set_variables(self.get_css_variables())
 
     async def on_event(self, event: events.Event) -> None:
         """Have keys wait for their turn, a paste steer nothing, and a change of size be the newest."""
@@ -250,7 +223,7 @@ class MtplxApp(Actions):
 
     def on_mount(self) -> None:
         """Take the engine over, and tell what was wrong with the settings."""
-        self._is_styled = True
+        self.begin_styling()
         self.run_worker(self._pressed.take(), group="keys")
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
@@ -576,16 +549,11 @@ class MtplxApp(Actions):
         self.preferences.change(name, value)
         take_effect(self, name)
 
-    def wear_theme(self) -> None:
-        """Show the theme that is set, or what stands for it here."""
-        themes = set(self.available_themes)
-        self.theme = choose_theme(self.settings.theme, self.terminal, themes)
-
     def action_change_theme(self) -> None:
         """Let the person look at the themes, and keep the one that is accepted."""
         from mtplx_tui.screens.theme_picker import ask_for_theme
 
-        ask_for_theme(self, self._themes)
+        ask_for_theme(self, self.palettes)
 
     def change_keys(self, changes: Mapping[str, str | None]) -> None:
         """Give actions other keys from now on; None stands for an action's own. Kept at once.

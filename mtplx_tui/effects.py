@@ -20,7 +20,7 @@ def take_effect(app: MtplxApp, name: str) -> None:
     settings = app.settings
     match name:
         case "theme":
-            app.wear_theme()
+            app.wear_theme(settings.theme)
         case "feed_hz":
             app.telling.pace = Pace(settings.feed_hz, is_ssh=app.terminal.is_ssh)
         case "depth":
