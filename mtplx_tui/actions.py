@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 from textual.app import SystemCommand
 from textual.screen import Screen
 
+from mtplx_tui.chats.desk import Desk
 from mtplx_tui.drafting import Drafting
 from mtplx_tui.keymap import key_name
 from mtplx_tui.loads import Loads
+from mtplx_tui.messages import TakesKeys
 from mtplx_tui.running_engine import RunningEngine
 from mtplx_tui.setup.guide import Guide
+from mtplx_tui.view import EngineState
 from mtplx_tui.widgets.themed import Themed
+
+if TYPE_CHECKING:
+    from mtplx_tui.app import MtplxApp
 
 __all__ = ["Actions"]
 
@@ -28,6 +35,11 @@ class Actions(Themed):
     loads: Loads
     drafting: Drafting
     guide: Guide
+    desk: Desk
+
+    @property
+    def _mtplx(self) -> MtplxApp:
+        return cast("MtplxApp", self)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Offer themes, and every action that has a key here."""
@@ -108,3 +120,51 @@ class Actions(Themed):
 
         if not isinstance(self.screen, KeyHelp):
             self.push_screen(KeyHelp(self.screen.active_bindings))
+
+    def action_set_up(self) -> None:
+        """Go on with the set-up, or set up again."""
+        from mtplx_tui.screens.set_up_steps import go_on
+
+        go_on(self._mtplx)
+
+    def action_fans(self, policy: str) -> None:
+        """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
+        from mtplx_tui.machine.policy import Policy
+        from mtplx_tui.screens.fans_asking import ask_for_fans
+
+        ask_for_fans(self._mtplx, Policy(policy))
+
+    def action_change_theme(self) -> None:
+        """Let the person look at the themes, and keep the one that is accepted."""
+        from mtplx_tui.screens.theme_picker import ask_for_theme
+
+        ask_for_theme(self._mtplx, self.palettes)
+
+    def action_restart_engine(self) -> None:
+        """Start the engine again."""
+        self._mtplx.restart_engine()
+
+    async def action_quit(self) -> None:
+        """Leave; asks first where a chat would be lost by it, and only once."""
+        from mtplx_tui.screens.dialogs import LeaveUnkept
+
+        unkept = self.desk.unkept
+        if not unkept or isinstance(self.screen, LeaveUnkept):
+            self.exit()
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                self.exit()
+
+        self.push_screen(LeaveUnkept(unkept), answered)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Let keys through to others while their action would do nothing, or all are wanted."""
+        if self.screen_stack and isinstance(self.screen, TakesKeys):
+            return False
+        if action == "cancel_load":
+            return self.loads.is_loading
+        if action == "restart_engine":
+            return self.engine.view.state is EngineState.DEAD
+        return super().check_action(action, parameters)

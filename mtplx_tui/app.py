@@ -57,7 +57,6 @@ from mtplx_tui.messages import (
     EngineChanged,
     ServingChanged,
     SettingsSaved,
-    TakesKeys,
     ThermalsChanged,
 )
 from mtplx_tui.notices import Notices
@@ -69,7 +68,7 @@ from mtplx_tui.setup.guide import Guide
 from mtplx_tui.tabs import TABS
 from mtplx_tui.telling import NOTE_S, Telling
 from mtplx_tui.term import notice
-from mtplx_tui.view import EngineState, EngineView
+from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.keys_in_turn import KeysInTurn
 from mtplx_tui.widgets.rows_let_go import let_rows_go
 from mtplx_tui.widgets.status_bar import Status, StatusBar
@@ -271,27 +270,6 @@ class MtplxApp(Actions):
         elif self.guide.wanted_download:
             self.errands.downloads.start(self.guide.wanted_download)
 
-    async def action_quit(self) -> None:
-        """Leave; asks first where a chat would be lost by it, and only once."""
-        from mtplx_tui.screens.dialogs import LeaveUnkept
-
-        unkept = self.desk.unkept
-        if not unkept or isinstance(self.screen, LeaveUnkept):
-            self.exit()
-            return
-
-        def answered(answer: str | None) -> None:
-            if answer is not None:
-                self.exit()
-
-        self.push_screen(LeaveUnkept(unkept), answered)
-
-    def action_set_up(self) -> None:
-        """Go on with the set-up, or set up again."""
-        from mtplx_tui.screens.set_up_steps import go_on
-
-        go_on(self)
-
     async def _tick(self) -> None:
         """Write what came since the last time, and look how fast the terminal takes drawings.
 
@@ -415,10 +393,6 @@ class MtplxApp(Actions):
         self.telling.take()
         self.run_worker(self.engine.restart(), exclusive=True, group="engine")
 
-    def action_restart_engine(self) -> None:
-        """Start the engine again."""
-        self.restart_engine()
-
     def _tell(self, events: tuple[Event, ...]) -> None:
         self._post(EngineChanged(self.view, events))
 
@@ -451,13 +425,6 @@ class MtplxApp(Actions):
             self._tell_thermals,
             self._listen_to_guard,
         )
-
-    def action_fans(self, policy: str) -> None:
-        """Follow a fan policy; where fans need root, sudo asks first, with the command shown."""
-        from mtplx_tui.machine.policy import Policy
-        from mtplx_tui.screens.fans_asking import ask_for_fans
-
-        ask_for_fans(self, Policy(policy))
 
     def _begin_station(self) -> None:
         from mtplx_tui.machine.station import TICK_S
@@ -549,12 +516,6 @@ class MtplxApp(Actions):
         self.preferences.change(name, value)
         take_effect(self, name)
 
-    def action_change_theme(self) -> None:
-        """Let the person look at the themes, and keep the one that is accepted."""
-        from mtplx_tui.screens.theme_picker import ask_for_theme
-
-        ask_for_theme(self, self.palettes)
-
     def change_keys(self, changes: Mapping[str, str | None]) -> None:
         """Give actions other keys from now on; None stands for an action's own. Kept at once.
 
@@ -588,8 +549,6 @@ class MtplxApp(Actions):
         except NoMatches:
             return
 
-    # Actions
-
     def on_resize(self, event: events.Resize) -> None:
         """Cover a screen that can't be read, and tell where one is tight."""
         from mtplx_tui.screens.too_small import cover, why_tight
@@ -600,13 +559,3 @@ class MtplxApp(Actions):
         # A terminal that shrank and grew again has lost what it showed, though the size it has at
         # last is no news to Textual, which would draw nothing.
         self.call_later(self.refresh)
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Let keys through to others while their action would do nothing, or all are wanted."""
-        if self.screen_stack and isinstance(self.screen, TakesKeys):
-            return False
-        if action == "cancel_load":
-            return self.loads.is_loading
-        if action == "restart_engine":
-            return self.view.state is EngineState.DEAD
-        return super().check_action(action, parameters)
