@@ -86,9 +86,7 @@ class HeatApp(MtplxApp):
         readings, fans = Hwmon(root, lambda: self.now_s).read()
         self._first = Snapshot(self.now_s, 0.0, tuple(readings), tuple(fans))
         setup = find_setup(root, folder / "state")
-        self.station = Station(
-            Sensors({}), setup, self._tell_thermals, lambda _: None, lambda: self.now_s
-        )
+        self.station = Station(Sensors({}), setup, self._tell_thermals, lambda: self.now_s)
 
     def on_mount(self) -> None:
         """Measure once the first frame is there."""

@@ -155,7 +155,6 @@ class MtplxApp(Actions):
             and self.guide.is_new
             and (settings.last_model is None or self.guide.has_begun)
         )
-        self._guard_descriptor: int | None = None
         self._pressed = KeysInTurn(self, super().on_event)
         self._on_seen = on_seen
         self._tight = ""
@@ -423,7 +422,6 @@ class MtplxApp(Actions):
             Sensors(find_sources(sysfs)),
             find_setup(sysfs, self.places.state / "fans"),
             self._tell_thermals,
-            self._listen_to_guard,
         )
 
     def _begin_station(self) -> None:
@@ -437,14 +435,6 @@ class MtplxApp(Actions):
 
     def _tell_thermals(self) -> None:
         self._post(ThermalsChanged())
-
-    def _listen_to_guard(self, descriptor: int | None) -> None:
-        loop = asyncio.get_running_loop()
-        if self._guard_descriptor is not None:
-            loop.remove_reader(self._guard_descriptor)
-        self._guard_descriptor = descriptor
-        if descriptor is not None:
-            loop.add_reader(descriptor, self.station.keeper.hear)
 
     # Errands
 

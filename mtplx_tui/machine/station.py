@@ -5,6 +5,7 @@ Told of tokens by the engine's events. Knows no screen: those who look are told 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable
 
@@ -33,7 +34,6 @@ class Station:
         sensors: not started yet.
         setup: how a fan guard is started here.
         on_change: called after a tick, and when the fans' state changes.
-        listen: called with the descriptor that `hear` is to be called for; None for none.
         clock: the monotonic one.
     """
 
@@ -42,19 +42,20 @@ class Station:
         sensors: Sensors,
         setup: GuardSetup,
         on_change: Callable[[], None],
-        listen: Callable[[int | None], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.history = History()
         self.snapshot = Snapshot(clock(), time.time())
         self._sensors, self._clock, self._on_change = sensors, clock, on_change
-        self.keeper = FanKeeper(setup, on_change, listen, clock)
+        self.keeper = FanKeeper(setup, on_change, self._listen, clock)
         self._tokens = 0
         self._ticked_s = clock()
         self._sample: Sample | None = None
         self._logs: dict[str, HeatLog] = {}
         """By request, or by whatever else is watched."""
         self._watched: set[str] = set()
+        self._heard: int | None = None
+        """The descriptor of the guard that is listened to."""
 
     @property
     def now_s(self) -> float:
@@ -151,6 +152,15 @@ class Station:
             return f"fans left alone: {'nobody answered sudo' if said is None else said.get('why')}"
         self.keeper.adopt(link)
         return ""
+
+    def _listen(self, descriptor: int | None) -> None:
+        """Have the running loop call when the guard says something; None is none."""
+        loop = asyncio.get_running_loop()
+        if self._heard is not None:
+            loop.remove_reader(self._heard)
+        self._heard = descriptor
+        if descriptor is not None:
+            loop.add_reader(descriptor, self.keeper.hear)
 
     def close(self) -> None:
         """Give the fans back and stop sampling."""

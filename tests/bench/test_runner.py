@@ -35,7 +35,7 @@ class Bench:
         self.can_send = True
         self.time = 0.0
         setup = GuardSetup("sysfs", str(folder), folder / "state", needs_root=False)
-        self.station = Station(Sensors({}), setup, lambda: None, lambda _: None)
+        self.station = Station(Sensors({}), setup, lambda: None)
         self.runner = Runner(
             self._send,
             folder,

@@ -85,7 +85,7 @@ def test_what_is_no_heat_is_none(plain: object) -> None:
 @pytest.fixture
 def station(tmp_path: Path) -> Station:
     setup = GuardSetup("sysfs", str(tmp_path / "sys"), tmp_path / "state", needs_root=False)
-    return Station(Sensors({}), setup, lambda: None, lambda _: None, lambda: 0.0)
+    return Station(Sensors({}), setup, lambda: None, lambda: 0.0)
 
 
 def test_each_answer_has_the_heat_of_its_own_time(station: Station) -> None:

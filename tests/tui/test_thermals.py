@@ -125,9 +125,7 @@ class RealFans(HotTalk):
         self.tree = FakeSysfs.desktop(folder / "tree")
         self.before = self.tree.fans()
         setup = guarding.GuardSetup("sysfs", str(self.tree.root), folder / "g", needs_root=False)
-        self.app.station = self.station = Station(
-            Sensors({}), setup, self.app._tell_thermals, self.app._listen_to_guard
-        )
+        self.app.station = self.station = Station(Sensors({}), setup, self.app._tell_thermals)
 
     async def boost(self) -> None:
         await self.press("b")

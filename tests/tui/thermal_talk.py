@@ -27,7 +27,6 @@ class HotTalk(Talk):
             Sensors({}),
             setup,
             self.app._tell_thermals,
-            self.app._listen_to_guard,
             clock=lambda: self.now_s,
         )
 
