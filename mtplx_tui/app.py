@@ -66,7 +66,7 @@ from mtplx_tui.running_engine import Process, RunningEngine
 from mtplx_tui.serving import Serving
 from mtplx_tui.setup.guide import Guide
 from mtplx_tui.tabs import TABS
-from mtplx_tui.telling import NOTE_S, Telling
+from mtplx_tui.telling import Telling
 from mtplx_tui.term import notice
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.keys_in_turn import KeysInTurn
@@ -82,8 +82,6 @@ if TYPE_CHECKING:
 __all__ = ["MtplxApp"]
 
 TICK_S = 0.5
-PROBLEMS_TOLD = 2
-"""Each by a notice of its own, at most."""
 
 
 def _nothing() -> None:
@@ -149,12 +147,8 @@ class MtplxApp(Actions):
             (settings.server_host, settings.server_port),
         )
         self.guide = Guide(places, self.send, self.notices.say)
-        self._wants_set_up = (
-            model is None
-            and trace is None
-            and self.guide.is_new
-            and (settings.last_model is None or self.guide.has_begun)
-        )
+        is_bare = model is None and trace is None
+        self._wants_set_up = is_bare and self.guide.is_wanted(settings.last_model)
         self._pressed = KeysInTurn(self, super().on_event)
         self._on_seen = on_seen
         self._tight = ""
@@ -225,7 +219,7 @@ class MtplxApp(Actions):
         self.run_worker(self._pressed.take(), group="keys")
         self.mode_change_signal.subscribe(self, self._show_mode)
         self.set_interval(TICK_S, self._tick)
-        self._tell_problems([*self._problems, *self._missing_theme()])
+        self.notices.warn_of_files([*self._problems, *self._missing_theme()])
         tab = self.bookmark.now.tab
         if tab in self.MODES and tab != self.current_mode:
             self.switch_mode(tab)
@@ -242,17 +236,6 @@ class MtplxApp(Actions):
             return
         self.engine.died(ErrorInfo("none was started", ""))
         self.switch_mode("speculation")
-
-    def _tell_problems(self, problems: list[str]) -> None:
-        """Tell what is wrong with the files here; of many only the first, they would cover the screen."""
-        if len(problems) > PROBLEMS_TOLD:
-            rest = len(problems) - 1
-            problems = [
-                problems[0],
-                f"and {rest} more files have faults; {{app.doctor}} names them",
-            ]
-        for problem in problems:
-            self.notices.warn(problem, NOTE_S)
 
     def _missing_theme(self) -> Iterator[str]:
         wanted, file = self.settings.theme, self.places.config_file

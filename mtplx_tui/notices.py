@@ -14,6 +14,8 @@ from mtplx_tui.wording import duration
 
 __all__ = ["Notices"]
 
+FAULTS_TOLD = 2
+"""Each by a notice of its own, at most."""
 LONG_ANSWER_S = 10.0
 """From here on a person may have gone elsewhere meanwhile."""
 
@@ -53,6 +55,14 @@ class Notices:
     def warn(self, text: str, timeout: float | None = None) -> None:
         """Tell of something that is not as it should be."""
         self._show(text, severity="warning", timeout=timeout, markup=False)
+
+    def warn_of_files(self, faults: list[str]) -> None:
+        """Tell what is wrong with the files here; of many only the first, they would cover the screen."""
+        if len(faults) > FAULTS_TOLD:
+            rest = len(faults) - 1
+            faults = [faults[0], f"and {rest} more files have faults; {{app.doctor}} names them"]
+        for fault in faults:
+            self.warn(fault, NOTE_S)
 
     def fail(self, text: str) -> None:
         """Tell of something that could not be done."""

@@ -47,7 +47,7 @@ class Guide:
         self, places: Places, send: Callable[[Command], bool], tell: Callable[[str], None]
     ) -> None:
         self._path = places.setup
-        self.has_begun = places.setup.exists()
+        self._has_begun = places.setup.exists()
         """Whether it was shown before."""
         self._send, self._tell = send, tell
         found = kept.read(places.setup)
@@ -61,6 +61,14 @@ class Guide:
     def is_new(self) -> bool:
         """Whether no model was ever chosen here."""
         return not self.progress.model
+
+    def is_wanted(self, last_model: str | None) -> bool:
+        """Return whether a start that names no model shows it: the first one, or one after it was cut off.
+
+        Args:
+            last_model: that was opened here; None where none was.
+        """
+        return self.is_new and (last_model is None or self._has_begun)
 
     @property
     def step(self) -> Step:
