@@ -13,7 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.qwen3_next import Qwen3NextAttention
 
-from engine.model import steps
+from engine.model.graph_caches import keeps_all
 from engine.model.projections import joined
 from engine.model.rebinding import called, methods_naming, modules
 from kernels import cached_attention
@@ -59,7 +59,7 @@ def reads_written(model: nn.Module, caches: Sequence[object]) -> bool:
         caches: of its layers.
     """
     attending = sum(getattr(module, _BY_KERNEL, False) for module in modules(model))
-    return attending == sum(steps.keeps_all(cache) for cache in caches)
+    return attending == sum(keeps_all(cache) for cache in caches)
 
 
 def _shape_of(layer: nn.Module) -> HeadShape | None:
@@ -93,7 +93,7 @@ def _fused(
         norms = self.q_norm.weight, self.k_norm.weight
         queries, keys, values = kernel.split_heads(where, rows, *norms, position, shape)
         keys, values = cache.update_and_fetch(keys, values)
-        if attends is Backend.PLAIN or not steps.keeps_all(cache):
+        if attends is Backend.PLAIN or not keeps_all(cache):
             attended = attend(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
         else:
             whole = cache.keys, cache.values

@@ -19,6 +19,19 @@ import mlx.nn as nn
 from mlx_lm.models.cache import KVCache
 
 from engine.model.arrays import reals
+from engine.model.graph_caches import (
+    OpenKV,
+    Place,
+    bucket_of,
+    held_by,
+    is_filled,
+    kind_of,
+    make_room,
+    put_into,
+    refilled,
+    written_by,
+    written_places,
+)
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
 from engine.model.stretches import left_by, stretches_of
@@ -30,7 +43,6 @@ __all__ = [
     "Progress",
     "Replay",
     "graphs_built",
-    "keeps_all",
     "unheard",
 ]
 
@@ -42,8 +54,6 @@ MAX_GRAPHS = 36
 _WAITED_FOR = 4
 """Rows of the longest pass that a load waits for: CUDA's compiler takes ten seconds for each of MLX's own
 matmuls of eight rows and more, which may never be asked for."""
-_LEAST = 256
-"""Positions of the smallest bucket; each next one is twice as long."""
 _FARTHEST = 8192
 """Positions of the longest bucket over which MLX's own attention is a graph's: it reads the whole bucket, and
 with a mask takes a slower way. Over 65,536 positions a row of 64 layers took 28.6 ms so, and 15.9 by the
@@ -56,67 +66,6 @@ Progress = Callable[[str, int, int], None]
 Arrays = list[mx.array]
 _Left = tuple[Arrays, Arrays]
 """Of a tape: the rows of its convolutions, and what its recurrence is made of."""
-
-
-class _Place:
-    """Where the rows of a pass go, worked out once for all layers.
-
-    Args:
-        offset: int32 [1], positions that are written.
-    """
-
-    def __init__(self, offset: mx.array) -> None:
-        self.offset = offset
-        self._known: dict[tuple[int, int], mx.array] = {}
-
-    def behind(self, rows: int) -> mx.array:
-        """Return the offset once so many rows are written; int32 [1]."""
-        return self.offset + rows if rows else self.offset
-
-    def of(self, before: int, rows: int) -> mx.array:
-        """Return the places of rows that come behind so many others; int32 [1, 1, rows, 1]."""
-        if (before, rows) not in self._known:
-            places = self.behind(before) + mx.arange(rows)
-            self._known[before, rows] = places.reshape(1, 1, rows, 1)
-        return self._known[before, rows]
-
-
-class _OpenKV:
-    """Stands in for a KV cache while a graph is traced.
-
-    Args:
-        keys: [B, heads, bucket, width].
-        values: alike.
-        place: of the pass; all layers share it.
-    """
-
-    def __init__(self, keys: mx.array, values: mx.array, place: _Place) -> None:
-        self.keys = keys
-        self.values = values
-        self._place = place
-        self._rows = 0
-
-    @property
-    def offset(self) -> mx.array:
-        """Where the next row goes."""
-        return self._place.behind(self._rows)
-
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Write rows; return the whole bucket, of which the mask lets through what is written."""
-        rows = keys.shape[2]
-        # Row by row: a slice whose place is an array takes MLX on CUDA a thread for each number of the bucket.
-        places = self._place.of(self._rows, rows)
-        self._rows += rows
-        self.keys = mx.put_along_axis(self.keys, places, keys, axis=2)
-        self.values = mx.put_along_axis(self.values, places, values, axis=2)
-        return self.keys, self.values
-
-    def make_mask(self, rows: int, window_size: int | None = None, **_: object) -> mx.array:
-        """Return which places each of the next rows may look at; bool [rows, bucket]."""
-        places = mx.arange(self.keys.shape[2])
-        own = self.offset + mx.arange(rows)[:, None]
-        mask = places <= own
-        return mask if window_size is None else mask & (places > own - window_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +130,8 @@ class Replay:
     def can_run(self, rows: int, layers: Sequence[object]) -> bool:
         """Return whether a pass over these caches can be a graph's."""
         is_wanted = self._is_compared and not self.note and 0 < rows <= MAX_ROWS
-        is_near = self._parts.reads_written or _written_places(layers) + rows <= _FARTHEST
-        return is_wanted and is_near and all(_is_filled(each) for each in layers)
+        is_near = self._parts.reads_written or written_places(layers) + rows <= _FARTHEST
+        return is_wanted and is_near and all(is_filled(each) for each in layers)
 
     def run(
         self, inputs: Arrays, rows: int, layers: list[Any]
@@ -200,10 +149,10 @@ class Replay:
             The outputs, and the tape of each recurrent layer.
         """
         written = [layer for layer in layers if isinstance(layer, KVCache)]
-        offset = _written_places(layers)
-        bucket = _bucket(offset + rows) if written else 0
+        offset = written_places(layers)
+        bucket = bucket_of(offset + rows) if written else 0
         for layer in written:
-            _make_room(layer, bucket)
+            make_room(layer, bucket)
         place = mx.array([offset], mx.int32)
         tapes: list[WindowTape | None] = [None] * len(self._parts.taps)
         *begun, last = self._graph(rows, bucket, layers)
@@ -288,7 +237,7 @@ class Replay:
         return stretches_of(count) if is_parted else [range(count)]
 
     def _untraced(self, stretch: range, bucket: int, layers: list[Any]) -> _Stretch:
-        kinds = _Kinds(stretch, [_empty(each) for each in layers], bucket, [])
+        kinds = _Kinds(stretch, [kind_of(each) for each in layers], bucket, [])
         return _Stretch(mx.compile(functools.partial(_traced, self._parts, kinds)), kinds)
 
 
@@ -302,9 +251,9 @@ def _repeated(
     """Run a stretch over the next positions; return what it gives, and leave caches and tapes."""
     kinds = stretch.kinds
     own = [layers[index] for index in kinds.stretch]
-    outputs, after, left = stretch.repeat(*given, [_held(each) for each in own])
+    outputs, after, left = stretch.repeat(*given, [held_by(each) for each in own])
     for layer, state in zip(own, after, strict=True):
-        _put(layer, state, rows)
+        put_into(layer, state, rows)
     for index, (kind, (taped, arrays)) in enumerate(zip(kinds.tapes, left, strict=True)):
         if kind is not None:
             tapes[index] = WindowTape(tuple(taped), kind.of(arrays))
@@ -321,13 +270,13 @@ def _traced(
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
     stretch = kinds.stretch
     blank = mx.zeros((1, 1, kinds.bucket, 1))
-    place = _Place(offset)
+    place = Place(offset)
     layers: list[Any] = [
-        _OpenKV(blank, blank, place) if kind is None else kind.like() for kind in kinds.recurrent
+        OpenKV(blank, blank, place) if kind is None else kind.like() for kind in kinds.recurrent
     ]
     for index, state in zip(stretch, states, strict=True):
         kind = kinds.recurrent[index]
-        layers[index] = _OpenKV(*state, place) if kind is None else _filled(kind, state)
+        layers[index] = OpenKV(*state, place) if kind is None else refilled(kind, state)
     if len(stretch) == len(layers):
         outputs = parts.run(inputs, layers)
     else:
@@ -337,7 +286,7 @@ def _traced(
     tapes = [tap.take() for tap in parts.taps]
     kinds.tapes = [None if tape is None else type(tape.recurrence) for tape in tapes]
     left = [(list(t.inputs), t.recurrence.arrays()) if t else ([], []) for t in tapes]
-    return outputs, [_written(layers[index]) for index in stretch], left
+    return outputs, [written_by(layers[index]) for index in stretch], left
 
 
 def unheard(*_: object) -> None:
@@ -355,65 +304,3 @@ _built = [0]
 def _apart(one: mx.array, other: mx.array) -> float:
     (share,) = reals((mx.linalg.norm(one - other) / mx.linalg.norm(other)).reshape(1))
     return share
-
-
-def _is_filled(layer: object) -> bool:
-    if isinstance(layer, RecurrentCache):
-        return all(isinstance(part, mx.array) for part in layer.cache)
-    return type(layer) is KVCache and layer.keys is not None
-
-
-def _written_places(layers: Sequence[object]) -> int:
-    """Return how many places are written; 0 where no layer keeps keys and values."""
-    return next((layer.offset for layer in layers if isinstance(layer, KVCache)), 0)
-
-
-def keeps_all(cache: object) -> bool:
-    """Return whether a cache's keys and values are arrays of all its places in order, and room behind them."""
-    return type(cache) in (KVCache, _OpenKV)
-
-
-def _bucket(positions: int) -> int:
-    bucket = _LEAST
-    while bucket < positions:
-        bucket *= 2
-    return bucket
-
-
-def _make_room(layer: KVCache, bucket: int) -> None:
-    """Bring a cache to its bucket's length."""
-    keys, values = layer.keys, layer.values
-    if keys is None or values is None or keys.shape[2] == bucket:
-        return
-    layer.keys, layer.values = (_resized(part, bucket, layer.offset) for part in (keys, values))
-
-
-def _resized(part: mx.array, bucket: int, used: int) -> mx.array:
-    spare = mx.zeros((*part.shape[:2], bucket - used, part.shape[3]), part.dtype)
-    return mx.concatenate([part[:, :, :used], spare], axis=2)
-
-
-def _held(layer: Any) -> Arrays:
-    return list(layer.cache) if isinstance(layer, RecurrentCache) else [layer.keys, layer.values]
-
-
-def _written(layer: Any) -> Arrays:
-    return layer.written() if isinstance(layer, RecurrentCache) else _held(layer)
-
-
-def _put(layer: Any, written: Arrays, rows: int) -> None:
-    if isinstance(layer, RecurrentCache):
-        layer.put_written(written, rows)
-        return
-    layer.keys, layer.values = written
-    layer.offset += rows
-
-
-def _empty(layer: object) -> RecurrentCache | None:
-    return layer.like() if isinstance(layer, RecurrentCache) else None
-
-
-def _filled(kind: RecurrentCache, state: Arrays) -> RecurrentCache:
-    cache = kind.like()
-    cache.cache = list(state)
-    return cache

@@ -128,18 +128,18 @@ def test_passes_that_differ_or_cannot_be_traced_are_told_and_not_used(
 ) -> None:
     from engine.model import steps as module
 
-    class Shifted(module._OpenKV):
+    class Shifted(module.OpenKV):
         @property
         def offset(self) -> mx.array:
             return super().offset + 1
 
-    class Broken(module._OpenKV):
+    class Broken(module.OpenKV):
         def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
             raise ValueError("no such axis")
 
     for stand_in, word in ((Shifted, "off by"), (Broken, "no such axis")):
         trunk = Trunk(families.build(families.config("mimo")))
-        monkeypatch.setattr(module, "_OpenKV", stand_in)
+        monkeypatch.setattr(module, "OpenKV", stand_in)
         with unfused():
             trunk.compile_steps()
         assert word in trunk.steps_note
