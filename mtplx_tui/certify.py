@@ -22,6 +22,7 @@ from mtplx_tui.cli import UsageError, parser
 from mtplx_tui.driving import Engine, EngineTrouble, pass_line
 from mtplx_tui.library.certificates import keep
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.remedies import one_line
 
 __all__ = ["main"]
 
@@ -62,7 +63,7 @@ def main(words: list[str]) -> int:
     try:
         certificate = asyncio.run(_run(resolve(options.model), command))
     except ModelNotFound as error:
-        sys.stderr.write(f"mtplx-tui: {error.message}; {error.remedy}\n")
+        sys.stderr.write(f"mtplx-tui: {one_line(error)}\n")
         return 1
     except EngineTrouble as error:
         sys.stderr.write(f"mtplx-tui: {error}\n")

@@ -20,6 +20,7 @@ from engine.protocol import (
 from mtplx_tui import config, link
 from mtplx_tui.cli import tell
 from mtplx_tui.library.disk import Location
+from mtplx_tui.remedies import one_line
 from mtplx_tui.view import EngineView, apply, engine_died
 
 __all__ = ["Engine", "EngineTrouble", "pass_line"]
@@ -29,7 +30,7 @@ class EngineTrouble(Exception):
     """The engine can't go on: something to tell in one line, with the exit code that goes with it."""
 
     def __init__(self, error: ErrorInfo) -> None:
-        super().__init__(f"{error.message}; {error.remedy}" if error.remedy else error.message)
+        super().__init__(one_line(error))
         self.exit_code = error.exit_code
 
 

@@ -30,6 +30,7 @@ from mtplx_tui.files import MOST_BYTES, read_whole
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.watching import Watch
+from mtplx_tui.remedies import one_line
 from mtplx_tui.traces import check_trace_path, write_trace
 from mtplx_tui.view import RequestView
 from mtplx_tui.wording import in_bytes
@@ -62,7 +63,7 @@ def main(words: list[str]) -> int:
     try:
         return asyncio.run(_run(job, resolve(options.model)))
     except ModelNotFound as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     except EngineTrouble as error:
         tell(str(error))

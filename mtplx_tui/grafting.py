@@ -10,6 +10,7 @@ from pathlib import Path
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.library.graft import NotGrafted, Order, find_release, graft, refusal
+from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import in_bytes
 
 __all__ = ["main"]
@@ -37,7 +38,7 @@ def main(words: list[str]) -> int:
             raise UsageError(why)
         sidecar, answer = graft(order, _Shown(options.head).tell)
     except ModelNotFound as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     except NotGrafted as error:
         tell(str(error))

@@ -23,6 +23,7 @@ from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused, check_repository
 from mtplx_tui.library.speed import Speed, known, measure, measured, predict
+from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import in_bytes
 
 __all__ = ["main"]
@@ -48,8 +49,7 @@ def main(words: list[str]) -> int:
     try:
         report = _report(options.model)
     except (ModelFileError, HubError, CacheRefused, ModelNotFound) as error:
-        line = f"{error.message}; {error.remedy}" if error.remedy else error.message
-        tell(line)
+        tell(one_line(error))
         return 1
     except OSError as error:
         tell(f"{options.model} can't be read: {error.strerror}")

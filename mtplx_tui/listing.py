@@ -12,6 +12,7 @@ from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.config import find_places
 from mtplx_tui.library.catalog import judge_here
 from mtplx_tui.library.shelf import NotRemoved, Shelved, plan_removal, shelf
+from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import in_bytes
 
 __all__ = ["main_models", "main_remove"]
@@ -67,7 +68,7 @@ def main_remove(words: list[str]) -> int:
             return 1
         removal.execute()
     except NotRemoved as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     except OSError as error:
         tell(f"{options.model} can't be deleted: {error.strerror}")

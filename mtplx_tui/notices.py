@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from engine.protocol import ErrorInfo, RequestDone
+from mtplx_tui.remedies import one_line
 from mtplx_tui.telling import NOTE_S
 from mtplx_tui.wording import duration
 
@@ -70,7 +71,7 @@ class Notices:
 
     def error(self, error: ErrorInfo) -> None:
         """Tell what went wrong in the engine, and what helps."""
-        self.fail(f"{error.message}; {error.remedy}" if error.remedy else error.message)
+        self.fail(one_line(error))
 
     def call(self, text: str) -> None:
         """Have the terminal call, where that is wanted."""

@@ -16,6 +16,7 @@ from mtplx_tui import config, link
 from mtplx_tui.cli import tell
 from mtplx_tui.giving_back import FULL_SCREEN, given_back
 from mtplx_tui.library.disk import ModelNotFound, resolve
+from mtplx_tui.remedies import one_line
 from mtplx_tui.term import TerminalRefused, check_terminal, private_terminal
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _open(model: str | None, trace: Path | None) -> int:
         tell(str(error))
         return 2
     except ModelNotFound as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     places = config.find_places()
     settings, problems = config.load_settings(places)

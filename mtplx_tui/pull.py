@@ -17,6 +17,7 @@ from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused
 from mtplx_tui.library.progress import Limiter, Progress, State
+from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import duration, in_bytes, read_bytes
 
 __all__ = ["main"]
@@ -45,7 +46,7 @@ def main(words: list[str]) -> int:
         with _stopped_by_signals(work):
             path = work.run(shown.tell)
     except (HubError, CacheRefused) as error:
-        return _failed(f"{error.message}; {error.remedy}", 1)
+        return _failed(one_line(error), 1)
     except Stopped:
         return _failed("stopped; the same command goes on from here", 130)
     _tell_done(shown.last, path, is_json=options.json)

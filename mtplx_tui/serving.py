@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.protocol import Command, ErrorInfo, Event, Mode, ModelInfo, PromptShown
 from mtplx_tui.client_settings import Endpoint
 from mtplx_tui.files import trouble
+from mtplx_tui.remedies import one_line
 from mtplx_tui.view import EngineView
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class Serving:
                 self.problem += f"; port {error.free} is free and is taken next"
                 self.port = error.free
         except ServerTrouble as error:
-            self.problem = f"{error.message}; {error.remedy}"
+            self.problem = one_line(error)
         except (OSError, ValueError) as error:
             self.problem = f"the server can't be started: {trouble(error)}"
         finally:

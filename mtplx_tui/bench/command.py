@@ -20,6 +20,7 @@ from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.machine.heat import heat_words
 from mtplx_tui.machine.sensors import Sensors, find_sources
 from mtplx_tui.machine.watching import Watch
+from mtplx_tui.remedies import one_line
 
 __all__ = ["bench", "carry_out", "tune"]
 
@@ -136,7 +137,7 @@ def _run(name: str, work: Callable[[Engine, ModelInfo], Awaitable[None]]) -> int
     try:
         asyncio.run(ran())
     except ModelNotFound as error:
-        return _failed(ValueError(f"{error.message}; {error.remedy}"), 1)
+        return _failed(ValueError(one_line(error)), 1)
     except BrokenPipeError:
         raise
     except (EngineTrouble, suite.SweepBroken, OSError, ValueError) as error:

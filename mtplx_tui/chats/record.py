@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from engine.protocol import ErrorInfo, Finish
+from engine.protocol import Finish
 from mtplx_tui.chats import lines
 from mtplx_tui.chats.model import AnswerFacts, Chat, TurnStatus
 from mtplx_tui.chats.store import Journal, Store
 from mtplx_tui.files import reason
 from mtplx_tui.forecast import saving
+from mtplx_tui.remedies import one_line
 from mtplx_tui.view import RequestView
 
 __all__ = ["Record", "Stream"]
@@ -138,7 +139,7 @@ class Record:
 def _ending(request: RequestView) -> tuple[TurnStatus, str]:
     """Return how a request that is over ended, and why."""
     if request.error is not None:
-        return TurnStatus.FAILED, _told(request.error)
+        return TurnStatus.FAILED, one_line(request.error)
     if request.done is None:
         return TurnStatus.CUT, ENGINE_ENDED
     if request.done.finish is Finish.CANCELLED:
@@ -162,7 +163,3 @@ def _facts(stream: Stream) -> AnswerFacts:
         saved_s=None if saved is None else saved.seconds,
         saved_doubt_s=None if saved is None else saved.doubt_s,
     )
-
-
-def _told(error: ErrorInfo) -> str:
-    return f"{error.message}; {error.remedy}" if error.remedy else error.message

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from mtplx_tui.config import find_hub_cache, find_others, find_places
+from mtplx_tui.remedies import NeedsRemedy
 
 __all__ = ["DEMO", "Location", "ModelNotFound", "local_models", "resolve"]
 
@@ -40,13 +41,8 @@ class Location:
     """Others are folders of another program, which are only read."""
 
 
-class ModelNotFound(Exception):
+class ModelNotFound(NeedsRemedy):
     """There is no model of this name here; message and remedy are one line each."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 def is_here(name: str) -> bool:

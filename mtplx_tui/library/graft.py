@@ -25,6 +25,7 @@ from mtplx_tui.library.head_fetch import fetch_head, plan_head
 from mtplx_tui.library.header import HubSource
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused, check_repository
+from mtplx_tui.remedies import one_line
 
 __all__ = ["NotGrafted", "OnHub", "Order", "find_release", "graft", "refusal"]
 
@@ -115,8 +116,7 @@ def graft(order: Order, tell: Tell = lambda *_: None) -> tuple[Path, dict[str, o
     except OSError as error:
         raise NotGrafted(f"{out} can't be written: {error.strerror}") from error
     except (ModelError, HubError, CacheRefused) as error:
-        told = f"{error.message}; {error.remedy}" if error.remedy else error.message
-        raise NotGrafted(told) from error
+        raise NotGrafted(one_line(error)) from error
 
 
 @contextmanager

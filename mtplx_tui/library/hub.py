@@ -24,6 +24,7 @@ from mtplx_tui.library.hub_cache import (
     is_commit,
 )
 from mtplx_tui.library.transport import Broken, Connections, Endpoint, Refused
+from mtplx_tui.remedies import NeedsRemedy
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -41,13 +42,8 @@ _FIELDS = (
 )  # fmt: skip
 
 
-class HubError(Exception):
+class HubError(NeedsRemedy):
     """Something the hub, or the way to it, did not give; message and remedy are one line each."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

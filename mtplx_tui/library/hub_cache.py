@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from mtplx_tui.remedies import NeedsRemedy
+
 __all__ = ["BlobLock", "CacheRefused", "RepoFile", "RepoFolder", "check_path", "is_wanted"]
 
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}"
@@ -29,13 +31,8 @@ _DENIED = (
 )  # fmt: skip
 
 
-class CacheRefused(Exception):
+class CacheRefused(NeedsRemedy):
     """A name or a place that nothing is written to; message and remedy are one line each."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused, check_repository, check_revision
 from mtplx_tui.library.progress import Limiter, Progress
+from mtplx_tui.remedies import one_line
 
 __all__ = ["Downloads", "Job", "JobState"]
 
@@ -170,7 +171,7 @@ class Downloads:
         except Stopped:
             state = JobState.PAUSED
         except (HubError, CacheRefused) as refused:
-            state, error = JobState.FAILED, f"{refused.message}; {refused.remedy}"
+            state, error = JobState.FAILED, one_line(refused)
         except Exception as unknown:  # noqa: BLE001 - a thread's end; told to the person
             reason = " ".join(str(unknown).split())[:200] or type(unknown).__name__
             state, error = JobState.FAILED, f"the download of {name} failed: {reason}"

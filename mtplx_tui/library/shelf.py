@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from mtplx_tui.config import find_hub_cache, find_others, find_places
 from mtplx_tui.library.disk import DEMO, local_models
 from mtplx_tui.library.hub_cache import CacheRefused, RepoFolder
+from mtplx_tui.remedies import NeedsRemedy
 
 if TYPE_CHECKING:
     from huggingface_hub import DeleteCacheStrategy
@@ -44,13 +45,8 @@ class Shelved:
     """Whether it can be opened."""
 
 
-class NotRemoved(Exception):
+class NotRemoved(NeedsRemedy):
     """It can't be taken away; message and remedy are one line each."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)

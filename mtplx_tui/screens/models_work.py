@@ -24,6 +24,7 @@ from mtplx_tui.library.hub import Found, Hub, HubError, Query
 from mtplx_tui.library.hub_cache import CacheRefused
 from mtplx_tui.library.shelf import NotRemoved, Removal, Shelved, plan_removal, shelf
 from mtplx_tui.library.speed import MachineSpeed, known, measure
+from mtplx_tui.remedies import one_line
 
 if TYPE_CHECKING:
     from mtplx_tui.app import MtplxApp
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ModelsWork"]
 
 MAX_README = 256 * 1024
-_Known = ModelFileError | HubError | CacheRefused | NotRemoved
 
 
 class _Answer(Message, bubble=False):
@@ -126,7 +126,7 @@ class ModelsWork(Screen[None]):
                         return
                     found.append(model)
             except HubError as failed:
-                error = _line(failed)
+                error = one_line(failed)
             task.answer(lambda: self.take_found(query, tuple(found), error))
 
         self._begin("search", run)
@@ -169,7 +169,7 @@ class ModelsWork(Screen[None]):
             try:
                 removal = plan_removal(name)
             except NotRemoved as refused:
-                error = _line(refused)
+                error = one_line(refused)
             task.answer(lambda: self.take_removal(removal, error))
 
         self._begin("remove", run)
@@ -182,7 +182,7 @@ class ModelsWork(Screen[None]):
             try:
                 removal.execute()
             except NotRemoved as refused:
-                error = _line(refused)
+                error = one_line(refused)
             except OSError as failed:
                 error = f"{removal.name} can't be deleted: {failed.strerror}"
             task.answer(lambda: self.take_removed(removal, error))
@@ -200,7 +200,7 @@ class ModelsWork(Screen[None]):
                 if not error:
                     graft(order)
             except ModelNotFound as missing:
-                error = f"{missing.message}; {missing.remedy}"
+                error = one_line(missing)
             except NotGrafted as failed:
                 error = str(failed)
             name = trunk if out is None else str(out)
@@ -236,7 +236,7 @@ class ModelsWork(Screen[None]):
                 return judge_listing(hub, listing, self.mtplx.places.cache), ""
             return judge_here(name, Path(here.path), self.mtplx.places.certificates), ""
         except (ModelFileError, HubError, CacheRefused) as error:
-            return None, _line(error)
+            return None, one_line(error)
         except OSError as error:
             return None, f"{name} can't be read: {error.strerror}"
 
@@ -249,7 +249,7 @@ def _readme_of(name: str, here: Shelved | None) -> str:
         with HubSource(hub, hub.listing(*_split(name))) as source:
             return _readme(source)
     except (ModelFileError, HubError, CacheRefused) as error:
-        return _line(error)
+        return one_line(error)
     except OSError as error:
         return f"it can't be read: {error.strerror}"
 
@@ -263,7 +263,3 @@ def _readme(source: Source) -> str:
     if "README.md" not in source.files:
         return "*it has no README*"
     return source.read("README.md", MAX_README).decode("utf-8", "replace")
-
-
-def _line(error: _Known) -> str:
-    return f"{error.message}; {error.remedy}" if error.remedy else error.message

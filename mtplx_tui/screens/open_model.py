@@ -15,6 +15,7 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from mtplx_tui.library.disk import Location, ModelNotFound, local_models, resolve
+from mtplx_tui.remedies import one_line
 from mtplx_tui.screens.dialogs import Dialog
 from mtplx_tui.wording import showable
 
@@ -101,7 +102,7 @@ class OpenModel(Dialog):
         try:
             self._find(name)
         except ModelNotFound as error:
-            self.show_error(f"{error.message}; {error.remedy}")
+            self.show_error(one_line(error))
             return
         self.dismiss(name)
 

@@ -25,6 +25,7 @@ from mtplx_tui.library.disk import DEMO
 from mtplx_tui.library.hub import HubError
 from mtplx_tui.library.speed import MachineSpeed, known, measure
 from mtplx_tui.marks import marks_for
+from mtplx_tui.remedies import one_line
 from mtplx_tui.screens.typed_through import covered_field, let_through
 from mtplx_tui.setup import offers, survey, words
 from mtplx_tui.setup.offers import Offer
@@ -142,7 +143,7 @@ class SetUp(ModalScreen[Offer | None]):
             for offer in offers.from_hub(places, machine, names):
                 self._later(lambda offer=offer: self._take_offers([offer]))
         except HubError as error:
-            self._note_later(f"{error.message}; {error.remedy}")
+            self._note_later(one_line(error))
         else:
             self._note_later("")
 

@@ -17,6 +17,7 @@ from mtplx_tui.config import Settings
 from mtplx_tui.driving import EngineTrouble, pass_line
 from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
+from mtplx_tui.remedies import one_line
 from mtplx_tui.server.engine_host import EngineHost
 from mtplx_tui.server.server import Server, ServerOptions, ServerTrouble, kept_key
 from mtplx_tui.wording import read_size
@@ -67,13 +68,13 @@ def main(words: list[str]) -> int:
         )
         return asyncio.run(_serve(job))
     except ModelNotFound as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     except EngineTrouble as error:
         tell(str(error))
         return error.exit_code
     except ServerTrouble as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.protocol import ErrorInfo
+from mtplx_tui.remedies import one_line
 
 __all__ = [
     "RETRY_S",
@@ -98,7 +99,7 @@ def not_ready(message: str) -> Fault:
 
 def engine_fault(error: ErrorInfo) -> Fault:
     """Return what an engine's error is over HTTP: the request's fault, or the server's."""
-    line = f"{error.message}; {error.remedy}" if error.remedy else error.message
+    line = one_line(error)
     if error.exit_code == 2:
         is_long = "tokens, but" in error.message
         return bad_request(

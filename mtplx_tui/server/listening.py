@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mtplx_tui.files import reason
+from mtplx_tui.remedies import NeedsRemedy
 
 __all__ = ["Listener", "PortTaken", "ServerTrouble", "listen"]
 
@@ -24,13 +25,8 @@ GRACE_S = 3.0
 _TRIES = 100
 
 
-class ServerTrouble(Exception):
+class ServerTrouble(NeedsRemedy):
     """The server can't start; message and remedy are one line each."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}; {remedy}")
-        self.message = message
-        self.remedy = remedy
 
 
 class PortTaken(ServerTrouble):

@@ -12,6 +12,7 @@ from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO_REMEDY
 from mtplx_tui.library.hub import HubError
 from mtplx_tui.library.speed import MachineSpeed, Speed, known, measure
+from mtplx_tui.remedies import one_line
 from mtplx_tui.setup import offers, survey, words
 from mtplx_tui.setup.asking import Asker
 from mtplx_tui.setup.offers import NoOffer, Offer
@@ -124,7 +125,7 @@ class Choosing:
         try:
             await asyncio.wait_for(in_thread(look), offers.BUDGET_S + 3)
         except HubError as error:
-            self.seen.hub_error = f"{error.message}; {error.remedy}"
+            self.seen.hub_error = one_line(error)
         except TimeoutError:
             self.seen.hub_error = "the hub is slow to answer; what it told so far is shown"
         finally:

@@ -21,6 +21,7 @@ from mtplx_tui.library.hub import Hub, HubError, Query
 from mtplx_tui.library.hub_cache import CacheRefused, check_repository
 from mtplx_tui.library.recommended import recommended
 from mtplx_tui.library.speed import MachineSpeed, Speed, speed_of
+from mtplx_tui.remedies import one_line
 from mtplx_tui.setup.survey import Machine
 from mtplx_tui.wording import in_bytes
 
@@ -111,11 +112,11 @@ def named(name: str, places: Places, machine: Machine, hub: Callable[[], Hub] = 
         try:
             check_repository(name)
         except CacheRefused:
-            raise NoOffer(f"{missing.message}; {missing.remedy}") from missing
+            raise NoOffer(one_line(missing)) from missing
     try:
         return _on_hub(hub(), name, places, machine)
     except (HubError, CacheRefused, ModelFileError) as error:
-        raise NoOffer(f"{error.message}; {error.remedy}") from error
+        raise NoOffer(one_line(error)) from error
     except OSError as error:
         raise NoOffer(f"{name} can't be judged: {error.strerror}") from error
 

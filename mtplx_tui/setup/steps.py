@@ -21,6 +21,7 @@ from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, ModelNotFound, is_here, resolve
 from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.speed import Speed
+from mtplx_tui.remedies import one_line
 from mtplx_tui.requests import Options
 from mtplx_tui.setup import flow, kept, words
 from mtplx_tui.setup.asking import Asker, pick
@@ -159,7 +160,7 @@ class Steps:
             try:
                 location = resolve(name)
             except ModelNotFound as error:
-                raise SetupFailed(f"{error.message}; {error.remedy}") from error
+                raise SetupFailed(one_line(error)) from error
             if not await talk.load(location):
                 raise SetupFailed(
                     f"{showable(name)} could not be loaded; `mtplx-tui doctor` may tell"
@@ -171,7 +172,7 @@ class Steps:
             location = resolve(name)
             engine = await self._stack.enter_async_context(Engine())
         except ModelNotFound as error:
-            raise SetupFailed(f"{error.message}; {error.remedy}") from error
+            raise SetupFailed(one_line(error)) from error
         except OSError as error:
             raise SetupFailed(f"the engine can't be started: {error}") from error
         options = Options(depth=self._settings.depth, mode=self._settings.mode)

@@ -20,6 +20,7 @@ from mtplx_tui.driving import Engine
 from mtplx_tui.files import Places
 from mtplx_tui.giving_back import LINES, given_back
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
+from mtplx_tui.remedies import one_line
 from mtplx_tui.requests import Options
 from mtplx_tui.terminal_chat.lines import Lines, PipedLines
 from mtplx_tui.terminal_chat.page import Page, PlainPage, TerminalPage
@@ -60,7 +61,7 @@ def main(words: list[str]) -> int:
     try:
         location = resolve(chosen.model or settings.last_model or DEMO)
     except ModelNotFound as error:
-        tell(f"{error.message}; {error.remedy}")
+        tell(one_line(error))
         return 1
     is_typed = sys.stdin.isatty() and sys.stdout.isatty()
     with given_back(0, LINES) if is_typed else nullcontext():

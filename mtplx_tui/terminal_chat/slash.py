@@ -14,6 +14,7 @@ from mtplx_tui.chats import export
 from mtplx_tui.chats.answer_words import answer_words
 from mtplx_tui.chats.model import Summary
 from mtplx_tui.library.disk import ModelNotFound, local_models, resolve
+from mtplx_tui.remedies import one_line
 from mtplx_tui.terminal_chat.talk import Talk
 from mtplx_tui.view import RequestView, depth_words, wilson_interval
 
@@ -84,7 +85,7 @@ class Slash:
         try:
             location = resolve(name)
         except ModelNotFound as error:
-            self._talk.fail(f"{error.message}; {error.remedy}")
+            self._talk.fail(one_line(error))
             return
         if await self._talk.load(location):
             self._talk.page.tell(model_words(self._talk))
