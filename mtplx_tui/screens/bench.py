@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
+from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,7 +18,6 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import ScreenResume
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -27,8 +26,9 @@ from mtplx_tui.bench.runner import Runner, Stage
 from mtplx_tui.bench.suite import KINDS, Answer, Plan, depths_of
 from mtplx_tui.keymap import BENCH, bindings
 from mtplx_tui.machine.heat import heat_from_plain, heat_words
-from mtplx_tui.marks import Marks, marks_for
+from mtplx_tui.marks import Marks
 from mtplx_tui.messages import BenchChanged, EngineChanged
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.view import EngineView
 from mtplx_tui.widgets.bench_curve import BenchCurve
@@ -38,9 +38,6 @@ from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 from mtplx_tui.wording import duration, showable
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 Choice = TypeVar("Choice")
 TakeResult = Callable[[Path, report.Result], None]
@@ -68,7 +65,7 @@ medians over prompts with their 95 % intervals. Plain decoding, which
 is depth 0, is always among them."""
 
 
-class BenchScreen(Screen[None]):
+class BenchScreen(AppScreen):
     """See the module."""
 
     CSS_PATH = "bench.tcss"
@@ -91,29 +88,20 @@ class BenchScreen(Screen[None]):
         self._timer: Timer | None = None
 
     @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
-
-    @property
     def _runner(self) -> Runner:
         return self.mtplx.errands.bench
-
-    @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
 
     def compose(self) -> ComposeResult:
         """Lay out the choices, what is measured, and how far it is."""
         yield TabBar("bench")
         yield Static(id="bench-plan", markup=False)
         yield Static(id="bench-nothing", markup=False)
-        yield Heading(self._marks, id="bench-heading")
+        yield Heading(self.marks, id="bench-heading")
         with Container(id="bench-body"):
             with Vertical(id="bench-tables"):
-                yield BenchTable(self._marks, id="bench-table")
+                yield BenchTable(self.marks, id="bench-table")
                 yield Static(id="bench-changes", markup=False)
-            yield BenchCurve(self._marks, id="bench-curve")
+            yield BenchCurve(self.marks, id="bench-curve")
         yield Static(id="bench-state", markup=False)
         yield Static(id="bench-hint", markup=False)
         yield StatusBar()
@@ -171,7 +159,7 @@ class BenchScreen(Screen[None]):
         self._show_heading(kind, kinds, found)
 
     def _show_heading(self, kind: str, kinds: Sequence[str], rows: Sequence[report.Row]) -> None:
-        marks = self._marks
+        marks = self.marks
         turn = f"{marks.previous} {kinds.index(kind) + 1}/{len(kinds)} {marks.next}  "
         prompts = max(row.answers for row in rows)
         left = Content.assemble(
@@ -191,7 +179,7 @@ class BenchScreen(Screen[None]):
     def _choices(self) -> Content:
         plan = self._plan
         kinds = "all kinds" if plan.kinds == KINDS else plan.kinds[0]
-        depths = f"depths {depth_words(plan.depths, self._marks)}"
+        depths = f"depths {depth_words(plan.depths, self.marks)}"
         parts = [
             ("k", kinds),
             ("d", depths),
@@ -199,16 +187,16 @@ class BenchScreen(Screen[None]):
             ("t", f"{plan.max_tokens} tokens"),
         ]
         style = "dim" if self._runner.is_active else "bold $text-primary"
-        line = Content(f" {self._marks.dot} ").join(
+        line = Content(f" {self.marks.dot} ").join(
             Content.assemble((f"{key} ", "dim"), (what, style)) for key, what in parts
         )
         left = estimate(plan, self.mtplx.view, self._answers())
         if not left or self._runner.is_active:
             return line
-        return Content.assemble(line, (f" {self._marks.dot} {left}", "dim"))
+        return Content.assemble(line, (f" {self.marks.dot} {left}", "dim"))
 
     def _state(self) -> Content:
-        runner, marks = self._runner, self._marks
+        runner, marks = self._runner, self.marks
         match runner.stage:
             case Stage.WAITING:
                 return Content.styled(
@@ -248,7 +236,7 @@ class BenchScreen(Screen[None]):
         return Content("\n").join(lines)
 
     def _progress(self) -> Content:
-        runner, marks, sweep = self._runner, self._marks, self._runner.sweep
+        runner, marks, sweep = self._runner, self.marks, self._runner.sweep
         if sweep is None:
             return Content("")
         full = round(BAR_CELLS * sweep.share)

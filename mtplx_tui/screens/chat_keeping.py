@@ -7,31 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-
-from textual.screen import Screen
 
 from engine.protocol import Cancel, Role
 from mtplx_tui.chats import export
 from mtplx_tui.chats.model import Turn
 from mtplx_tui.files import trouble
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.widgets.markdown_sections import code_blocks
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 CLIPBOARD_CHARACTERS = 50_000
 """More than this (about 74 kB on the wire) terminals drop without a word."""
 
 
-class ChatKeeping(Screen[None]):
+class ChatKeeping(AppScreen):
     """Base of the chat screen."""
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
 
     def refresh_chats(self) -> None:
         """Show that a chat changed; the chat screen knows how."""

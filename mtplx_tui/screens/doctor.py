@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,7 +18,6 @@ from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import OptionList, Static
 
 from mtplx_tui.doctor.bundle import BundleRefused, write_bundle
@@ -28,13 +27,10 @@ from mtplx_tui.doctor.report import headline
 from mtplx_tui.doctor.surroundings import Surroundings, find_surroundings
 from mtplx_tui.files import trouble
 from mtplx_tui.keymap import DOCTOR, bindings
-from mtplx_tui.marks import marks_for
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.widgets.check_list import STYLES, CheckDetail, CheckList
 from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.wording import showable
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 HINTS = (
     ("{doctor.again}", "looks again"),
@@ -44,7 +40,7 @@ HINTS = (
 _NOTE_S = 20.0
 
 
-class DoctorScreen(Screen[None]):
+class DoctorScreen(AppScreen):
     """See the module.
 
     Args:
@@ -53,10 +49,6 @@ class DoctorScreen(Screen[None]):
     """
 
     CSS_PATH = "doctor.tcss"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(DOCTOR)
 
     class Found(Message):
@@ -86,14 +78,9 @@ class DoctorScreen(Screen[None]):
         self._checks: list[Check] = []
         self._is_running = False
 
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
-
     def compose(self) -> ComposeResult:
         """Lay out how it stands, the checks, and the one that is marked."""
-        marks = marks_for(self.mtplx.terminal)
+        marks = self.marks
         yield Static(id="doctor-headline", markup=False)
         with Container(id="doctor-body"):
             yield CheckList(marks, id="doctor-checks")

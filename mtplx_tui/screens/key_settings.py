@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Key as KeyPressed
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -18,13 +18,10 @@ from mtplx_tui.files import reason
 from mtplx_tui.keymap import KEYS_PAGE, SCOPES, Scope, bindings, key_name
 from mtplx_tui.keymap import Key as Action
 from mtplx_tui.keys_file import KEYS, Keys, trouble_with
-from mtplx_tui.marks import marks_for
 from mtplx_tui.messages import TakesKeys
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import Confirm
 from mtplx_tui.wording import showable
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 __all__ = ["KeySettings", "PressKey"]
 
@@ -83,20 +80,11 @@ def _told(key_id: str) -> str:
     return f"it is for “{KEYS[key_id].description}” ({scope.title})"
 
 
-class KeySettings(Screen[None]):
+class KeySettings(AppScreen):
     """See the module."""
 
     CSS_PATH = "settings.tcss"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(KEYS_PAGE)
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
 
     @property
     def chosen(self) -> Action:
@@ -132,7 +120,7 @@ class KeySettings(Screen[None]):
         listed.clear_options()
         listed.add_options(options)
         listed.highlighted = 1 if at is None else at
-        dot = marks_for(self.mtplx.terminal).dot
+        dot = self.marks.dot
         title = f" Keys {dot} {self.mtplx.places.keymap_file}"
         self.query_one("#keys-title", Static).update(Content.styled(showable(title), "bold"))
         hints = [("keys.change", "change"), ("keys.add", "add"), ("keys.reset", "as it was")]

@@ -26,7 +26,6 @@ from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.recommended import recommended
 from mtplx_tui.library.shelf import Shelved
 from mtplx_tui.library.speed import MachineSpeed, Speed, speed_of
-from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import DownloadChanged, EngineChanged
 from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.screens.models_actions import ModelsActions
@@ -58,10 +57,6 @@ class ModelsScreen(ModelsActions):
     """See the module."""
 
     CSS_PATH = "models.tcss"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(MODELS)
 
     def __init__(self) -> None:
@@ -81,16 +76,12 @@ class ModelsScreen(ModelsActions):
         """As far as they were looked at since something was measured."""
 
     @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
-
-    @property
     def _text(self) -> str:
         return self.query_one("#models-search", Input).value
 
     def compose(self) -> ComposeResult:
         """Lay out the search above the list, and the card beside or below it."""
-        marks = self._marks
+        marks = self.marks
         yield TabBar("models")
         yield Input(
             placeholder="search the hub; author:name and tag:4-bit narrow it",
@@ -143,7 +134,7 @@ class ModelsScreen(ModelsActions):
         if (query, limit) == (self._query, self._limit):
             return
         self._query, self._limit = query, limit
-        self._say("searching" + self._marks.more)
+        self._say("searching" + self.marks.more)
         self.search(query, limit)
 
     def take_found(self, query: Query, found: tuple[Found, ...], error: str) -> None:
@@ -272,7 +263,7 @@ class ModelsScreen(ModelsActions):
         return self._speeds.get(name)
 
     def _show_filters(self) -> None:
-        marks = self._marks
+        marks = self.marks
         parts = [
             Content.assemble((f"{key} ", "dim"), (showable(text), CHOSEN if is_on else "dim"))
             for key, text, is_on in self._filters.words
@@ -283,7 +274,7 @@ class ModelsScreen(ModelsActions):
 
     def _show_strip(self) -> None:
         jobs = [job for job in self.mtplx.errands.downloads.jobs if job.is_open]
-        lines = [job_line(job, self._marks) for job in jobs[:MAX_STRIP]]
+        lines = [job_line(job, self.marks) for job in jobs[:MAX_STRIP]]
         limit = self.mtplx.settings.download_limit
         if len(jobs) > MAX_STRIP:
             lines.append(Content.styled(f"and {len(jobs) - MAX_STRIP} more", "dim"))

@@ -9,11 +9,9 @@ import functools
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from textual import on
 from textual.message import Message
-from textual.screen import Screen
 
 from engine.errors import ModelFileError
 from mtplx_tui.library.catalog import Report, judge_here, judge_listing
@@ -25,9 +23,7 @@ from mtplx_tui.library.hub_cache import CacheRefused
 from mtplx_tui.library.shelf import NotRemoved, Removal, Shelved, plan_removal, shelf
 from mtplx_tui.library.speed import MachineSpeed, known, measure
 from mtplx_tui.remedies import one_line
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
+from mtplx_tui.screens.app_screen import AppScreen
 
 __all__ = ["ModelsWork"]
 
@@ -69,7 +65,7 @@ class _Task:
             self.answer(lambda: self._screen.notify(text, severity="error", markup=False))
 
 
-class ModelsWork(Screen[None]):
+class ModelsWork(AppScreen):
     """Base of the models screen."""
 
     def __init__(self) -> None:
@@ -79,11 +75,6 @@ class ModelsWork(Screen[None]):
     def is_newest(self, group: str, task: object) -> bool:
         """Return whether a task is the newest of its group."""
         return self._tasks.get(group) is task
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
 
     # What comes back; the screen knows what to do with it.
 

@@ -7,7 +7,7 @@ written into their files.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,13 +15,12 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import Resize, ScreenResume
-from textual.screen import Screen
 from textual.widgets import Static
 
 from mtplx_tui.client_settings import CLIENTS, Client
 from mtplx_tui.keymap import SERVER, bindings
-from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import EngineChanged, ServingChanged
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import AskText
 from mtplx_tui.screens.prompt_page import PromptPage
 from mtplx_tui.serving import Serving, read_address
@@ -30,9 +29,6 @@ from mtplx_tui.widgets.request_table import RequestTable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 from mtplx_tui.wording import showable
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 HINT_STOPPED = (
     ("{server.switch}", "starts"),
@@ -57,7 +53,7 @@ LEAST_ROWS, OTHER_ROWS = 4, 16
 """Rows of a client's settings: at least so many, and the others that have to stay for the rest."""
 
 
-class ServerScreen(Screen[None]):
+class ServerScreen(AppScreen):
     """See the module."""
 
     CSS_PATH = "server.tcss"
@@ -76,17 +72,8 @@ class ServerScreen(Screen[None]):
         self._shows_key = False
 
     @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
-
-    @property
     def _serving(self) -> Serving:
         return self.mtplx.serving
-
-    @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
 
     def compose(self) -> ComposeResult:
         """Lay out the server's state, its requests, and the settings of a client."""
@@ -94,7 +81,7 @@ class ServerScreen(Screen[None]):
         yield Static(id="server-state", markup=False)
         yield Static(id="server-problem", markup=False)
         with Container(id="server-body"):
-            yield RequestTable(self._marks, id="server-requests")
+            yield RequestTable(self.marks, id="server-requests")
             with Vertical(id="server-client"):
                 yield Static(id="server-client-name", markup=False)
                 yield Static(id="server-client-text", markup=False)
@@ -124,7 +111,7 @@ class ServerScreen(Screen[None]):
             self._show_client()
 
     def _state(self) -> Content:
-        serving, marks = self._serving, self._marks
+        serving, marks = self._serving, self.marks
         if not serving.is_running:
             line = Content.assemble(
                 (f"{marks.state} ", "dim"),
@@ -154,7 +141,7 @@ class ServerScreen(Screen[None]):
         )
 
     def _show_client(self) -> None:
-        marks, client = self._marks, self._shown_client
+        marks, client = self.marks, self._shown_client
         at = f"{marks.previous} {self._client + 1}/{len(CLIENTS)} {marks.next}  "
         self._put(
             "#server-client-name",

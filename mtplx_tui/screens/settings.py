@@ -5,28 +5,24 @@ A change counts and is written at once; what the file says is looked up anew aft
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from mtplx_tui import config
 from mtplx_tui.keymap import SETTINGS, bindings
-from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import SettingsSaved
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import AskText, Choose, Confirm
 from mtplx_tui.settings_file import VERSION, Loaded, Origin, Source
 from mtplx_tui.settings_schema import SCHEMA, Effect, Setting
 from mtplx_tui.wording import showable
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 __all__ = ["SettingsScreen"]
 
@@ -54,28 +50,15 @@ class AskSetting(AskText):
             self.show_error("")
 
 
-class SettingsScreen(Screen[None]):
+class SettingsScreen(AppScreen):
     """See the module."""
 
     CSS_PATH = "settings.tcss"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(SETTINGS)
 
     def __init__(self) -> None:
         super().__init__()
         self._loaded: Loaded | None = None
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
-
-    @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
 
     @property
     def chosen(self) -> Setting:
@@ -119,7 +102,7 @@ class SettingsScreen(Screen[None]):
         listed.clear_options()
         listed.add_options(options)
         listed.highlighted = 1 if at is None else at
-        title = f" Settings {self._marks.dot} {self.mtplx.places.config_file}"
+        title = f" Settings {self.marks.dot} {self.mtplx.places.config_file}"
         self.query_one("#settings-title", Static).update(Content.styled(showable(title), "bold"))
         self._show_hint()
         self.show_detail()
@@ -153,7 +136,7 @@ class SettingsScreen(Screen[None]):
         value = setting.shown(self.value_of(setting)).replace("\n", " ")
         text = Content(showable(value))
         if text.cell_length > VALUE_CELLS:
-            text = text.truncate(VALUE_CELLS - 1) + Content(self._marks.more)
+            text = text.truncate(VALUE_CELLS - 1) + Content(self.marks.more)
         is_changed = self.value_of(setting) != setting.default
         return Content.assemble(
             f"  {setting.name.ljust(NAME_CELLS)}",

@@ -19,7 +19,6 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from mtplx_tui.keymap import SPECULATION, bindings
-from mtplx_tui.marks import Marks, marks_for
 from mtplx_tui.messages import EngineChanged
 from mtplx_tui.screens.speculation_traces import TraceKeeping
 from mtplx_tui.screens.speculation_walk import Walk
@@ -91,17 +90,13 @@ class SpeculationScreen(TraceKeeping):
         self._panels_timer: Timer | None = None
 
     @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
-
-    @property
     def ribbon(self) -> Ribbon:
         """The tokens."""
         return self.query_one(Ribbon)
 
     def compose(self) -> ComposeResult:
         """Lay out the ribbon, its legend, and the panels under or beside it."""
-        marks = self._marks
+        marks = self.marks
         yield TabBar("speculation")
         with Container(id="speculation-body"):
             with Vertical(id="tokens"):
@@ -168,7 +163,7 @@ class SpeculationScreen(TraceKeeping):
         if has_tokens:
             self.ribbon.show(request, self._walk.selected)
         else:
-            _put(nothing, nothing_page(self.shown_view, request, self._marks, self.mtplx.keys))
+            _put(nothing, nothing_page(self.shown_view, request, self.marks, self.mtplx.keys))
 
     def _show_panels(self) -> None:
         if self._panels_timer is not None:
@@ -191,7 +186,7 @@ class SpeculationScreen(TraceKeeping):
             self._look(self.ribbon.finding.query)
 
     def _show_heading(self, view: EngineView, request: RequestView | None) -> None:
-        marks = self._marks
+        marks = self.marks
         at, of = self._walk.place(view)
         number = f"{marks.previous} {at}/{of} {marks.next}  " if of > 1 else ""
         ends = Ends(

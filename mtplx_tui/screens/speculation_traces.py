@@ -9,20 +9,16 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, cast
 
-from textual.screen import Screen
 from textual.timer import Timer
 
 from engine.protocol import Event
 from mtplx_tui.files import reason
 from mtplx_tui.replay import INSTANT, Replay
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.screens.dialogs import AskText, Choose
 from mtplx_tui.traces import Trace, TraceError, read_trace, write_trace
 from mtplx_tui.view import EngineView, RequestView
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 TICK_S = 1 / 15
 LISTED = 200
@@ -30,7 +26,7 @@ LISTED = 200
 OTHER = "another file"
 
 
-class TraceKeeping(Screen[None]):
+class TraceKeeping(AppScreen):
     """Base of the speculation screen."""
 
     def __init__(self) -> None:
@@ -38,11 +34,6 @@ class TraceKeeping(Screen[None]):
         self.replay: Replay | None = None
         self._ticking: Timer | None = None
         self._ticked = 0.0
-
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
 
     @property
     def shown_view(self) -> EngineView:

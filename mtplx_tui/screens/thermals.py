@@ -5,7 +5,7 @@ Reads the station; what it changes is the fan policy, through the app. Hidden, i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -13,7 +13,6 @@ from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.events import ScreenResume
-from textual.screen import Screen
 from textual.widgets import Static
 
 from mtplx_tui.keymap import THERMALS, bindings
@@ -21,17 +20,15 @@ from mtplx_tui.keys_file import STANDARD, Keys
 from mtplx_tui.machine.history import slowdown
 from mtplx_tui.machine.readings import Kind, Snapshot, hottest
 from mtplx_tui.machine.station import Station
-from mtplx_tui.marks import UNICODE, Marks, marks_for
+from mtplx_tui.marks import UNICODE, Marks
 from mtplx_tui.messages import ThermalsChanged
+from mtplx_tui.screens.app_screen import AppScreen
 from mtplx_tui.widgets.fan_gauge import FanGauge, FanPage
 from mtplx_tui.widgets.hints import hint_parts, in_a_row
 from mtplx_tui.widgets.sensor_list import PRESSURES, SensorList
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
 from mtplx_tui.widgets.thermal_graphs import ThermalGraphs, heat_color
-
-if TYPE_CHECKING:
-    from mtplx_tui.app import MtplxApp
 
 HINTS = (
     ("{thermals.span}", "time span"),
@@ -46,32 +43,19 @@ On Linux this tab reads /sys/class/hwmon and, with the extra `nvidia`, NVIDIA ca
 what they show appears here by itself."""
 
 
-class ThermalsScreen(Screen[None]):
+class ThermalsScreen(AppScreen):
     """Shows heat, power and fans."""
 
     CSS_PATH = "thermals.tcss"
-    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual reads it from the class
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
     BINDINGS: ClassVar[list[BindingType]] = bindings(THERMALS)
 
     def __init__(self) -> None:
         super().__init__()
         self._is_whole = False
 
-    @property
-    def mtplx(self) -> MtplxApp:
-        """The app, by its own type."""
-        return cast("MtplxApp", self.app)
-
-    @property
-    def _marks(self) -> Marks:
-        return marks_for(self.mtplx.terminal)
-
     def compose(self) -> ComposeResult:
         """Lay out the headline, the curves, and fans and sensors under or beside them."""
-        marks = self._marks
+        marks = self.marks
         yield TabBar("thermals")
         yield Static(id="thermal-nothing", markup=False)
         with Vertical(id="thermal-body"):
@@ -99,7 +83,7 @@ class ThermalsScreen(Screen[None]):
             _put(nothing, Content(NOTHING))
             return
         snapshot, fans = station.snapshot, station.fans
-        _put(self.query_one("#headline", Static), headline(snapshot, self._marks))
+        _put(self.query_one("#headline", Static), headline(snapshot, self.marks))
         _put(self.query_one("#thermal-note", Static), note(station))
         self.query_one(ThermalGraphs).show(station.history, is_whole=self._is_whole)
         needs_root = station.keeper.setup.needs_root and not station.keeper.has_guard
