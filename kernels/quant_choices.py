@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CHOICES", "Choice", "Product"]
+__all__ = ["ANY_BLOCKS", "CHOICES", "Choice", "Product"]
 
 
 class Product(Enum):
@@ -16,6 +16,10 @@ class Product(Enum):
     """The silu of its first half of columns times the second half: see `kernels.swiglu`."""
     PARTS = "in parts"
     """Whole, or in parts that whoever takes it adds up: see `kernels.parts`."""
+
+
+ANY_BLOCKS = 1 << 20
+"""More than there are outputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Choice:
     """Blocks that a processor is to hold at once, which bounds a warp's registers; 0 for no such bound."""
     parts: int = 1
     """Blocks that share the inputs of the same outputs; each gives its part of the sums."""
-    blocks: int = 1 << 20
+    blocks: int = ANY_BLOCKS
     """At most; they share the outputs."""
 
     def gives(self, product: Product) -> bool:
@@ -50,7 +54,10 @@ CHOICES = (
     Choice(4, 2, 3, 2, 4),
     Choice(4, 2, 2, 4, 3),
     Choice(4, 4, 2, 1, 4),
-    Choice(4, 4, 2, 2, 4, parts=2),
-    Choice(4, 2, 2, 4, 3, parts=4),
+    Choice(4, 2, 2, 2, 5),
+    Choice(4, 2, 3, 2, 3, blocks=396),
+    Choice(4, 2, 2, 2, 5, parts=4),
 )
-"""Those that were the fastest for some shape; the first is taken where nothing was measured."""
+"""Those that were the fastest for some shape; the first is taken where nothing was measured. As many blocks
+as an H200 holds at once share the outputs evenly, where more of them would come in two turns, the second
+half empty."""

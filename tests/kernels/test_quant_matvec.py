@@ -14,7 +14,7 @@ from kernels import dispatch
 from kernels import quant_matvec as kernel
 from kernels.dispatch import Backend
 from kernels.parts import whole
-from kernels.quant_choices import CHOICES, Choice, Product
+from kernels.quant_choices import ANY_BLOCKS, CHOICES, Choice, Product
 from kernels.quant_matvec import Packed
 from kernels.quant_tiles import SHARED_PARTS, TENSOR_TILE, VECTOR_TILE
 from kernels.swiglu import HEADER as GATING
@@ -340,7 +340,7 @@ def test_a_switch_turns_kernels_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = (4, 24, 128, 64, 4)
     weights = packed(shape, mx.bfloat16)
-    usual, wrong, broken, slower, faster, parted, last = CHOICES
+    usual, wrong, broken, slower, faster, *others, parted = CHOICES
 
     def run(
         _: Backend, x: mx.array, weights: Packed, choice: Choice, picks: None, *, is_gated: bool
@@ -352,7 +352,8 @@ def test_a_choice_that_differs_or_cannot_run_is_not_chosen(monkeypatch: pytest.M
             return mx.stack([product.astype(mx.float32) / choice.parts] * choice.parts)
         return swiglu_plain(product) if is_gated else product
 
-    seconds = {usual: 3.0, wrong: 0.1, broken: 0.1, slower: 2.0, faster: 1.0, parted: 0.5, last: 4}
+    seconds = {usual: 3.0, wrong: 0.1, broken: 0.1, slower: 2.0, faster: 1.0, parted: 0.5}
+    seconds |= dict.fromkeys(others, 4.0)
     monkeypatch.setattr(kernel, "_where", lambda _: Backend.CUDA)
     monkeypatch.setattr(kernel, "_run", run)
     monkeypatch.setattr(kernel, "_seconds", lambda *given: seconds[given[3]])
@@ -367,6 +368,8 @@ def test_only_what_differs_on_a_backend_is_tried() -> None:
         cuts = [(c.warps, c.depth, c.stages, c.tall, c.parts) for c in tried]
         assert len(cuts) == len(set(cuts))
         assert all(choice.gives(product) for choice in tried)
+        # What is remembered must be found again, and blocks are counted for one GPU of CUDA's.
+        assert all(choice in CHOICES and choice.blocks == ANY_BLOCKS for choice in tried)
 
 
 def test_a_kernel_that_differs_or_does_not_compile_is_left_out(
