@@ -38,11 +38,12 @@ _PLACES = 4
 _WARPS, _STAGES = 4, 4
 """Of a block, and of a warp's ring, at most; see `cut`."""
 _JOINING_WARPS = 16
-_LEAST = 64
-"""Places of a part, at least: shorter ones would write more than they read."""
-_IN_ALL = 2048
-"""Parts of a long cache over all heads of keys: 15 warps for each of an H200's 132 processors, and half as many
-over a bucket that is hardly half written."""
+_LEAST, _ENOUGH = 16, 64
+"""Places of a part, at least; and of one that no more warps would shorten, until a cache is long: several rows
+at once write as much as they read where parts are shorter, and warps for a short cache are there."""
+_SHORT, _IN_ALL = 512, 2048
+"""Parts over all heads of keys: while they are short, and of a long cache. 15 warps for each of an H200's 132
+processors, and half as many over a bucket that is hardly half written."""
 
 
 def cached_attention_plain(
@@ -79,8 +80,12 @@ class Cut:
     """Of a warp's ring."""
     least: int
     """Places of a part, at least."""
+    enough: int
+    """Places of a part, of which there are no more than `few` while they are shorter."""
+    few: int
+    """Parts of a short cache for each head of keys, at most."""
     parts: int
-    """Of a cache for each head of keys, at most."""
+    """Of any cache for each head of keys, at most."""
 
     def constants(self) -> list[tuple[str, int]]:
         """Return them as the body names them."""
@@ -88,8 +93,8 @@ class Cut:
 
     def parts_of(self, length: int) -> int:
         """Return how many parts a cache of some length has; see `PART_BODY`."""
-        wanted = -(-length // (_PLACES * self.parts)) * _PLACES
-        return -(-length // max(self.least, wanted))
+        short, wanted = (-(-length // (_PLACES * n)) * _PLACES for n in (self.few, self.parts))
+        return -(-length // max(self.least, min(self.enough, short), wanted))
 
     def blocks_of(self, length: int, rows: int) -> int:
         """Return how many blocks a head of keys takes."""
@@ -109,6 +114,8 @@ def cut(where: Backend, key_heads: int, rows: int, width: int, dtype: mx.Dtype) 
         warps=warps,
         stages=min(_STAGES, dialect.ROOM[where] // (warps * stage)),
         least=_LEAST,
+        enough=_ENOUGH,
+        few=max(1, _SHORT // key_heads),
         parts=max(1, _IN_ALL // key_heads),
     )
 
@@ -124,7 +131,9 @@ const int steps = queries_shape[2], length = keys_shape[2];
 const int rows = steps * Group;
 const int groups = (rows + Rows - 1) / Rows;
 const int wanted = (length + 4 * Parts - 1) / (4 * Parts) * 4;
-const int each = wanted < Least ? Least : wanted;
+const int fair = (length + 4 * Few - 1) / (4 * Few) * 4;
+const int shortest = fair < Least ? Least : fair < Enough ? fair : Enough;
+const int each = wanted < shortest ? shortest : wanted;
 const int parts = (length + each - 1) / each;
 const int unit = block * Warps + warp;
 if (unit >= parts * groups) return;

@@ -10,14 +10,26 @@ import mlx.core as mx
 __all__ = ["HEADER", "parts_of", "whole"]
 
 HEADER = """
-// The number at a place of `Parts` arrays, each `apart` from the one before; rounded once where they are several.
-template <typename T, int Parts, typename PartT>
-FUNCTION float whole(const DEVICE PartT* at, long apart) {
-  float part[Parts];
-  UNROLL for (int p = 0; p < Parts; ++p) part[p] = static_cast<float>(at[p * apart]);
-  float sum = part[0];
-  UNROLL for (int p = 1; p < Parts; ++p) sum += part[p];
-  return static_cast<float>(static_cast<T>(sum));
+// Several numbers at consecutive places, which are read and written at once.
+template <typename T, int Each> struct alignas(Each * sizeof(T)) Piece { T at[Each]; };
+// The numbers at a place of `Parts` arrays, each `apart` pieces from the one before; rounded once where they are several.
+template <typename T, int Parts, int Each, typename PartT>
+FUNCTION Piece<float, Each> whole(const DEVICE PartT* array, long at, long apart) {
+  Piece<PartT, Each> part[Parts];
+  UNROLL for (int p = 0; p < Parts; ++p)
+    part[p] = reinterpret_cast<const DEVICE Piece<PartT, Each>*>(array)[at + p * apart];
+  Piece<float, Each> sum;
+  UNROLL for (int k = 0; k < Each; ++k) {
+    sum.at[k] = static_cast<float>(part[0].at[k]);
+    UNROLL for (int p = 1; p < Parts; ++p) sum.at[k] += static_cast<float>(part[p].at[k]);
+    sum.at[k] = static_cast<float>(static_cast<T>(sum.at[k]));
+  }
+  return sum;
+}
+template <typename T, int Each> FUNCTION Piece<T, Each> rounded(Piece<float, Each> x) {
+  Piece<T, Each> y;
+  UNROLL for (int k = 0; k < Each; ++k) y.at[k] = static_cast<T>(x.at[k]);
+  return y;
 }
 """
 """For kernels that read one."""

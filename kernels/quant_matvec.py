@@ -296,7 +296,7 @@ def _agrees(run: Callable[[], mx.array], right: mx.array) -> bool:
     return not apart
 
 
-_CALLS = 64
+_CALLS = 128
 """Timed together at least: two cuts differ by a few us a call, and what goes before by as much in all."""
 
 

@@ -42,13 +42,12 @@ def residual_norm_plain(
 
 
 _SECOND = """
+UNROLL for (int j = 0; j < own; ++j)
+  UNROLL for (int k = 0; k < Each; ++k)
+    held[j].at[k] = static_cast<float>(static_cast<InT>(held[j].at[k] + further[j].at[k]));
 UNROLL for (int j = 0; j < own; ++j) {
   const int i = (j * Warps + warp) * 32 + lane;
-  if (i < Width) held[j] = static_cast<float>(static_cast<InT>(held[j] + further[j]));
-}
-UNROLL for (int j = 0; j < own; ++j) {
-  const int i = (j * Warps + warp) * 32 + lane;
-  if (i < Width) total[begin + i] = static_cast<InT>(held[j]);
+  if (i < pieces) reinterpret_cast<DEVICE Piece<InT, Each>*>(total)[begin + i] = rounded<InT>(held[j]);
 }
 """
 
@@ -56,27 +55,31 @@ UNROLL for (int j = 0; j < own; ++j) {
 def _body(summands: int) -> str:
     """Return the body: all that is read is asked for before anything is written, since no load passes a store."""
     second = summands == 2
-    asked = "further[j] = whole<InT, Parts2>(second + begin + i, apart);" if second else ""
+    asked = "further[j] = whole<InT, Parts2, Each>(second, begin + i, apart);" if second else ""
     return f"""
-constexpr int own = (Width + 32 * Warps - 1) / (32 * Warps);
+constexpr int Each = Width % 4 == 0 ? 4 : 1, pieces = Width / Each;
+constexpr int own = (pieces + 32 * Warps - 1) / (32 * Warps);
 SHARED float squares_of[Warps];
-// x, total, normed: [slots, Width]; first, second: [parts, slots, Width]; weight: [Width]
-const long begin = static_cast<long>(slot) * Width, apart = static_cast<long>(slots) * Width;
-float held[own], added[own], weights[own]{", further[own]" if second else ""};
+// x, total, normed: [slots, Width]; first, second: [parts, slots, Width]; weight: [Width]; all in pieces of Each
+const long begin = static_cast<long>(slot) * pieces, apart = static_cast<long>(slots) * pieces;
+Piece<float, Each> held[own], added[own], weights[own]{", further[own]" if second else ""};
 UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
-  held[j] = added[j] = weights[j] = 0.0f;
-  if (i < Width) {{
-    held[j] = static_cast<float>(x[begin + i]);
-    added[j] = whole<InT, Parts1>(first + begin + i, apart);
-    weights[j] = static_cast<float>(weight[i]);
+  held[j] = added[j] = weights[j] = {"further[j] = " if second else ""}Piece<float, Each>();
+  if (i < pieces) {{
+    held[j] = whole<InT, 1, Each>(x, begin + i, 0);
+    added[j] = whole<InT, Parts1, Each>(first, begin + i, apart);
+    weights[j] = whole<InT, 1, Each>(weight, i, 0);
     {asked}
   }}
 }}
-UNROLL for (int j = 0; j < own; ++j) held[j] = static_cast<float>(static_cast<InT>(held[j] + added[j]));
+UNROLL for (int j = 0; j < own; ++j)
+  UNROLL for (int k = 0; k < Each; ++k)
+    held[j].at[k] = static_cast<float>(static_cast<InT>(held[j].at[k] + added[j].at[k]));
 {_SECOND if second else ""}
 float squares = 0.0f;
-UNROLL for (int j = 0; j < own; ++j) squares = fused(held[j], held[j], squares);
+UNROLL for (int j = 0; j < own; ++j)
+  UNROLL for (int k = 0; k < Each; ++k) squares = fused(held[j].at[k], held[j].at[k], squares);
 squares = lane_sum(squares);
 if (lane == 0) squares_of[warp] = squares;
 group_barrier();
@@ -85,7 +88,8 @@ for (int w = 0; w < Warps; ++w) sum += squares_of[w];
 const float scale = 1.0f / sqrt(sum / static_cast<float>(Width) + as_number(EpsBits));
 UNROLL for (int j = 0; j < own; ++j) {{
   const int i = (j * Warps + warp) * 32 + lane;
-  if (i < Width) normed[begin + i] = static_cast<InT>(held[j] * scale * weights[j]);
+  UNROLL for (int k = 0; k < Each; ++k) held[j].at[k] = held[j].at[k] * scale * weights[j].at[k];
+  if (i < pieces) reinterpret_cast<DEVICE Piece<InT, Each>*>(normed)[begin + i] = rounded<InT>(held[j]);
 }}
 """
 

@@ -15,10 +15,10 @@ import mlx.core as mx
 
 __all__ = ["seconds_behind_lead"]
 
-_LEAD_S = 0.004
-"""Longer than the host takes to hand over some dozens of kernels."""
+_LEAD_S = 0.006
+"""Longer than the host takes to hand over some hundreds of kernels."""
 _SIDE = 2048
-_REPEATS = 5
+_REPEATS = 7
 
 
 def seconds_behind_lead(work: Callable[[], mx.array]) -> float:

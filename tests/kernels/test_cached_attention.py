@@ -145,7 +145,22 @@ def test_what_a_block_shares_has_room_and_parts_are_bounded(
             assert -(-rows // cut.rows) == -(-rows // 8)
     alone = kernel.cut(where, 4, 1, 256, dtype)
     for length in (1, 64, 65, 2048, 33_000, 65_536, 131_072, 1_000_001):
-        assert 1 <= alone.parts_of(length) <= min(-(-length // 64), 512)
+        parts = alone.parts_of(length)
+        assert 1 <= parts <= min(-(-length // 16), 512)
+        assert parts <= 128 or length >= 64 * (parts - 1)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("length", "parts"), [(30, 2), (100, 2), (300, 5)])
+def test_few_parts_grow_until_they_are_long_enough(
+    built: Path, monkeypatch: pytest.MonkeyPatch, length: int, parts: int
+) -> None:
+    monkeypatch.setattr(kernel, "_SHORT", 4)
+    assert kernel.cut(Backend.CUDA, 2, 3, 32, mx.float32).parts_of(length) == parts
+    given = inputs((6, 2), 3, length, 32, mx.float32)
+    position = mx.array([length - 5], mx.int32)
+    right = kernel.cached_attention_plain(*given, position, SCALE)
+    assert apart(attended(built, given, length - 5), right) < DTYPES[mx.float32]
 
 
 @needs_compiler
