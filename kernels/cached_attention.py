@@ -55,13 +55,13 @@ def cached_attention_plain(
         queries: [B, heads, T, width].
         keys: [B, key heads, length, width]; heads is a multiple of key heads.
         values: as keys.
-        position: int32 [1], the place of the first row; row t looks at places up to position + t.
+        position: int32, its first item the place of the first row; row t looks at places up to position + t.
         scale: of the products.
 
     Returns:
         [B, heads, T, width], computed in float32 and rounded once to the type of the queries.
     """
-    own = position + mx.arange(queries.shape[2])[:, None]
+    own = position[:1] + mx.arange(queries.shape[2])[:, None]
     mask = mx.arange(keys.shape[2]) <= own
     wide = (each.astype(mx.float32) for each in (queries, keys, values))
     attended = mx.fast.scaled_dot_product_attention(*wide, scale=scale, mask=mask)
@@ -372,12 +372,12 @@ def _note(where: Backend, heads: tuple[int, int], width: int, dtype: mx.Dtype) -
     scale = width**-0.5
 
     def at(place: int, rows: mx.array) -> mx.array:
-        return cached_attention(where, rows, keys, values, mx.array([place], mx.int32), scale)
+        return cached_attention(where, rows, keys, values, dialect.scalar(place), scale)
 
     def wrong() -> str:
         pairs = []
         for place in (0, 200, 296):
-            position = mx.array([place], mx.int32)
+            position = dialect.scalar(place)
             right = cached_attention_plain(queries[:, :, :4], keys, values, position, scale)
             pairs.append((at(place, queries[:, :, :4]), right))
         apart = off_by(pairs, _TOLERANCE[dtype])

@@ -104,7 +104,7 @@ class MixerState:
     tape: mx.array
     """float32 [B, MAX_ROWS, Hv Dv + Hk Dk + Hv]: innovations; keys, normed; gates."""
     kept: mx.array
-    """int32 [1], rows of the pass that stay."""
+    """int32 [4], of `count_of`: rows of the pass that stay."""
 
     def arrays(self) -> list[mx.array]:
         """Return the fields in their order."""
@@ -114,7 +114,7 @@ class MixerState:
 @functools.cache
 def count_of(rows: int) -> mx.array:
     """Return a number of rows as `kept` has it; all layers share it."""
-    return mx.array([rows], mx.int32)
+    return dialect.scalar(rows)
 
 
 def settled(shape: MixerShape, window: mx.array, state: mx.array) -> MixerState:
@@ -195,15 +195,15 @@ def folded_plain(shape: MixerShape, before: MixerState) -> tuple[mx.array, mx.ar
     Returns:
         As `settled` takes them.
     """
-    window = mx.take(before.seen, before.kept + mx.arange(shape.taps - 1), axis=1)
-    state = before.state
+    kept, state = before.kept[:1], before.state
+    window = mx.take(before.seen, kept + mx.arange(shape.taps - 1), axis=1)
     batch = state.shape[0]
     ends = [shape.heads * shape.width, shape.taped - shape.heads]
     for t in range(MAX_ROWS):
         delta, k, g = mx.split(before.tape[:, t : t + 1], ends, axis=-1)
         k = k.reshape(batch, 1, shape.key_heads, shape.key_width)
         delta = delta.reshape(batch, 1, shape.heads, shape.width)
-        state = mx.where(t < before.kept, replay_plain(DeltaTape(k, delta, g), 1, state), state)
+        state = mx.where(t < kept, replay_plain(DeltaTape(k, delta, g), 1, state), state)
     return window, state
 
 

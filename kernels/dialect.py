@@ -11,7 +11,7 @@ butterfly, so that all dialects add in one order), `quad_sum(x)` (over four neig
 FUNCTION, DEVICE, NEARBY and UNROLL before functions, pointers to arrays, pointers to what is SHARED and loops.
 Loops over an array of a lane's own count by one: CUDA's compiler unrolls none that halves what it counts by, and
 the array then lies in memory in place of registers.
-Scalars come as arrays of one item, since MLX passes those alike to both.
+Scalars come as arrays, of `scalar`, since MLX passes those alike to both.
 
 `copy_ahead<Bytes>(to, from)` begins to bring 4, 8 or 16 aligned bytes to a `Place` in SHARED memory, `close_copies()`
 ends a lane's batch of them, and `await_copies<Left>()` waits until all but the newest `Left` batches
@@ -53,6 +53,7 @@ __all__ = [
     "keep_sources",
     "run",
     "run_blocks",
+    "scalar",
 ]
 
 _log = logging.getLogger(__name__)
@@ -261,6 +262,15 @@ class Source:
 def bits_of(number: float) -> int:
     """Return the bits of a float32, as a constant of a template that `as_number` reads."""
     return struct.unpack("i", struct.pack("f", number))[0]
+
+
+def scalar(number: int) -> mx.array:
+    """Return a number for kernels to read, four times over; int32 [4].
+
+    MLX on CUDA keeps arrays of 8 bytes and less in memory that the host shares: on an H200 reading one takes a
+    kernel 5 us, and 18 once the host has written there again.
+    """
+    return mx.array([number] * 4, mx.int32)
 
 
 def build(backend: Backend, source: Source) -> Kernel:

@@ -204,7 +204,7 @@ def _kept_forward(where: Backend) -> Callable[..., list[mx.array]]:
         batch, steps, heads, width = v.shape
         return dialect.run(
             _kernels(where)[0],
-            [*inputs, mx.array([steps], mx.int32)],
+            [*inputs, dialect.scalar(steps)],
             [("InT", q.dtype), *_sizes(k, heads, width, g)],
             (width, batch * heads),
             [(v.shape, q.dtype), (state.shape, mx.float32), (v.shape, mx.float32)],
@@ -225,7 +225,7 @@ def _kept_replay(where: Backend, rows: int) -> Callable[..., list[mx.array]]:
         batch, steps, heads, width = delta.shape
         return dialect.run(
             _kernels(where)[1],
-            [*inputs, mx.array([steps], mx.int32), mx.array([rows], mx.int32)],
+            [*inputs, dialect.scalar(steps), dialect.scalar(rows)],
             _sizes(k, heads, width, g),
             (width, batch * heads),
             [(state.shape, mx.float32)],

@@ -60,7 +60,7 @@ def split_heads_plain(
         rows: [B, T, columns], the joined projections.
         q_norm: [width], of the queries' norm.
         k_norm: [width], of the keys' norm.
-        position: int32 [1], of the first row.
+        position: int32, its first item of the first row.
         shape: of the layer.
 
     Returns:
@@ -84,7 +84,7 @@ def split_heads_plain(
             traditional=False,
             base=shape.base,
             scale=shape.scale,
-            offset=position,
+            offset=position[:1],
         )
 
     return turned(q, q_norm), turned(k, k_norm), v.swapaxes(1, 2)
@@ -276,7 +276,7 @@ def _note(where: Backend, shape: HeadShape, dtype: mx.Dtype) -> str:
     columns = 2 * (shape.heads + shape.key_heads) * shape.width
     rows = mx.random.normal((1, 3, columns), key=keys[0]).astype(dtype)
     norms = [mx.random.normal((shape.width,), key=key).astype(dtype) for key in keys[1:]]
-    position = mx.array([100], mx.int32)
+    position = dialect.scalar(100)
 
     def wrong() -> str:
         mine = split_heads(where, rows, *norms, position, shape)

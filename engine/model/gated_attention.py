@@ -5,7 +5,6 @@ Where the kernel of cached attention runs they attend by it too, over a cache th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.qwen3_next import Qwen3NextAttention
 
-from engine.model.graph_caches import keeps_all
+from engine.model.graph_caches import keeps_all, position_of
 from engine.model.projections import joined
 from engine.model.rebinding import called, methods_naming, modules
 from kernels import cached_attention
@@ -88,8 +87,7 @@ def _fused(
         if cache is None or x.size // x.shape[-1] > _MAX_ROWS:
             return kind.__call__(self, x, mask, cache)
         rows = joined([self.q_proj, self.k_proj, self.v_proj], x)
-        offset = cache.offset
-        position = offset if isinstance(offset, mx.array) else _position(offset)
+        position = position_of(cache)
         norms = self.q_norm.weight, self.k_norm.weight
         queries, keys, values = kernel.split_heads(where, rows, *norms, position, shape)
         keys, values = cache.update_and_fetch(keys, values)
@@ -103,9 +101,3 @@ def _fused(
         return self.o_proj(kernel.gate_heads(where, attended, rows))
 
     return called(kind, call, **{_BY_KERNEL: attends is not Backend.PLAIN})
-
-
-@functools.lru_cache(maxsize=4)
-def _position(offset: int) -> mx.array:
-    """Return a position as an array; all layers of a pass share it."""
-    return mx.array([offset], mx.int32)

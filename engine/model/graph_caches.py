@@ -6,6 +6,7 @@ arrays are a bucket long, so that one graph serves many lengths. Knows no pass.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
 from engine.model.recurrent import RecurrentCache
+from kernels.dialect import scalar
 
 __all__ = [
     "OpenKV",
@@ -23,12 +25,15 @@ __all__ = [
     "keeps_all",
     "kind_of",
     "make_room",
+    "position_of",
     "put_into",
     "refilled",
     "written_by",
     "written_places",
 ]
 
+_FEWEST = 4
+"""Numbers of an array that a kernel reads; see `kernels.dialect.scalar`."""
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
@@ -37,23 +42,32 @@ class Place:
     """Where the rows of a pass go, worked out once for all layers.
 
     Args:
-        offset: int32 [1], positions that are written.
+        written: positions that are; of `kernels.dialect.scalar`.
     """
 
-    def __init__(self, offset: mx.array) -> None:
-        self.offset = offset
-        self._known: dict[tuple[int, int], mx.array] = {}
+    def __init__(self, written: mx.array) -> None:
+        self._positions = {0: written}
+        self._offsets: dict[int, mx.array] = {}
+        self._places: dict[tuple[int, int], mx.array] = {}
+
+    def position(self, rows: int) -> mx.array:
+        """Return how many positions are written behind so many rows, for kernels to read; int32 [4]."""
+        if rows not in self._positions:
+            self._positions[rows] = self._positions[0] + rows
+        return self._positions[rows]
 
     def behind(self, rows: int) -> mx.array:
-        """Return the offset once so many rows are written; int32 [1]."""
-        return self.offset + rows if rows else self.offset
+        """Return the same; int32 [1], in the memory of the other."""
+        if rows not in self._offsets:
+            self._offsets[rows] = self.position(rows)[:1]
+        return self._offsets[rows]
 
     def of(self, before: int, rows: int) -> mx.array:
         """Return the places of rows that come behind so many others; int32 [1, 1, rows, 1]."""
-        if (before, rows) not in self._known:
-            places = self.behind(before) + mx.arange(rows)
-            self._known[before, rows] = places.reshape(1, 1, rows, 1)
-        return self._known[before, rows]
+        if (before, rows) not in self._places:
+            places = self.behind(before) + mx.arange(max(rows, _FEWEST))
+            self._places[before, rows] = places[:rows].reshape(1, 1, rows, 1)
+        return self._places[before, rows]
 
 
 class OpenKV:
@@ -75,6 +89,11 @@ class OpenKV:
     def offset(self) -> mx.array:
         """Where the next row goes."""
         return self._place.behind(self._rows)
+
+    @property
+    def position(self) -> mx.array:
+        """The same, for kernels to read; int32 [4]."""
+        return self._place.position(self._rows)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Write rows; return the whole bucket, of which the mask lets through what is written."""
@@ -104,6 +123,20 @@ def is_filled(layer: object) -> bool:
 def written_places(layers: Sequence[object]) -> int:
     """Return how many places are written; 0 where no layer keeps keys and values."""
     return next((layer.offset for layer in layers if isinstance(layer, KVCache)), 0)
+
+
+def position_of(cache: Any) -> mx.array:
+    """Return where a cache's next row goes, for kernels to read; int32, its first item."""
+    if isinstance(cache, OpenKV):
+        return cache.position
+    offset = cache.offset
+    return offset if isinstance(offset, mx.array) else _position(offset)
+
+
+@functools.lru_cache(maxsize=4)
+def _position(offset: int) -> mx.array:
+    """Return a position as an array; all layers of a pass share it."""
+    return scalar(offset)
 
 
 def keeps_all(cache: object) -> bool:

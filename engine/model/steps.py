@@ -35,6 +35,7 @@ from engine.model.graph_caches import (
 from engine.model.recurrences import Tape
 from engine.model.recurrent import RecurrentCache, RecurrentTap, WindowTape
 from engine.model.stretches import left_by, stretches_of
+from kernels.dialect import scalar
 
 __all__ = [
     "MAX_GRAPHS",
@@ -153,7 +154,7 @@ class Replay:
         bucket = bucket_of(offset + rows) if written else 0
         for layer in written:
             make_room(layer, bucket)
-        place = mx.array([offset], mx.int32)
+        place = scalar(offset)
         tapes: list[WindowTape | None] = [None] * len(self._parts.taps)
         *begun, last = self._graph(rows, bucket, layers)
         given: Arrays = []
@@ -265,18 +266,18 @@ def _traced(
     kinds: _Kinds,
     inputs: Arrays,
     given: Arrays,
-    offset: mx.array,
+    place: mx.array,
     states: list[Arrays],
 ) -> tuple[Arrays, list[Arrays], list[_Left]]:
     stretch = kinds.stretch
     blank = mx.zeros((1, 1, kinds.bucket, 1))
-    place = Place(offset)
+    own = Place(place)
     layers: list[Any] = [
-        OpenKV(blank, blank, place) if kind is None else kind.like() for kind in kinds.recurrent
+        OpenKV(blank, blank, own) if kind is None else kind.like() for kind in kinds.recurrent
     ]
     for index, state in zip(stretch, states, strict=True):
         kind = kinds.recurrent[index]
-        layers[index] = OpenKV(*state, place) if kind is None else refilled(kind, state)
+        layers[index] = OpenKV(*state, own) if kind is None else refilled(kind, state)
     if len(stretch) == len(layers):
         outputs = parts.run(inputs, layers)
     else:
