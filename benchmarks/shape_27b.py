@@ -24,11 +24,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 from numpy.typing import NDArray
@@ -337,7 +336,7 @@ def judged(alone: Rows, grouped: Rows, control: Rows) -> dict[str, object]:
         for a, g in zip(alone, grouped, strict=True)
         if a.argmax() != g.argmax()
     ]
-    ties = sum(each.kind is Kind.TIE for each in apart)
+    ties = apart.count(Kind.TIE)
     pairs = zip(alone, control, strict=True)
     control_ties = sum(int(a.argmax() != c.argmax()) for a, c in pairs)
     places = len(alone)
@@ -398,12 +397,6 @@ def recurrent_arrays(cache: Cache) -> list[mx.array]:
     layers = [layer for layer in cache.layers if isinstance(layer, RecurrentCache)]
     slots = [slot for layer in layers for slot in layer.plain_slots()]
     return [slot for slot in slots if slot is not None and slot.ndim == 4]
-
-
-def arrays_of(tree: object) -> list[tuple[str, mx.array]]:
-    """Return the arrays in a tree of parameters or states, each with its name."""
-    leaves = cast("list[tuple[str, object]]", tree_flatten(tree))
-    return [(name, leaf) for name, leaf in leaves if isinstance(leaf, mx.array)]
 
 
 def distance(one: list[mx.array], other: list[mx.array]) -> float:

@@ -10,13 +10,12 @@ two. All else is an error of state, cache, position or mask.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Divergence", "Kind", "classify", "excess_of_ties", "noise_limit", "row_noise"]
+__all__ = ["Kind", "classify", "excess_of_ties", "noise_limit", "row_noise"]
 
 Rows = NDArray[np.float32]
 _QUANTILE = 0.999
@@ -29,19 +28,8 @@ class Kind(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """A place where greedy plain decoding and greedy speculation chose differently."""
-
-    kind: Kind
-    margin: float
-    """Logit of plain decoding's choice above that of the window's, both as plain decoding has them."""
-    noise: float
-    """How far the window moved the logits of these two, at most; the margin is twice that at most."""
-
-
-def classify(alone: Rows, grouped: Rows, limit: float) -> Divergence:
-    """Return what a divergence is.
+def classify(alone: Rows, grouped: Rows, limit: float) -> Kind:
+    """Return what a place is where greedy plain decoding and greedy speculation chose differently.
 
     Args:
         alone: float32 [vocabulary], logits of the place from a pass over one row.
@@ -50,9 +38,7 @@ def classify(alone: Rows, grouped: Rows, limit: float) -> Divergence:
     """
     choice, other = int(alone.argmax()), int(grouped.argmax())
     moved = np.abs(alone[[choice, other]] - grouped[[choice, other]])
-    noise = float(moved.max())
-    kind = Kind.TIE if noise <= limit else Kind.ERROR
-    return Divergence(kind, float(alone[choice] - alone[other]), noise)
+    return Kind.TIE if float(moved.max()) <= limit else Kind.ERROR
 
 
 def row_noise(alone: Rows, grouped: Rows) -> float:

@@ -36,6 +36,8 @@ _STREAM_TOKENS = 64
 _SEQUENCE = 2
 _TEXT_TOKENS = 48
 _CELLS = 16
+_NOISE_CYCLES = 4000
+"""Whose numbers are held against each other."""
 _LEAST_VARIANCE = 5.0
 """Of a place's accepted drafts, before their number is taken as normal."""
 
@@ -181,7 +183,7 @@ class Evidence:
         for at, token in enumerate(text):
             if int(alone[at].argmax()) == token == int(used[at].argmax()):
                 continue
-            kind = classify(alone[at], used[at], limit).kind
+            kind = classify(alone[at], used[at], limit)
             is_error = kind is Kind.ERROR or int(used[at].argmax()) != token
             self.errors += is_error
             self._ties += not is_error
@@ -197,10 +199,10 @@ class Evidence:
             self._ties, self.greedy_places, self._control_ties, self._control_places
         )
 
-    def noise_fit(self, cycles: int = 4000) -> Fit:
+    def noise_fit(self) -> Fit:
         """Return how independent the numbers of a position are, purpose by purpose."""
         columns = []
-        for cycle in range(cycles):
+        for cycle in range(_NOISE_CYCLES):
             noise = CycleNoise(self._seed, cycle, 7 + 3 * cycle, 1)
             drafts, accept, following = noise.draft(0), noise.accept(), noise.following()
             columns.append(mx.concatenate([drafts, accept, following[:1]]))

@@ -147,7 +147,7 @@ TIES: list[tuple[np.ndarray, np.ndarray, Kind]] = [
 
 @pytest.mark.parametrize(("alone", "grouped", "kind"), TIES)
 def test_a_tie_is_told_from_an_error(alone: np.ndarray, grouped: np.ndarray, kind: Kind) -> None:
-    assert classify(alone, grouped, 2e-4).kind is kind
+    assert classify(alone, grouped, 2e-4) is kind
 
 
 def test_ties_are_counted_against_the_control() -> None:

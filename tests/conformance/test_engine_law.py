@@ -141,7 +141,7 @@ def greedy_audit(model: Model, tokens: int, depths: list[str]) -> tuple[int, flo
         total[0] += len(alone)
         total[1] += len(control)
     limit = noise_limit(noises)
-    kinds = [classify(a, u, limit).kind for a, u in places]
+    kinds = [classify(a, u, limit) for a, u in places]
     return kinds.count(Kind.ERROR), excess_of_ties(ties[0], total[0], ties[1], total[1])
 
 
