@@ -125,15 +125,13 @@ class DepthPolicy:
 
     Args:
         profile: what is known beforehand.
-        most: deepest that may be chosen.
     """
 
-    def __init__(self, profile: DepthProfile | None = None, most: int = MAX_DEPTH) -> None:
+    def __init__(self, profile: DepthProfile | None = None) -> None:
         known = profile or DepthProfile()
         self._costs = CycleCosts(known.ratios, known.doubts)
         self._odds = AcceptanceOdds(known.accepted)
-        self._most = most
-        self._depths = range(most + 1)
+        self._depths = range(MAX_DEPTH + 1)
         self._cycle = 0
         self._purse = 0.0
         self._behind = 0
@@ -146,7 +144,7 @@ class DepthPolicy:
         self._resting_until = 0
         self._estimate()
         is_known = self._costs.is_measured(0) and bool(known.accepted)
-        self._settled = max(self._depths, key=self._rates.__getitem__) if is_known else min(1, most)
+        self._settled = max(self._depths, key=self._rates.__getitem__) if is_known else 1
         self._learning = 0 if is_known else _FIRST_CYCLES
 
     @property
@@ -239,7 +237,7 @@ class DepthPolicy:
     def _settle(self) -> None:
         """Decide which depth is best."""
         self._learning = max(0, self._learning - 1)
-        if self._is_resting or self._most == 0:
+        if self._is_resting:
             return
         leader = max(self._depths[1:], key=self._rates.__getitem__)
         plain = self._rates[0]
@@ -280,11 +278,11 @@ class DepthPolicy:
     def _candidates(self) -> list[int]:
         """Return depths worth a try, the one not tried for longest first; it is saved up for."""
         if self._settled == 0:
-            near = [max(self._depths[1:], key=self._rates.__getitem__)] if self._most else []
+            near = [max(self._depths[1:], key=self._rates.__getitem__)]
         else:
             near = [0, self._settled - 1, self._settled + 1]
         rested = self._cycle - _PROBE_REST
-        allowed = {at for at in near if 0 <= at <= self._most and self._tried[at] <= rested}
+        allowed = {at for at in near if at in self._depths and self._tried[at] <= rested}
         order = sorted(allowed, key=lambda at: (self._costs.is_measured(at), self._tried[at]))
         doubtful = self._doubtful()
         return [*doubtful, *(at for at in order if at != self._settled and at not in doubtful)]

@@ -79,7 +79,6 @@ class WindowXray:
         own = mx.take_along_axis(probs, tokens[:, None], axis=-1)
         top = mx.take_along_axis(probs, ids, axis=-1)
         parts = [own.reshape(-1), top.reshape(-1)]
-        self._has_chances = verdict.chances is not None
         if verdict.chances is not None:
             parts += [verdict.chances.reach[1:], verdict.chances.stop]
         self.arrays = (mx.concatenate(parts), ids.reshape(-1))

@@ -193,7 +193,6 @@ def test_a_profile_starts_at_its_best_depth() -> None:
     assert DepthPolicy(known(COSTS["steps"], (0.6,) * 8)).depth == 3
     assert DepthPolicy(known(COSTS["steps"])).depth == 1
     assert DepthPolicy(DepthProfile(tuple(COSTS["many experts"]), (0.2,) * 8)).depth == 0
-    assert DepthPolicy(most=0).depth == 0
 
 
 def test_what_a_request_learnt_warms_the_next() -> None:
