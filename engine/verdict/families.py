@@ -74,8 +74,6 @@ class Family:
     distinct_heads: int = 1
     """How many heads there are at most; 1 is recycled for every depth. Several are numbered
     behind the prefix."""
-    own_embedding: bool = False
-    own_lm_head: bool = False
     cache: Literal["kv", "sliding", "latent", "latent,indexer", "none"] = "kv"
     """What the head's own layers keep."""
     recurrent: Literal["", "gated delta", "mamba-2", "lightning", "kda", "unknown"] = ""
