@@ -34,7 +34,7 @@ def export(chat: Chat, path: Path) -> Path:
     """
     path = path.expanduser()
     if path.is_dir():
-        path /= file_name(chat, ".md")
+        path /= file_name(chat)
     text = as_json(chat) if path.suffix.lower() == ".json" else as_markdown(chat)
     return write_free(path, text)
 
@@ -71,10 +71,10 @@ def _reserved(path: Path) -> Path:
             return free
 
 
-def file_name(chat: Chat, suffix: str) -> str:
-    """Return a file name made of the title."""
+def file_name(chat: Chat) -> str:
+    """Return the name of a Markdown file, made of the title."""
     words = re.sub(r"[^\w]+", "-", chat.title.casefold()).strip("-")
-    return f"{words[:60].strip('-') or 'chat'}{suffix}"
+    return f"{words[:60].strip('-') or 'chat'}.md"
 
 
 def as_markdown(chat: Chat) -> str:

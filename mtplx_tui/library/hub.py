@@ -38,7 +38,7 @@ _MAX_PAGE = 16 * 2**20
 _NETWORK = "check the network, or HF_ENDPOINT if it is set"
 _MAX_SIZE = 2**50
 _FIELDS = (
-    "downloads", "likes", "lastModified", "gated", "tags", "usedStorage", "sha", "config",
+    "downloads", "lastModified", "gated", "tags", "usedStorage", "sha", "config",
 )  # fmt: skip
 
 
@@ -67,7 +67,6 @@ class Found:
     size: int | None
     """Bytes of the repository with all its revisions."""
     downloads: int
-    likes: int
     changed: str
     """The day, as 2026-11-24; empty if unknown."""
     is_gated: bool
@@ -294,7 +293,6 @@ def _found(model: object) -> Found | None:
         commit=commit if isinstance(commit, str) and is_commit(commit) else "",
         size=_count(model.get("usedStorage")),
         downloads=_count(model.get("downloads")) or 0,
-        likes=_count(model.get("likes")) or 0,
         changed=str(model.get("lastModified") or "")[:10],
         is_gated=bool(model.get("gated")),
         model_type=model_type[:40] if isinstance(model_type, str) else "",

@@ -55,9 +55,6 @@ class Job:
         return self.state is not JobState.DONE
 
 
-Make = Callable[[str, str, Limiter], Download]
-
-
 class Downloads:
     """See the module. Every method may be called from any thread.
 

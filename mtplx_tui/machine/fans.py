@@ -120,7 +120,7 @@ class FanKeeper:
         self._facts = replace(self._facts, celsius=celsius)
         self.hear()
         if self._is_overdue():
-            self._give_up("the fan guard doesn't answer")
+            self._give_up()
         elif self.view.state is FanState.HELD:
             self._send(SILENT_S, do="beat", lease=self._lease, tokens=self._tokens)
         self._follow()
@@ -249,7 +249,7 @@ class FanKeeper:
     def _is_overdue(self) -> bool:
         return self._due_s is not None and self._clock() > self._due_s
 
-    def _give_up(self, why: str) -> None:
+    def _give_up(self) -> None:
         """End a guard that hangs: what it held is given back by the next one."""
         link = self._link
         if link is None:
@@ -258,7 +258,7 @@ class FanKeeper:
             link.process.kill()
         except PermissionError:
             link.hang_up()  # It runs as root: its end of the pipe tells it.
-        self._lose(why)
+        self._lose("the fan guard doesn't answer")
 
     def _lose(self, why: str = "") -> None:
         """Let go of a guard that ended, and have another give back what it held."""

@@ -64,7 +64,7 @@ class ChatKeeping(AppScreen):
 
     def save_turn(self, turn: Turn) -> None:
         """Write a turn's text to a file that is asked for."""
-        name = export.file_name(self.mtplx.desk.chat, ".md")
+        name = export.file_name(self.mtplx.desk.chat)
         self._write_as(
             "Save this turn to a file", name, lambda path: export.write_free(path, turn.text)
         )
@@ -117,7 +117,7 @@ class ChatKeeping(AppScreen):
             return
         self._write_as(
             "Export as .md or .json",
-            export.file_name(chat, ".md"),
+            export.file_name(chat),
             lambda path: export.export(chat, path),
         )
 

@@ -19,7 +19,7 @@ from mtplx_tui.wording import showable
 
 __all__ = ["Page", "PlainPage", "TerminalPage", "state_words"]
 
-DIM, BOLD, RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+DIM, RESET = "\x1b[2m", "\x1b[0m"
 
 
 class Page(Protocol):

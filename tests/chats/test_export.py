@@ -97,4 +97,4 @@ class TestWriting:
         ],
     )
     def test_a_title_never_leaves_the_folder(self, title: str, name: str) -> None:
-        assert file_name(Chat("c", title), ".md") == name
+        assert file_name(Chat("c", title)) == name
