@@ -15,7 +15,7 @@ from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault, openai_body
 from mtplx_tui.server.steps import Ended, PieceLogprob, Read, Said, Step
 
-__all__ = ["ChatAnswer", "openai_usage", "piece_bytes"]
+__all__ = ["ChatAnswer", "facts", "logprob_of", "openai_usage"]
 
 
 class ChatAnswer:
@@ -168,22 +168,25 @@ def _text(choice: Choice, channel: Channel) -> str:
 
 
 def _logprobs(found: Sequence[PieceLogprob]) -> dict[str, Any]:
-    return {"content": [_logprob(each) for each in found], "refusal": None}
+    return {"content": [logprob_of(each) for each in found], "refusal": None}
 
 
-def _logprob(each: PieceLogprob) -> dict[str, Any]:
+def logprob_of(each: PieceLogprob, unknown: list[int] | None = None) -> dict[str, Any]:
+    """Return what was told of a token, with the likeliest in its place.
+
+    Args:
+        each: the token.
+        unknown: in place of the bytes of one that is part of a character.
+    """
     told = each.logprob
     tops = zip(told.top_pieces, told.top_logprobs, strict=True)
     return {
-        **_token(each.piece, told.logprob),
-        "top_logprobs": [_token(piece, logprob) for piece, logprob in tops],
+        **_token(each.piece, told.logprob, unknown),
+        "top_logprobs": [_token(piece, logprob, unknown) for piece, logprob in tops],
     }
 
 
-def _token(piece: str, logprob: float) -> dict[str, Any]:
-    return {"token": piece, "logprob": max(logprob, -9999.0), "bytes": piece_bytes(piece)}
-
-
-def piece_bytes(piece: str) -> list[int] | None:
-    """Return the bytes of a token; None where it is part of a character."""
-    return None if "\ufffd" in piece else list(piece.encode("utf-8", "replace"))
+def _token(piece: str, logprob: float, unknown: list[int] | None) -> dict[str, Any]:
+    is_known = "\ufffd" not in piece
+    told = list(piece.encode("utf-8", "replace")) if is_known else unknown
+    return {"token": piece, "logprob": max(logprob, -9999.0), "bytes": told}

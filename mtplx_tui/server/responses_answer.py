@@ -12,7 +12,7 @@ from mtplx_tui.server import sse
 from mtplx_tui.server.ask import Call, ToolChoice
 from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault
-from mtplx_tui.server.openai_chat import facts, piece_bytes
+from mtplx_tui.server.openai_chat import facts, logprob_of
 from mtplx_tui.server.responses_shapes import ResponsesBody
 from mtplx_tui.server.steps import Ended, Part, PieceLogprob, Read, Said, Step
 
@@ -129,7 +129,7 @@ class ResponsesAnswer:
             events = [*self._close(), *self._begin(kind())]
         item = self._open
         if item is not None:
-            events += self._events(item.add(part.text, [_logprob(each) for each in logprobs]))
+            events += self._events(item.add(part.text, [logprob_of(each, []) for each in logprobs]))
         return events
 
     def _begin(self, item: _Item) -> list[bytes]:
@@ -284,17 +284,3 @@ def _choice(choice: ToolChoice) -> Any:
     if choice.name is not None:
         return {"type": "function", "name": choice.name}
     return choice.kind
-
-
-def _logprob(each: PieceLogprob) -> dict[str, Any]:
-    told = each.logprob
-    tops = zip(told.top_pieces, told.top_logprobs, strict=True)
-    return {
-        **_token(each.piece, told.logprob),
-        "top_logprobs": [_token(piece, logprob) for piece, logprob in tops],
-    }
-
-
-def _token(piece: str, logprob: float) -> dict[str, Any]:
-    told = {"token": piece, "logprob": max(logprob, -9999.0)}
-    return {**told, "bytes": piece_bytes(piece) or []}
