@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mtplx_tui.cli import UsageError, parser, tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
-from mtplx_tui.library.graft import NotGrafted, Order, find_release, graft, refusal
+from mtplx_tui.library.graft import NotGrafted, Order, graft, refusal
+from mtplx_tui.library.naming import find
 from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import in_bytes
 
@@ -32,7 +33,7 @@ def main(words: list[str]) -> int:
     options = _parsed(words)
     out = None if options.out is None else Path(options.out).expanduser().absolute()
     try:
-        trunk, head = resolve(options.trunk), find_release(options.head)
+        trunk, head = resolve(options.trunk), find(options.head)
         order = Order(trunk, head, out, options.bits, options.group_size)
         if why := refusal(order):
             raise UsageError(why)

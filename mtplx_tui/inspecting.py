@@ -19,9 +19,10 @@ from mtplx_tui.library.catalog import (
     machine_bytes,
     report_json,
 )
-from mtplx_tui.library.disk import ModelNotFound, resolve
+from mtplx_tui.library.disk import ModelNotFound
 from mtplx_tui.library.hub import Hub, HubError
-from mtplx_tui.library.hub_cache import CacheRefused, check_repository
+from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.naming import OnHub, find
 from mtplx_tui.library.speed import Speed, known, measure, measured, predict
 from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import in_bytes
@@ -65,21 +66,11 @@ def _report(name: str) -> Report:
     path = Path(name).expanduser()
     if path.is_file() and path.suffix == ".safetensors":
         name = str(path.parent)
-    try:
-        found = resolve(name)
-        return judge_here(found.name, Path(found.path), find_places().certificates)
-    except ModelNotFound:
-        repository, _, revision = name.partition("@")
-        try:
-            check_repository(repository)
-        except CacheRefused:
-            is_repository = False
-        else:
-            is_repository = not path.exists()
-        if not is_repository:
-            raise
-    hub = Hub()
-    return judge_listing(hub, hub.listing(repository, revision or "main"), find_places().cache)
+    found = find(name)
+    if isinstance(found, OnHub):
+        hub = Hub()
+        return judge_listing(hub, hub.listing(found.name, found.revision), find_places().cache)
+    return judge_here(found.name, Path(found.path), find_places().certificates)
 
 
 def _speed(report: Report) -> Speed | None:

@@ -16,6 +16,7 @@ from mtplx_tui.config import find_hub_cache, find_places, load_settings
 from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
 from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.naming import parted
 from mtplx_tui.library.progress import Limiter, Progress, State
 from mtplx_tui.remedies import one_line
 from mtplx_tui.wording import duration, in_bytes, read_bytes
@@ -38,10 +39,10 @@ _LINE_S = 10.0
 def main(words: list[str]) -> int:
     """Run the command and return its exit code."""
     options = _parsed(words)
-    name, _, revision = options.repository.partition("@")
+    name, revision = parted(options.repository)
     try:
         limiter = Limiter(options.limit)
-        work = Download(Hub(), find_hub_cache(), name, revision or "main", limiter)
+        work = Download(Hub(), find_hub_cache(), name, revision, limiter)
         shown = _Shown()
         with _stopped_by_signals(work):
             path = work.run(shown.tell)

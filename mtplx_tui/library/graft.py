@@ -20,28 +20,21 @@ from pathlib import Path
 from engine.errors import ModelError
 from engine.verdict.checkpoint import check_folder
 from mtplx_tui.config import find_hub_cache, find_places
-from mtplx_tui.library.disk import Location, ModelNotFound, resolve
+from mtplx_tui.library.disk import Location
 from mtplx_tui.library.head_fetch import fetch_head, plan_head
 from mtplx_tui.library.header import HubSource
 from mtplx_tui.library.hub import Hub, HubError
-from mtplx_tui.library.hub_cache import CacheRefused, check_repository
+from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.naming import OnHub
 from mtplx_tui.remedies import one_line
 
-__all__ = ["NotGrafted", "OnHub", "Order", "find_release", "graft", "refusal"]
+__all__ = ["NotGrafted", "Order", "graft", "refusal"]
 
 SIDECAR = "mtp.safetensors"
 _CACHE = "the hub's cache is not written to: give --out and a new folder"
 
 Tell = Callable[[int, int], object]
 """Told how many bytes of a head came from the hub, and how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnHub:
-    """A release that is not here."""
-
-    name: str
-    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +52,6 @@ class Order:
 
 class NotGrafted(Exception):
     """It can't be done, or came to nothing; one line with what to do."""
-
-
-def find_release(name: str) -> Location | OnHub:
-    """Return where a release is: here if it is, else on the hub.
-
-    Raises:
-        ModelNotFound: it is not here, and its name is none of a repository.
-    """
-    try:
-        return resolve(name)
-    except ModelNotFound:
-        repository, _, revision = name.partition("@")
-        if os.path.lexists(os.path.expanduser(name)):
-            raise
-        try:
-            check_repository(repository)
-        except CacheRefused:
-            is_repository = False
-        else:
-            is_repository = True
-        if not is_repository:
-            raise
-    return OnHub(repository, revision or "main")
 
 
 def refusal(order: Order) -> str:

@@ -16,10 +16,11 @@ from textual.message import Message
 from engine.errors import ModelFileError
 from mtplx_tui.library.catalog import Report, judge_here, judge_listing
 from mtplx_tui.library.disk import ModelNotFound, resolve
-from mtplx_tui.library.graft import NotGrafted, Order, find_release, graft, refusal
+from mtplx_tui.library.graft import NotGrafted, Order, graft, refusal
 from mtplx_tui.library.header import FolderSource, HubSource, Source
 from mtplx_tui.library.hub import Found, Hub, HubError, Query
 from mtplx_tui.library.hub_cache import CacheRefused
+from mtplx_tui.library.naming import find, parted
 from mtplx_tui.library.shelf import NotRemoved, Removal, Shelved, plan_removal, shelf
 from mtplx_tui.library.speed import MachineSpeed, known, measure
 from mtplx_tui.remedies import one_line
@@ -186,7 +187,7 @@ class ModelsWork(AppScreen):
         def run(task: _Task) -> None:
             error = ""
             try:
-                order = Order(resolve(trunk), find_release(head), out)
+                order = Order(resolve(trunk), find(head), out)
                 error = refusal(order)
                 if not error:
                     graft(order)
@@ -223,7 +224,7 @@ class ModelsWork(AppScreen):
         try:
             if here is None:
                 hub = Hub()
-                listing = hub.listing(*_split(name))
+                listing = hub.listing(*parted(name))
                 return judge_listing(hub, listing, self.mtplx.places.cache), ""
             return judge_here(name, Path(here.path), self.mtplx.places.certificates), ""
         except (ModelFileError, HubError, CacheRefused) as error:
@@ -237,17 +238,12 @@ def _readme_of(name: str, here: Shelved | None) -> str:
         if here is not None:
             return _readme(FolderSource(Path(here.path)))
         hub = Hub()
-        with HubSource(hub, hub.listing(*_split(name))) as source:
+        with HubSource(hub, hub.listing(*parted(name))) as source:
             return _readme(source)
     except (ModelFileError, HubError, CacheRefused) as error:
         return one_line(error)
     except OSError as error:
         return f"it can't be read: {error.strerror}"
-
-
-def _split(name: str) -> tuple[str, str]:
-    repository, _, revision = name.partition("@")
-    return repository, revision or "main"
 
 
 def _readme(source: Source) -> str:
