@@ -3,7 +3,8 @@
 Everything the engine says comes through `feed`, everything it is told goes through `send`. What is
 kept has an owner each: the engine and its view (`engine`), the chats (`desk`), the settings
 (`preferences`), the wanted model (`loads`), depth (`drafting`), work beside the answers (`errands`),
-what is not told yet (`telling`), the fans (`station`), the server (`serving`), the set-up (`guide`).
+what is not told yet (`telling`), the fans (`station`), the server (`serving`), the set-up (`guide`);
+its themes and what keys do are its bases' (`Themed`, `Actions`).
 Knows no widget's inside.
 """
 
