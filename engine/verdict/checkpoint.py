@@ -52,7 +52,6 @@ class CheckpointFacts:
 
     config: dict[str, object]
     model_type: str
-    tensor_names: frozenset[str]
     weights_bytes: int
     head: HeadFiles | None
     """Where its MTP head lies, if it has one of a family that runs here."""
@@ -75,14 +74,13 @@ def check_folder(path: Path) -> CheckpointFacts:
     """
     config = _config(path)
     headers = {shard: check_safetensors(shard) for shard in _shards(path)}
-    names = _names(path, headers)
+    _check_names(path, headers)
     size = sum(shard.stat().st_size - header.data_start for shard, header in headers.items())
     sidecars = _sidecars(path)
     head, note, contract = _head(path, config, headers, sidecars)
     return CheckpointFacts(
         config=config,
         model_type=str(config["model_type"]),
-        tensor_names=names,
         weights_bytes=size,
         head=head,
         head_note=note,
@@ -91,14 +89,14 @@ def check_folder(path: Path) -> CheckpointFacts:
     )
 
 
-def _names(folder: Path, headers: dict[Path, SafetensorsHeader]) -> frozenset[str]:
+def _check_names(folder: Path, headers: dict[Path, SafetensorsHeader]) -> None:
+    """Raises ModelFileError where two files have a tensor of one name."""
     names: set[str] = set()
     for header in headers.values():
         found = {tensor.name for tensor in header.tensors}
         if names & found:
             raise ModelFileError(f"tensor {min(names & found)} is in two files of {folder}")
         names |= found
-    return frozenset(names)
 
 
 def _sidecars(folder: Path) -> dict[Path, SafetensorsHeader]:
