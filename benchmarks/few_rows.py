@@ -189,18 +189,18 @@ def reported(shape: Shape, times: dict[int, dict[str, float]]) -> dict[str, Any]
 
 
 def drawn(document: dict[str, Any]) -> str:
-    """Return bars of each shape's floor, our one and four rows, and stock's."""
+    """Return bars of each shape's floor, our one and four rows, and stock's; each shape on its own scale."""
     kinds = (
         ("floor", "#c4c8cc"), ("read only", "#9aa0a6"), ("ours, 1 row", "#1a9e77"), ("ours, 4 rows", "#66c2a5"), ("stock, 1 row", "#d95f02"), ("stock, 4 rows", "#fc8d62"),
     )  # fmt: skip
     shapes = document["shapes"]
-    most = max(each["us"]["4"]["stock"] for each in shapes)
     width, left, row, gap = 760, 130, 15, 18
     lines = []
     y = 58
     for each in shapes:
         ours = [each["us"][rows][each["best_choice"]] for rows in ("1", "4")]
         stock = [each["us"][rows]["stock"] for rows in ("1", "4")]
+        most = max(stock)
         label = f"{each['inputs']} → {each['outputs']}"
         lines.append(f'<text x="{left - 8}" y="{y + 3 * row}" text-anchor="end">{label}</text>')
         for (_, colour), value in zip(
