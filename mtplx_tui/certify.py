@@ -18,8 +18,8 @@ from engine.protocol import (
 )
 from engine.wire import plain_fields
 from mtplx_tui import config
-from mtplx_tui.cli import UsageError, parser
-from mtplx_tui.driving import Engine, EngineTrouble, pass_line
+from mtplx_tui.cli import UsageError, parser, pass_line, tell
+from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.library.certificates import keep
 from mtplx_tui.library.disk import Location, ModelNotFound, resolve
 from mtplx_tui.remedies import one_line
@@ -63,10 +63,10 @@ def main(words: list[str]) -> int:
     try:
         certificate = asyncio.run(_run(resolve(options.model), command))
     except ModelNotFound as error:
-        sys.stderr.write(f"mtplx-tui: {one_line(error)}\n")
+        tell(one_line(error))
         return 1
     except EngineTrouble as error:
-        sys.stderr.write(f"mtplx-tui: {error}\n")
+        tell(str(error))
         return error.exit_code
     _keep(certificate)
     document = json.dumps(plain_fields(certificate), indent=2) if options.json else ""
@@ -105,7 +105,7 @@ def _keep(certificate: Certificate) -> None:
     try:
         path = keep(certificate, config.find_places().certificates)
     except OSError as error:
-        sys.stderr.write(f"mtplx-tui: the certificate could not be kept: {error.strerror}\n")
+        tell(f"the certificate could not be kept: {error.strerror}")
         return
     sys.stderr.write(f"kept as {path}\n")
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-__all__ = ["COMMANDS", "ParserAsked", "UsageError", "load", "main", "parser", "parser_of", "tell"]
+__all__ = [
+    "COMMANDS",
+    "ParserAsked",
+    "UsageError",
+    "load",
+    "main",
+    "parser",
+    "parser_of",
+    "pass_line",
+    "tell",
+]
 
 COMMANDS = {
     "start": "mtplx_tui.setup.command:main",
@@ -118,6 +128,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         tell(trouble(error))
         return 1
+    finally:
+        pass_line("")
 
 
 def _stand_in_for_closed() -> None:
@@ -150,8 +162,25 @@ def _drop_output() -> None:
 
 
 def tell(message: str) -> None:
-    """Write one line to standard error."""
+    """Write one line to standard error, in place of the passing one."""
+    pass_line("")
     sys.stderr.write(f"mtplx-tui: {' '.join(message.split())}\n")
+
+
+class _Passing:
+    """What stands in the terminal's line and goes again."""
+
+    line = ""
+
+
+def pass_line(line: str) -> None:
+    """Show one passing line to a person who watches, as far as it fits; an empty one takes it away."""
+    if line == _Passing.line or not sys.stderr.isatty():
+        return
+    room = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
+    sys.stderr.write(f"\r{line[:room]:<{room}}\r")  # ctrl+c is echoed where the cursor is
+    sys.stderr.flush()
+    _Passing.line = line
 
 
 def _command(words: list[str]) -> int:

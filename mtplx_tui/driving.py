@@ -1,11 +1,10 @@
-"""An engine process of a command's own, driven from one coroutine; its passing words to a person."""
+"""An engine process of a command's own, driven from one coroutine."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import subprocess
-import sys
 
 from engine.protocol import (
     Command,
@@ -18,12 +17,12 @@ from engine.protocol import (
     RequestFailed,
 )
 from mtplx_tui import config, link
-from mtplx_tui.cli import tell
+from mtplx_tui.cli import pass_line, tell
 from mtplx_tui.library.disk import Location
 from mtplx_tui.remedies import one_line
 from mtplx_tui.view import EngineView, apply, engine_died
 
-__all__ = ["Engine", "EngineTrouble", "pass_line"]
+__all__ = ["Engine", "EngineTrouble"]
 
 
 class EngineTrouble(Exception):
@@ -120,10 +119,3 @@ class Engine:
     def _take(self, events: list[Event]) -> None:
         for event in events:
             self._events.put_nowait(event)
-
-
-def pass_line(line: str) -> None:
-    """Show one passing line to a person who watches; an empty one takes it away."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.cli import UsageError, parser, pass_line, tell
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.library.graft import NotGrafted, Order, graft, refusal
 from mtplx_tui.library.naming import find
@@ -38,6 +38,7 @@ def main(words: list[str]) -> int:
         if why := refusal(order):
             raise UsageError(why)
         sidecar, answer = graft(order, _Shown(options.head).tell)
+        pass_line("")
     except ModelNotFound as error:
         tell(one_line(error))
         return 1
@@ -60,23 +61,21 @@ def _parsed(words: list[str]) -> argparse.Namespace:
 
 
 class _Shown:
-    """How much of a head came, on standard error: a line that changes, or one at the begin."""
+    """How much of a head came, on standard error: a line that passes, or one at the begin."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._share = -1
+        self._is_told = False
 
     def tell(self, done: int, total: int) -> None:
         """Show that so much is here."""
-        share = 100 * done // total
         line = f"fetching the head of {self._name}, {in_bytes(total)}"
-        if sys.stderr.isatty() and share != self._share:
-            end = "\n" if done == total else ""
-            sys.stderr.write(f"\r{line}, {share} %{end}")
-        elif self._share < 0:
+        if sys.stderr.isatty():
+            pass_line(f"{line}, {100 * done // total} %")
+        elif not self._is_told:
+            self._is_told = True
             sys.stderr.write(f"{line}\n")
-        self._share = share
-        sys.stderr.flush()
+            sys.stderr.flush()
 
 
 def _tell_done(sidecar: Path, answer: dict[str, object], *, is_json: bool) -> None:

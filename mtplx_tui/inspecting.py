@@ -8,9 +8,8 @@ from pathlib import Path
 
 from engine.errors import ModelFileError
 from engine.verdict.tiers import Tier
-from mtplx_tui.cli import parser, tell
+from mtplx_tui.cli import parser, pass_line, tell
 from mtplx_tui.config import find_places, load_settings
-from mtplx_tui.driving import pass_line
 from mtplx_tui.library.catalog import (
     Report,
     fits,

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.cli import UsageError, parser, pass_line, tell
 from mtplx_tui.config import find_hub_cache, find_places, load_settings
 from mtplx_tui.library.download import Download, Stopped
 from mtplx_tui.library.hub import Hub, HubError
@@ -105,23 +105,20 @@ class _Shown:
 
     def __init__(self) -> None:
         self.last = Progress("", "")
-        self._is_terminal = sys.stderr.isatty()
         self._told_at = float("-inf")
-        self._width = 0
 
     def tell(self, progress: Progress) -> None:
         """Show how far it is."""
         is_new = progress.state is not self.last.state or progress.note != self.last.note
         self.last = progress
         line = progress_line(progress)
-        if self._is_terminal:
-            end = "\n" if progress.state is State.DONE else ""
-            sys.stderr.write(f"\r{line:<{self._width}}{end}")
-            self._width = len(line)
+        if sys.stderr.isatty() and progress.state is not State.DONE:
+            pass_line(line)
         elif is_new or time.monotonic() - self._told_at > _LINE_S:
             self._told_at = time.monotonic()
+            pass_line("")
             sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+            sys.stderr.flush()
 
 
 def progress_line(progress: Progress) -> str:
@@ -142,7 +139,5 @@ def progress_line(progress: Progress) -> str:
 
 
 def _failed(line: str, exit_code: int) -> int:
-    if sys.stderr.isatty():
-        sys.stderr.write("\n")
     tell(line)
     return exit_code

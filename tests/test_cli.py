@@ -12,6 +12,8 @@ import pytest
 from mtplx_tui import cli
 from mtplx_tui.files import MOST_BYTES, read_whole
 from mtplx_tui.terminal_chat.lines import PipedLines
+from tests.fakes.hub import FakeHub, safetensors_bytes
+from tests.fakes.terminal import Terminal
 
 PROGRAM = Path(sys.executable).with_name("mtplx-tui")
 
@@ -68,6 +70,46 @@ class TestDescriptors:
         line = 'exec "$0" -c "$1" <&- >&- 2>&-'
         done = subprocess.run(["sh", "-c", line, sys.executable, script], check=False)
         assert done.returncode > 2
+
+
+class TestPassingLine:
+    @pytest.mark.parametrize(
+        ("error", "code", "left"),
+        [("KeyboardInterrupt", 130, ""), ("cli.UsageError('no model')", 2, "mtplx-tui: no model")],
+    )
+    def test_it_goes_however_a_command_ends(self, error: str, code: int, left: str) -> None:
+        script = (
+            "import sys; from mtplx_tui import cli\n"
+            "def work(words):\n    cli.pass_line('measuring depths 83 %')\n"
+            f"    raise {error}\n"
+            "cli.load = lambda name: work\nsys.exit(cli.main(['doctor']))"
+        )
+        terminal = Terminal([sys.executable, "-c", script], os.environ)
+        assert terminal.end() == code
+        terminal.close()
+        assert b"83 %" in terminal.written
+        assert terminal.text.split("\n")[0].rstrip() == left
+        assert terminal.screen.cursor.x == 0
+
+    def test_it_is_one_line_in_a_narrow_terminal(self, tmp_path: Path) -> None:
+        name = "mlx-community/Qwen3.6-27B-4bit"
+        with FakeHub() as hub:
+            weights = safetensors_bytes({"model.w": ("BF16", (1024, 2048))})
+            hub.add(name, {"config.json": b"{}", "model.safetensors": weights})
+            environment = {
+                **os.environ,
+                "HF_ENDPOINT": hub.url,
+                "HF_HOME": str(tmp_path / "hub"),
+                "MTPLX_TUI_HOME": str(tmp_path / "home"),
+            }
+            terminal = Terminal([PROGRAM, "pull", name, "--limit", "300kB"], environment, (50, 10))
+            terminal.shows(f"{name}: downloading")
+            terminal.rest(at_most_s=1.5)
+            assert terminal.text.count("mlx-community") == 1
+            terminal.press("\x03")
+            assert terminal.end() == 130
+            terminal.close()
+        assert terminal.text.strip().startswith("mtplx-tui: stopped; the same command")
 
 
 class TestWithoutAnEnd:

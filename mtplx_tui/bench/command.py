@@ -12,9 +12,9 @@ from pathlib import Path
 
 from engine.protocol import Mode, ModelInfo, Sampling
 from mtplx_tui.bench import report, shape, suite, tuning
-from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.cli import UsageError, parser, pass_line, tell
 from mtplx_tui.config import find_sysfs
-from mtplx_tui.driving import Engine, EngineTrouble, pass_line
+from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.files import write_atomically
 from mtplx_tui.library.disk import ModelNotFound, resolve
 from mtplx_tui.machine.heat import heat_words

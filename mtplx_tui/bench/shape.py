@@ -21,9 +21,8 @@ from engine import wire
 from engine.verdict.shape_costs import PROGRESS, Costs, Plan, parse_acceptance
 from engine.verdict.shapes import SHAPES
 from mtplx_tui.bench import shape_report
-from mtplx_tui.cli import UsageError, tell
+from mtplx_tui.cli import UsageError, pass_line, tell
 from mtplx_tui.config import find_places, find_sysfs, load_settings
-from mtplx_tui.driving import pass_line
 from mtplx_tui.files import write_atomically
 from mtplx_tui.machine.heat import heat_to_plain, heat_words
 from mtplx_tui.machine.sensors import Sensors, find_sources

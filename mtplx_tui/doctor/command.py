@@ -8,13 +8,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mtplx_tui.cli import parser, tell
+from mtplx_tui.cli import parser, pass_line, tell
 from mtplx_tui.doctor.bundle import BundleRefused, write_bundle
 from mtplx_tui.doctor.check import Check
 from mtplx_tui.doctor.examination import examine
 from mtplx_tui.doctor.report import as_json, as_text, headline, is_well
 from mtplx_tui.doctor.surroundings import find_surroundings
-from mtplx_tui.driving import pass_line
 
 __all__ = ["main"]
 

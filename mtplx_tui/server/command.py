@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from engine.protocol import MAX_DEPTH, LimitPrefixes, Mode
 from mtplx_tui import config, link
-from mtplx_tui.cli import UsageError, parser, tell
+from mtplx_tui.cli import UsageError, parser, pass_line, tell
 from mtplx_tui.config import Settings
-from mtplx_tui.driving import EngineTrouble, pass_line
+from mtplx_tui.driving import EngineTrouble
 from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO, Location, ModelNotFound, resolve
 from mtplx_tui.remedies import one_line

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from mtplx_tui.bench.tuning import DepthCost
+from mtplx_tui.cli import pass_line
 from mtplx_tui.config import Settings
-from mtplx_tui.driving import pass_line
 from mtplx_tui.files import Places
 from mtplx_tui.library.disk import DEMO_REMEDY
 from mtplx_tui.library.hub import HubError

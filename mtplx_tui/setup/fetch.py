@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from mtplx_tui.cli import pass_line
 from mtplx_tui.config import find_hub_cache
-from mtplx_tui.driving import pass_line
 from mtplx_tui.library.queue import Downloads, Job, JobState
 from mtplx_tui.wording import in_bytes
 

@@ -19,7 +19,8 @@ from engine.protocol import (
 )
 from mtplx_tui.chats.desk import Desk
 from mtplx_tui.chats.model import Turn, TurnStatus
-from mtplx_tui.driving import Engine, EngineTrouble, pass_line
+from mtplx_tui.cli import pass_line
+from mtplx_tui.driving import Engine, EngineTrouble
 from mtplx_tui.library.disk import Location
 from mtplx_tui.link import EngineGone
 from mtplx_tui.terminal_chat.page import Page
