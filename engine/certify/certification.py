@@ -253,7 +253,7 @@ def _summary(checks: tuple[LawCheck, ...], verdict: Verdict, smallest: float) ->
             f"of acceptance with a bias of {smallest:.2%} or more are excluded"
         )
     wanted = CheckResult.BROKEN if verdict is Verdict.BROKEN else CheckResult.UNDECIDED
-    names = ", ".join(check.name for check in checks if check.result is wanted)
+    names = "; ".join(check.name for check in checks if check.result is wanted)
     if verdict is Verdict.BROKEN:
         return f"a law is broken: {names}"
-    return f"too little was seen to decide: {names}; give it a larger budget"
+    return f"a larger budget is needed, too little was seen to decide: {names}"
