@@ -116,12 +116,21 @@ def _written(order: Order, head: Location, out: Path) -> dict[str, object]:
         return _asked(order, head, out / SIDECAR)
     fresh = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        shutil.copytree(order.trunk.path, fresh, copy_function=_link)
+        _copy(order.trunk.path, fresh)
         answer = _asked(order, head, fresh / SIDECAR)
         fresh.rename(out)
         return answer
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _copy(folder: str, fresh: Path) -> None:
+    """Bring the files of a folder to a new one, which may lie in it. Raises OSError."""
+    for place, _, names in [*os.walk(folder, followlinks=True)]:
+        there = fresh / os.path.relpath(place, folder)
+        there.mkdir(parents=True)
+        for name in names:
+            _link(os.path.join(place, name), str(there / name))
 
 
 def _link(source: str, target: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -249,3 +251,26 @@ def test_a_full_disk_leaves_nothing_behind(
     assert main(["graft", str(bare), "--head", str(whole), "--out", str(tmp_path / "o")]) == 1
     assert capsys.readouterr().err.count("no space left") == 2
     assert content(tmp_path) == before
+
+
+def test_a_disk_that_is_full_for_the_trunks_files_is_told(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    whole = checkpoints.write(tmp_path / "whole", "mimo")
+    bare = checkpoints.write(tmp_path / "bare", "mimo", head=None)
+    before = content(tmp_path)
+    out = bare / "in" / "itself"
+    out.parent.mkdir()
+    words = ["graft", str(bare), "--head", str(whole), "--out", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        assert main(words) == 1
+    assert (
+        capsys.readouterr().err == f"mtplx-tui: {out} can't be written: No space left on device\n"
+    )
+    assert content(tmp_path) == before
+    assert main(words) == 0
+    assert (out / "config.json").read_bytes() == (bare / "config.json").read_bytes()
