@@ -18,9 +18,9 @@ LINES = b"\x1b[?2004l\x1b[0m\x1b[?25h"
 """No marks around what is pasted, no colour, and a cursor."""
 FULL_SCREEN = (
     b"\x1b[?2026l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1015l\x1b[?1004l\x1b[?2048l"
-    b"\x1b[<u\x1b[?1049l" + LINES
+    b"\x1b[<u\x1b[?7h\x1b[?1049l" + LINES
 )
-"""No reports of mouse, focus and size, keys as ever, and the screen of before."""
+"""No reports of mouse, focus and size, keys as ever, long lines that wrap, and the screen of before."""
 _MOST_DESCRIPTORS = 1024
 
 

@@ -226,12 +226,16 @@ class TestTheAppIsKilled:
 
 
 def are_off(terminal: Terminal) -> bool:
-    """Return whether the last that was heard of each of these modes is their end, and of the cursor its beginning."""
+    """Return whether the last that was heard of each of these modes is their end, and of others their beginning."""
     written = terminal.written
-    modes = (b"1049", b"1000", b"1003", b"1006", b"2004")
-    return all(
-        written.rfind(b"\x1b[?%bl" % m) > written.rfind(b"\x1b[?%bh" % m) for m in modes
-    ) and (written.rfind(b"\x1b[?25h") > written.rfind(b"\x1b[?25l"))
+    off, on = (b"1049", b"1000", b"1003", b"1004", b"1006", b"2004"), (b"25", b"7")
+
+    def heard(mode: bytes, end: bytes) -> int:
+        return written.rfind(b"\x1b[?%b%b" % (mode, end))
+
+    return all(heard(mode, b"l") > heard(mode, b"h") for mode in off) and all(
+        heard(mode, b"h") > heard(mode, b"l") for mode in on
+    )
 
 
 class TestSignals:
