@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Vertical
 from textual.content import Content
-from textual.events import ScreenResume
+from textual.events import Resize, ScreenResume
 from textual.timer import Timer
 from textual.widgets import DataTable, Input, Static
 
@@ -31,7 +31,7 @@ from mtplx_tui.screens.dialogs import Choose
 from mtplx_tui.screens.models_actions import ModelsActions
 from mtplx_tui.screens.models_list import NARROWINGS, NEXT_SORT, Filters, Narrowing
 from mtplx_tui.view import EngineState
-from mtplx_tui.widgets.model_card import Card, ModelCard, job_line
+from mtplx_tui.widgets.model_card import Card, ModelCard, named_job_line
 from mtplx_tui.widgets.model_table import ModelRow, ModelTable
 from mtplx_tui.widgets.status_bar import StatusBar
 from mtplx_tui.widgets.tab_bar import TabBar
@@ -42,6 +42,8 @@ SEARCH_WAIT_S = 0.25
 JUDGED_AHEAD = 12
 """Models at the head of the list that are judged without being asked for."""
 MAX_STRIP = 3
+STRIP_EDGES = 2
+"""Cells beside its lines."""
 CHOSEN = "bold $text-primary"
 HINT_HUB = (
     "{models.search} search · {models.download} download · {models.pause} pause · {models.limit} limit · "
@@ -103,6 +105,10 @@ class ModelsScreen(ModelsActions):
         self.set_focus(self.table)
         self._show_strip()
         self._search_now()
+
+    @on(Resize)
+    def _fit_strip(self) -> None:
+        self._show_strip()
 
     @on(ScreenResume)
     def _look_again(self) -> None:
@@ -274,12 +280,14 @@ class ModelsScreen(ModelsActions):
 
     def _show_strip(self) -> None:
         jobs = [job for job in self.mtplx.errands.downloads.jobs if job.is_open]
-        lines = [job_line(job, self.marks) for job in jobs[:MAX_STRIP]]
         limit = self.mtplx.settings.download_limit
+        said = f"  at most {limit} a second" if limit is not None else ""
+        room = self.size.width - STRIP_EDGES - len(said)
+        lines = [named_job_line(job, room, self.marks) for job in jobs[:MAX_STRIP]]
         if len(jobs) > MAX_STRIP:
             lines.append(Content.styled(f"and {len(jobs) - MAX_STRIP} more", "dim"))
-        if lines and limit is not None:
-            lines[-1] = Content.assemble(lines[-1], (f"  at most {limit} a second", "dim"))
+        if lines and said:
+            lines[-1] = Content.assemble(lines[-1], (said, "dim"))
         if self.mtplx.errands.certifier.is_active:
             words = f"{self.mtplx.errands.certifier.words}  ({self.mtplx.keys.sign('models.certify')} stops it)"
             lines.append(Content.styled(showable(words), "$text-accent"))

@@ -22,7 +22,14 @@ from mtplx_tui.widgets.answer import Answer
 from mtplx_tui.widgets.model_table import TIER_STYLES
 from mtplx_tui.wording import duration, in_bytes, showable
 
-__all__ = ["Card", "ModelCard", "card_content", "job_line", "without_front_matter"]
+__all__ = [
+    "Card",
+    "ModelCard",
+    "card_content",
+    "job_line",
+    "named_job_line",
+    "without_front_matter",
+]
 
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*(?:\n|\Z)", re.DOTALL)
 _BAR = 20
@@ -92,7 +99,7 @@ def card_content(card: Card, marks: Marks = UNICODE) -> Content:
     lines = [_title(card)]
     is_told = card.job is not None and card.job.state is JobState.FAILED and card.error
     if card.job is not None and card.job.is_open and not is_told:
-        lines += [job_line(card.job, marks, has_name=False), Content("")]
+        lines += [job_line(card.job, marks), Content("")]
     if card.error:
         lines.append(Content.styled(showable(card.error), "$text-error"))
     elif card.report is None:
@@ -205,21 +212,42 @@ def _fact(name: str, value: str) -> Content:
     return Content.assemble((f"{name:<12}", "dim"), value)
 
 
-def job_line(job: Job, marks: Marks = UNICODE, *, has_name: bool = True) -> Content:
+def job_line(job: Job, marks: Marks = UNICODE) -> Content:
     """Return one line on a download."""
-    progress = job.progress
     if job.state is JobState.FAILED:
         return Content.styled(showable(job.error), "$text-error")
-    parts: list[Content | tuple[str, str] | str] = []
-    if has_name:
-        parts.append((f"{showable(job.name)}  ", "bold"))
-    share = progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0
-    filled = round(_BAR * share)
-    parts += [
-        (marks.bar * filled, "$text-accent"),
-        (marks.track * (_BAR - filled), "dim"),
-        f" {int(100 * share):>3} %  ",
-    ]
+    return Content.assemble(_job_bar(job, marks), _job_figures(job))
+
+
+def named_job_line(job: Job, width: int, marks: Marks = UNICODE) -> Content:
+    """Return one line on a download that begins with its name, which is cut before a figure is.
+
+    Args:
+        job: the download.
+        width: cells; where they don't suffice the bar goes first.
+        marks: what it is drawn with.
+    """
+    if job.state is JobState.FAILED:
+        return job_line(job, marks)
+    name, figures = Content.styled(showable(job.name), "bold"), _job_figures(job)
+    left = width - figures.cell_length
+    if name.cell_length + 2 + _BAR <= left:
+        return Content.assemble(name, "  ", _job_bar(job, marks), figures)
+    if name.cell_length > left:
+        name = name.truncate(max(0, left - 1)) + Content.styled(marks.more, "bold")
+    return Content.assemble(name, figures)
+
+
+def _job_bar(job: Job, marks: Marks) -> Content:
+    filled = round(_BAR * _share(job))
+    return Content.assemble(
+        (marks.bar * filled, "$text-accent"), (marks.track * (_BAR - filled), "dim")
+    )
+
+
+def _job_figures(job: Job) -> Content:
+    progress = job.progress
+    parts: list[tuple[str, str] | str] = [f" {int(100 * _share(job)):>3} %  "]
     if progress.total_bytes:
         parts.append(f"{in_bytes(progress.done_bytes)} of {in_bytes(progress.total_bytes)}  ")
     if job.state is not JobState.RUNNING:
@@ -232,3 +260,8 @@ def job_line(job: Job, marks: Marks = UNICODE, *, has_name: bool = True) -> Cont
         left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
         parts.append((f"{in_bytes(progress.bytes_per_s)}/s{left}", "dim"))
     return Content.assemble(*parts)
+
+
+def _share(job: Job) -> float:
+    progress = job.progress
+    return progress.done_bytes / progress.total_bytes if progress.total_bytes else 0.0

@@ -11,7 +11,8 @@ from textual.widgets import Input
 from engine.protocol import Certify, CertifyDone, CertifyProgress
 from mtplx_tui.config import find_places
 from mtplx_tui.library.disk import resolve
-from mtplx_tui.library.queue import JobState
+from mtplx_tui.library.progress import Progress, State
+from mtplx_tui.library.queue import Job, JobState
 from mtplx_tui.library.recommended import Recommended, recommended
 from mtplx_tui.screens.dialogs import AskText, Choose
 from mtplx_tui.screens.models_list import read_query
@@ -133,6 +134,22 @@ async def test_a_download_moves_on_is_paused_and_goes_on(hub: FakeHub, talk: Mod
         await talk.until(lambda: talk.table._shown[PLAIN].is_here)
         await talk.press("enter")
         assert any("loading" in notice for notice in talk.notices())
+
+
+async def test_a_long_name_is_cut_before_how_far_a_download_is(
+    hub: FakeHub, talk: ModelsTalk
+) -> None:
+    name = "mlx-community/Some-Model-Of-A-Long-Name-27B-Instruct-4bit-DWQ"
+    at = Progress(name, "main", State.FETCHING, "", 10**9, 10**10, 2 * 10**7, 450.0)
+    async with talk.at(80, 24):
+        talk.app.errands.downloads._jobs[name] = Job(name, "main", JobState.RUNNING, at)
+        talk.screen._show_strip()
+        line = talk.text("#models-strip")
+        assert line.startswith("mlx-community/")
+        assert line.endswith("…  10 %  1.00 GB of 10.0 GB  20.0 MB/s, 7 min 30 s left")
+        assert len(line) <= 78
+        await talk.pilot.resize_terminal(200, 60)
+        await talk.until(lambda: talk.text("#models-strip").startswith(f"{name}  ━━───"))
 
 
 async def test_a_download_that_fails_says_what_to_do(hub: FakeHub, talk: ModelsTalk) -> None:
