@@ -86,7 +86,7 @@ class Confirm(Dialog):
     """Asks before something that can't be undone; dismissed with `yes` or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "accept", "yes"),
+        Binding("y", "accept", "yes"),  # not enter, that is meant for what the box came over
         Binding("n", "refuse", "no"),
     ]
     keys_text = "y does it · n or esc does not"

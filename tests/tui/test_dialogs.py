@@ -94,6 +94,9 @@ async def test_an_empty_text_is_refused() -> None:
 async def test_a_confirmation_takes_yes_and_no(key: str, answer: str | None) -> None:
     app = DialogApp(Confirm("Sure?", "[all] of it"))
     async with app.run_test() as pilot:
+        await pilot.press("enter")
+        await pilot.pause()
+        assert app.answers == []
         await pilot.press(key)
         await pilot.pause()
         assert app.answers == [answer]
