@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.few_rows import LeftToLibrary, stand_before
-from engine.made_files import made_whole
+from engine.made_files import in_memory, made_whole
 
 __all__ = ["BlasInUse", "prepare"]
 
@@ -127,14 +127,12 @@ def _keep(source: Path, target: Path) -> None:
 
 def _in_memory(source: Path) -> Path:
     """Return the renamed library as a file that lies on no disk."""
-    library, names = (os.memfd_create(name) for name in ("openblas", "names"))
-    for descriptor, content in ((library, source.read_bytes()), (names, _renames(source).encode())):
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-    places = [f"/proc/self/fd/{each}" for each in (names, library)]
-    _patchelf("--rename-dynamic-symbols", *places, keep=(library, names))
-    os.close(names)
-    return Path(f"/proc/self/fd/{library}")
+    library = in_memory("openblas", source.read_bytes())
+    names = in_memory("names", _renames(source).encode())
+    descriptors = int(library.name), int(names.name)
+    _patchelf("--rename-dynamic-symbols", str(names), str(library), keep=descriptors)
+    os.close(descriptors[1])
+    return library
 
 
 def _wheel_library() -> Path:

@@ -12,9 +12,10 @@ import hashlib
 import platform
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-from engine.made_files import made_whole
+from engine.made_files import in_memory, made_whole
 
 __all__ = ["LeftToLibrary", "compiled", "stand_before"]
 
@@ -59,11 +60,11 @@ def stand_before(library: Path, cache_folder: Path) -> None:
 
 
 def compiled(cache_folder: Path) -> Path:
-    """Return the kernel as a library for this machine: made once and kept.
+    """Return the kernel as a library for this machine: made once and kept, or, where that can't be, in memory.
 
     Raises:
         LeftToLibrary: it can't be compiled.
-        OSError: it can't be kept.
+        OSError: there is no place to compile it at.
     """
     sources = _sources()
     facts = [*(source.read_text("utf-8") for source in sources), *_OPTIONS, _cpu()]
@@ -74,9 +75,16 @@ def compiled(cache_folder: Path) -> Path:
     compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
     if compiler is None:
         raise LeftToLibrary("there is no C compiler")
-    with made_whole(kept) as place:
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, kept.name)
         own = [str(source) for source in sources if source.suffix == ".c"]
-        _run(compiler, *_OPTIONS, *own, "-o", str(place))
+        _run(compiler, *_OPTIONS, *own, "-o", str(made))
+        content = made.read_bytes()
+    try:
+        with made_whole(kept) as place:
+            place.write_bytes(content)
+    except OSError:
+        return in_memory("few-rows", content)
     return kept
 
 

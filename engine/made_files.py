@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["clear_unfinished", "made_whole"]
+__all__ = ["clear_unfinished", "in_memory", "made_whole"]
 
 _UNFINISHED = re.compile(r"\.(\d+)-.+")
 """What is being made, with the process that makes it."""
@@ -35,6 +35,17 @@ def made_whole(target: Path) -> Generator[Path]:
         # A folder that can't be written to refuses this too, whether or not there is a file.
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def in_memory(name: str, content: bytes) -> Path:
+    """Return the place of a file that lies on no disk, and lasts as long as its descriptor, which nobody closes.
+
+    Linux only. Raises OSError.
+    """
+    descriptor = os.memfd_create(name)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    return Path(f"/proc/self/fd/{descriptor}")
 
 
 def clear_unfinished(folder: Path) -> None:

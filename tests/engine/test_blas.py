@@ -52,6 +52,7 @@ def test_where_nothing_can_be_kept_it_is_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = examined(tmp_path / "file")
     assert str(found["blas"]).startswith("openblas "), found["blas_note"]
+    assert found["few_rows"] in ("", "there is no C compiler")
     assert found["computes"]
 
 

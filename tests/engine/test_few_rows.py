@@ -118,7 +118,14 @@ def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(
     monkeypatch.setattr(few_rows, "_OPTIONS", ("-nonsense",))
     with pytest.raises(LeftToLibrary, match=r"the C compiler failed: .*nonsense"):
         compiled(tmp_path)
-    assert list((tmp_path / "blas").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_it_cant_be_kept_it_is_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    kernel = ctypes.CDLL(str(compiled(tmp_path / "file")))
+    kernel.few_rows_begin(None, 2)
+    assert few_rows._multiplies(kernel)
 
 
 @pytest.mark.parametrize(
