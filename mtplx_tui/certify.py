@@ -13,7 +13,6 @@ from engine.protocol import (
     Certify,
     CertifyDone,
     CertifyProgress,
-    CheckResult,
     Verdict,
 )
 from engine.wire import plain_fields
@@ -114,8 +113,7 @@ def _told(certificate: Certificate) -> str:
     """Return the certificate in words."""
     lines = [f"{certificate.verdict.value}: {certificate.summary}", ""]
     for check in certificate.checks:
-        sign = {CheckResult.KEPT: "✓", CheckResult.BROKEN: "✗"}.get(check.result, "?")
         bias = f", sees a bias from {check.least_bias:.2%}" if 0 < check.least_bias < 1 else ""
-        lines.append(f"{sign} {check.name}: {check.claim}")
-        lines.append(f"    {check.samples:,} samples, p {check.p:.2g}{bias}")
+        lines.append(f"{check.result.value:<9}  {check.name}: {check.claim}")
+        lines.append(f"{'':<9}  {check.samples:,} samples, p {check.p:.2g}{bias}")
     return "\n".join(lines)

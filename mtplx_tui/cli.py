@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -107,6 +108,10 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     _stand_in_for_closed()
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # its encoding may lack what a name or an answer holds
+        sys.stdout.reconfigure(errors="replace")
     try:
         code = _command(words)
         sys.stdout.flush()

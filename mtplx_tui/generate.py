@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -58,8 +57,6 @@ def main(words: list[str]) -> int:
     """Run the command and return its exit code."""
     options = _parsed(words)
     job = _job(options)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     try:
         return asyncio.run(_run(job, resolve(options.model)))
     except ModelNotFound as error:

@@ -12,6 +12,7 @@ import pytest
 from mtplx_tui import cli
 from mtplx_tui.files import MOST_BYTES, read_whole
 from mtplx_tui.terminal_chat.lines import PipedLines
+from tests.fakes.checkpoints import write
 from tests.fakes.hub import FakeHub, safetensors_bytes
 from tests.fakes.terminal import Terminal
 
@@ -70,6 +71,17 @@ class TestDescriptors:
         line = 'exec "$0" -c "$1" <&- >&- 2>&-'
         done = subprocess.run(["sh", "-c", line, sys.executable, script], check=False)
         assert done.returncode > 2
+
+
+@pytest.mark.parametrize("command", ["inspect {}", "doctor --offline"])
+def test_what_an_encoding_lacks_is_replaced(
+    home: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = home / "\u540d"
+    write(folder, "mimo")
+    monkeypatch.setenv("MTPLX_TUI_HOME", str(folder))
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    assert run(command.format(folder), ">/dev/null")[1] == ""
 
 
 class TestPassingLine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
 import json
 import signal
 import sys
@@ -56,8 +55,6 @@ def main(words: list[str]) -> int:
     options = chosen.parse_args(words)
     if options.model is not None and not options.model.strip():
         raise UsageError("--model needs a name")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     places = config.find_places()
     settings, _ = config.load_settings(places)
     run = _Run(options, places, settings)

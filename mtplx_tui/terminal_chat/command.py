@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import io
 import signal
 import sys
 from contextlib import nullcontext
@@ -56,8 +55,6 @@ def main(words: list[str]) -> int:
     settings, _ = config.load_settings(places)
     chosen = _parsed(words, settings)
     options = _options(chosen)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
     try:
         location = resolve(chosen.model or settings.last_model or DEMO)
     except ModelNotFound as error:

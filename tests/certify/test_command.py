@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from engine.protocol import CheckResult
-from mtplx_tui import cli
+from engine.protocol import CheckResult, LawCheck
+from mtplx_tui import certify, cli
 from tests.conformance.sequences import tiny_engine
 from tests.fakes import faults
+from tests.library.test_certificates import made
 
 LETTERS = "".join(sorted({*"The bicycle", *"def add(a, b):", *"Once upon a time, in a"}))
 
@@ -64,3 +66,11 @@ def test_wrong_usage_is_one_line(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_page_is_of_plain_signs_for_every_result(tmp_path: Path) -> None:
+    check = LawCheck("rule", "it holds", CheckResult.KEPT, 1, 0.0, 1, 1.0, 0.0)
+    checks = tuple(replace(check, result=result) for result in CheckResult)
+    page = certify._told(replace(made(tmp_path), checks=checks))
+    assert page.isascii()
+    assert len({line.split()[0] for line in page.splitlines() if "rule" in line}) == 3
