@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +13,9 @@ from mtplx_tui.bench import report
 from mtplx_tui.bench.suite import Answer
 from mtplx_tui.files import write_atomically
 
-__all__ = ["keep", "kept", "title"]
+__all__ = ["keep", "kept", "title", "titles"]
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)-(\d\d)(\d\d)\d\d-(.+)")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)-(\d\d)(\d\d)(\d\d)-(.+)")
 
 
 def keep(
@@ -37,4 +38,14 @@ def kept(folder: Path) -> list[Path]:
 def title(path: Path) -> str:
     """Return what a person knows a result by: model, day and minute, as far as its name tells."""
     found = _NAME.fullmatch(path.stem)
-    return path.stem if found is None else f"{found[4]}, {found[1]} {found[2]}:{found[3]}"
+    return path.stem if found is None else f"{found[5]}, {found[1]} {found[2]}:{found[3]}"
+
+
+def titles(paths: Sequence[Path]) -> list[str]:
+    """Return what a person tells results apart by: titles, with the second where a minute has several."""
+    found = [(title(path), _NAME.fullmatch(path.stem)) for path in paths]
+    times = Counter(name for name, _ in found)
+    return [
+        f"{name}:{match[4]}" if match is not None and times[name] > 1 else name
+        for name, match in found
+    ]

@@ -341,8 +341,7 @@ class BenchScreen(AppScreen):
                 self.notify(showable(str(error)), severity="error", markup=False)
             self.bring_up_to_date()
 
-        titles = [results.title(path) for path in paths[:MOST_OFFERED]]
-        self.app.push_screen(Choose(title, titles), answered)
+        self.app.push_screen(Choose(title, results.titles(paths[:MOST_OFFERED])), answered)
 
 
 def _rows(answers: Sequence[Answer], kind: str) -> list[report.Row]:

@@ -227,3 +227,10 @@ def test_results_of_others_come_last_and_keep_their_name(tmp_path: Path) -> None
     assert [path.stem for path in paths] == ["2027-01-16-000000-b", "2027-01-15-123005-a", "zebra"]
     assert results.title(paths[-1]) == "zebra"
     assert results.kept(tmp_path / "nothing") == []
+
+
+def test_results_of_one_minute_are_told_apart() -> None:
+    names = ("2027-01-15-123007-demo", "2027-01-15-123059-demo", "2027-01-15-123059-other", "zebra")
+    told = results.titles([Path(f"{name}.json") for name in names])
+    assert told[:2] == ["demo, 2027-01-15 12:30:07", "demo, 2027-01-15 12:30:59"]
+    assert told[2:] == ["other, 2027-01-15 12:30", "zebra"]
