@@ -113,7 +113,8 @@ class _Shown:
         self.last = progress
         line = progress_line(progress)
         if sys.stderr.isatty() and progress.state is not State.DONE:
-            pass_line(line)
+            name, _, far = line.partition(": ")
+            pass_line(f"{far}  {name}")  # a long name is cut before how far it is
         elif is_new or time.monotonic() - self._told_at > _LINE_S:
             self._told_at = time.monotonic()
             pass_line("")

@@ -62,7 +62,7 @@ class Fetch:
         while self.job is None or not self.is_over:
             self._moved.clear()
             await self._moved.wait()
-            pass_line(f"{self.name}: {self.words}")
+            pass_line(f"{self.words}  {self.name}")
         pass_line("")
         return self.job
 
