@@ -10,8 +10,8 @@ from pathlib import Path
 
 __all__ = ["clear_unfinished", "in_memory", "made_whole"]
 
-_UNFINISHED = re.compile(r"\.(\d+)-.+")
-"""What is being made, with the process that makes it."""
+_UNFINISHED = re.compile(r"\.(\d+)-(.+)")
+"""What is being made, with the process that makes it, and what it is to be."""
 
 
 @contextmanager
@@ -48,11 +48,19 @@ def in_memory(name: str, content: bytes) -> Path:
     return Path(f"/proc/self/fd/{descriptor}")
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Remove what processes that are gone had not finished in a folder. Raises OSError."""
+def clear_unfinished(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are gone had not finished in a folder.
+
+    Args:
+        folder: where it lies.
+        name: of the file it was to be; None for any, in a folder of ours.
+
+    Raises:
+        OSError: the folder can't be read, or a file not removed.
+    """
     for file in list(folder.iterdir()):
         found = _UNFINISHED.fullmatch(file.name)
-        if found is not None and not _runs(int(found[1])):
+        if found is not None and name in (None, found[2]) and not _runs(int(found[1])):
             file.unlink(missing_ok=True)
 
 

@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from engine.errors import HeadError, ModelError
-from engine.made_files import made_whole
+from engine.made_files import clear_unfinished, made_whole
 from engine.model.arrays import weights_of
 from engine.model.heads.chain import ChainHead
 from engine.model.heads.load import load_head
@@ -119,6 +119,7 @@ def _digest(head: HeadFiles) -> str:
 
 
 def _write(target: Path, weights: Mapping[str, mx.array], metadata: Mapping[str, str]) -> int:
+    clear_unfinished(target.parent, target.name)
     try:
         with made_whole(target) as fresh:
             mx.save_safetensors(str(fresh), dict(weights), metadata=dict(metadata))

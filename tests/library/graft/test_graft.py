@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_a_grafted_head_drafts_as_the_one_it_was(
     assert heads[0].tensors.keys() == heads[1].tensors.keys()
     assert not (bare / "mtp.safetensors").exists()
     assert main(["inspect", str(out)]) == 0
+
+
+def test_what_a_killed_graft_left_in_a_folder_is_cleared_by_the_next(tmp_path: Path) -> None:
+    whole = checkpoints.write(tmp_path / "whole", "qwen3_5")
+    bare = checkpoints.write(tmp_path / "bare", "qwen3_5", head=None)
+    gone = _pid_of_nobody()
+    left = bare / f".{gone}-mtp.safetensors"
+    others = [bare / f".{gone}-notes.txt", bare / f".{os.getppid()}-mtp.safetensors"]
+    for file in (left, *others):
+        file.write_text("half")
+    assert main(["graft", str(bare), "--head", str(whole)]) == 0
+    assert not left.exists()
+    assert all(file.exists() for file in others)
+
+
+def _pid_of_nobody() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        return gone.pid
 
 
 def test_gains_are_written_as_they_multiply_and_say_so(tmp_path: Path) -> None:
