@@ -46,14 +46,15 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A median and its 95 % interval."""
+    """A median and its 95 % interval, which one number alone does not have."""
 
     median: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+        interval = "" if self.low == self.high else f" ({self.low:.2f}-{self.high:.2f})"
+        return f"{self.median:.2f}{interval}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,11 @@ def test_a_figure_does_not_depend_on_the_order_of_its_numbers() -> None:
     assert 1 < report.figure(values).low < 4 < report.figure(values).high < 9
 
 
+def test_an_interval_is_told_where_there_is_one() -> None:
+    assert str(report.figure([1.5])) == "1.50"
+    assert str(report.figure([1.0, 2.0, 3.0])) == "2.00 (1.00-3.00)"
+
+
 def test_a_summary_claims_no_gain_within_noise() -> None:
     assert report.summary(report.rows(answers(0.5))).startswith("depth 2 is fastest: 2.00")
     assert "no fixed depth is faster" in report.summary(report.rows(answers(0.99, wobble=0.1)))
