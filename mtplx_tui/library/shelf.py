@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from engine.verdict.checkpoint import DEMO_HEAD
 from mtplx_tui.config import find_hub_cache, find_others, find_places
 from mtplx_tui.library.disk import DEMO, local_models
 from mtplx_tui.library.hub_cache import CacheRefused, RepoFolder
@@ -70,7 +71,7 @@ def shelf() -> tuple[Shelved, ...]:
             path=model.path,
             commit="",
             refs=(),
-            size_bytes=_size(Path(model.path)),
+            size_bytes=_size(Path(model.path)) + (_size(DEMO_HEAD) if model.name == DEMO else 0),
             used_at=None,
             is_model=True,
         )

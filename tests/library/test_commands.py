@@ -185,6 +185,16 @@ class TestModels:
         assert main(["models"]) == 0
         assert NAME not in capsys.readouterr().out
 
+    def test_the_demo_is_as_large_as_what_it_is_judged_by(
+        self, hub: FakeHub, capsys: Captured
+    ) -> None:
+        assert main(["models", "--json"]) == 0
+        models = json.loads(capsys.readouterr().out)["models"]
+        (demo,) = [model for model in models if model["name"] == "demo"]
+        assert main(["inspect", "demo", "--json"]) == 0
+        judged = json.loads(capsys.readouterr().out)
+        assert 0 <= demo["size_bytes"] - judged["weights_bytes"] < 100_000
+
     def test_one_revision_is_removed_alone(
         self, hub: FakeHub, capsys: Captured, tmp_path: Path
     ) -> None:
