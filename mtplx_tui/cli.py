@@ -108,9 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     _stand_in_for_closed()
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # its encoding may lack what a name or an answer holds
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Its encoding may lack what a name or an answer holds.
         sys.stdout.reconfigure(errors="replace")
     try:
         code = _command(words)
