@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +31,9 @@ __all__ = ["GATES", "gated", "joined", "may_part", "use_few_row_matmuls"]
 _log = logging.getLogger(__name__)
 _MEASURED_BYTES = 300_000_000
 """Of one shape's weights: what is measured must not come from a cache."""
+_LEAST_BYTES = 1_000_000
+"""Of a matrix whose cuts are measured: a smaller one is read before a kernel has well begun, and each cut that is
+tried, as each that is chosen, takes CUDA's compiler a second or more in every process."""
 
 
 _SIBLINGS = (
@@ -289,8 +292,10 @@ class _Choices:
         self._known = self._read()
         self._is_changed = False
 
-    def of(self, kind: str, product: Product, packed: Iterable[Packed]) -> Choice:
-        """Return the choice for matrices of a kind; measures them where it is not known."""
+    def of(self, kind: str, product: Product, packed: Sequence[Packed]) -> Choice:
+        """Return the choice for matrices of a kind; measures them where it is not known and makes a difference."""
+        if packed[0].weight.nbytes < _LEAST_BYTES:
+            return CHOICES[0]
         name = kind if product is Product.WHOLE else f"{kind}, {product.value}"
         known = self._known.get(name)
         if known is None or not known.gives(product):
@@ -321,7 +326,7 @@ class _Choices:
         return {kind: each for kind, each in choices.items() if each in CHOICES}
 
 
-def _cold(packed: Iterable[Packed]) -> list[Packed]:
+def _cold(packed: Sequence[Packed]) -> list[Packed]:
     """Return as many matrices as it takes to outgrow a cache."""
     chosen: list[Packed] = []
     size = 0

@@ -70,6 +70,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residual_norm, "residual_norm", lambda _, *given: plain(*given))
     monkeypatch.setattr(quant_matvec, "_run", played)
     monkeypatch.setattr(quant_matvec, "seconds_behind_lead", ran)
+    monkeypatch.setattr(projections, "_LEAST_BYTES", 0)
     quant_matvec._note.cache_clear()
     quant_matvec._kept.cache_clear()
 
@@ -223,6 +224,27 @@ def test_what_was_measured_is_remembered_and_a_broken_file_made_anew(
     file.write_text("{", "utf-8")
     choices()
     assert len(asked) == 2 * first
+
+
+@pytest.mark.usefixtures("gpu")
+def test_cuts_of_small_matrices_are_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = (x for x in modules(packed_model("mimo")) if isinstance(x, nn.QuantizedLinear))
+    largest = max(layer.weight.nbytes for layer in layers)
+    asked = []
+
+    def measured(packed: list[Packed], _: Product) -> Choice:
+        asked.append(packed[0].weight.nbytes)
+        return CHOICES[2]
+
+    monkeypatch.setattr(quant_matvec, "measured", measured)
+    monkeypatch.setattr(projections, "_LEAST_BYTES", largest)
+    model = packed_model("mimo")
+    projections.use_few_row_matmuls(model, tmp_path, lambda *_: None)
+    assert set(asked) == {largest}
+    chosen = {x._choice for x in modules(model) if isinstance(x, projections._FewRows)}
+    assert chosen == {CHOICES[0], CHOICES[2]}
 
 
 def test_nothing_is_changed_without_a_gpu(tmp_path: Path) -> None:
