@@ -45,6 +45,8 @@ MAX_STRIP = 3
 STRIP_EDGES = 2
 """Cells beside its lines."""
 CHOSEN = "bold $text-primary"
+ASK_HUB = "search the hub; author:name and tag:4-bit narrow it"
+ASK_HERE = "search what is here"
 HINT_HUB = (
     "{models.search} search · {models.download} download · {models.pause} pause · {models.limit} limit · "
     "{models.readme} readme · {models.author} {models.family} {models.packing} filter · {models.here} here"
@@ -85,11 +87,7 @@ class ModelsScreen(ModelsActions):
         """Lay out the search above the list, and the card beside or below it."""
         marks = self.marks
         yield TabBar("models")
-        yield Input(
-            placeholder="search the hub; author:name and tag:4-bit narrow it",
-            compact=True,
-            id="models-search",
-        )
+        yield Input(placeholder=ASK_HUB, compact=True, id="models-search")
         yield Static(id="models-filters", markup=False)
         with Container(id="models-body"):
             with Vertical(id="models-list"):
@@ -275,8 +273,9 @@ class ModelsScreen(ModelsActions):
             for key, text, is_on in self._filters.words
         ]
         self._put("#models-filters", Content(f" {marks.dot} ").join(parts))
-        hint = self.mtplx.keys.fill(HINT_HERE if self._filters.is_local else HINT_HUB)
-        self._put("#models-hint", Content(hint.replace("·", marks.dot)))
+        hint, ask = (HINT_HERE, ASK_HERE) if self._filters.is_local else (HINT_HUB, ASK_HUB)
+        self._put("#models-hint", Content(self.mtplx.keys.fill(hint).replace("·", marks.dot)))
+        self.query_one("#models-search", Input).placeholder = ask
 
     def _show_strip(self) -> None:
         jobs = [job for job in self.mtplx.errands.downloads.jobs if job.is_open]

@@ -187,8 +187,11 @@ async def test_what_is_here_is_listed_and_deleted_after_asking(
         await talk.choose(PLAIN)
         await talk.press("d")
         await talk.until(lambda: talk.table._shown[PLAIN].is_here)
+        field = talk.app.screen.query_one("#models-search", Input)
+        assert "the hub" in field.placeholder
         await talk.press("l")
         await talk.until(lambda: set(talk.table.names) == {"demo", PLAIN})
+        assert "here" in field.placeholder
         await talk.choose(PLAIN)
         await talk.press("x")
         await talk.until(lambda: len(talk.app.screen_stack) == 2)
