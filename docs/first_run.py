@@ -1,7 +1,8 @@
 """A stranger's first minutes, in a real terminal: a fresh clone, an empty home, keys alone.
 
 Part of `make_pictures.py`. A shell is typed into, 120 columns by 40 rows; what its screen shows at each
-step becomes a picture. The clone is of the commit this checkout stands on.
+step becomes a picture, but for the home's own path, which is written as ~. The clone is of the commit this
+checkout stands on.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SIZE = (120, 40)
 FIRST_S = 600.0
 """The first load unpacks weights and measures; a busy machine takes its time."""
 KEY_S = 60.0
-QUESTION = "Name three things to see by the sea."
+QUESTION = "Name three animals that live in the sea."
 PROMPT = "mtplx-tui$ "
 ROOT = Path(__file__).parents[1]
 _NAMES = {"brown": "yellow", "brightbrown": "bright_yellow"}
@@ -52,7 +53,7 @@ def draw(folder: Path, keep: Keep) -> None:
     terminal = Terminal(shell, _environment(home), SIZE, answers=True)
     try:
         for name in _steps(terminal):
-            keep(name, picture(terminal.screen))
+            keep(name, picture(terminal.screen, home))
     finally:
         terminal.close()
 
@@ -96,16 +97,18 @@ def _wait_for(terminal: Terminal, sign: str, within_s: float) -> None:
     terminal.until(lambda: terminal.text.rstrip().endswith(sign), sign, within_s)
 
 
-def picture(screen: pyte.Screen) -> str:
-    """Return a screen as SVG."""
+def picture(screen: pyte.Screen, home: Path) -> str:
+    """Return a screen as SVG; a home's path stands there as ~."""
     console = Console(width=screen.columns, record=True, file=StringIO(), force_terminal=True)
     last = max((row for row in range(screen.lines) if screen.display[row].strip()), default=0)
     for row in range(last + 1):
         cells = [screen.buffer[row][column] for column in range(screen.columns)]
         line = Text()
         for style, run in groupby(cells, _style):
-            line.append("".join(cell.data for cell in run), style)
+            text = "".join(cell.data for cell in run)
+            line.append(text.replace(str(home), "~"), style)
         console.print(line, no_wrap=True, overflow="crop")
+    console.print()  # or the last row's underscores are cut
     return console.export_svg(title="mtplx-tui", theme=MONOKAI)
 
 

@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import first_run
@@ -27,12 +28,14 @@ from mtplx_tui.view import EngineState
 
 FOLDER = Path(__file__).with_name("pictures")
 SIZE = (110, 34)
-QUESTION = "Write a short letter to a friend about a walk by the sea."
+QUESTION = "Why does the sea have tides?"
 TERMINAL = Terminal(
     name="xterm-256color", is_dumb=False, has_color=True, colors=2**24, is_utf8=True, is_ssh=False
 )
 LARGEST_BYTES = 150_000
 PATIENCE_S = 300.0
+MOST_TOKENS = 400
+"""The demo does not always find an end."""
 
 
 async def until(pilot: Pilot[int], is_so: Callable[[], bool], what: str) -> None:
@@ -67,7 +70,7 @@ async def draw() -> None:
     command = link.engine_command(places.cache, settings.blas)
     app = MtplxApp(
         places=places,
-        settings=settings,
+        settings=replace(settings, max_tokens=MOST_TOKENS),
         terminal=TERMINAL,
         start_engine=functools.partial(link.spawn, command, places.logs / "engine.log"),
         process=None,
