@@ -32,7 +32,7 @@ from mtplx_tui.server.exchange import Exchange
 from mtplx_tui.server.faults import Fault, bad_request, busy, engine_fault, not_ready
 from mtplx_tui.server.options import ServerOptions
 from mtplx_tui.server.served import ServedRequest
-from mtplx_tui.view import EngineView
+from mtplx_tui.view import EngineState, EngineView
 
 __all__ = ["PREFIX", "Broker", "model_id"]
 
@@ -113,8 +113,11 @@ class Broker:
         """
         view = self._engine_view()
         if view.model is None:
-            state = f"the engine is {view.state.value}" if view.load is None else "loading a model"
-            raise not_ready(f"no model is loaded ({state}); try again in a moment")
+            why = " (loading a model)"
+            if view.load is None:
+                is_told = view.state is EngineState.EMPTY
+                why = "" if is_told else f" (the engine is {view.state.value})"
+            raise not_ready(f"no model is loaded{why}; try again in a moment")
         known = model_id(view.model)
         if name is not None and name != known and not self._options.is_alias(name):
             raise Fault(

@@ -32,6 +32,7 @@ from mtplx_tui.server.listening import PortTaken, ServerTrouble
 from mtplx_tui.server.served import Phase
 from mtplx_tui.server.server import Server, ServerOptions
 from tests.fakes.streams import MODEL
+from tests.fakes.streams import STARTED as STARTED_ANEW
 from tests.server.talk import FakeEngine, Place, answer, chat, said, serving
 
 STARTED, READING, WRITING = 2, 3, 4
@@ -314,6 +315,12 @@ class TestEngine:
         assert got.status_code == 503
         assert "loading" in got.json()["error"]["message"]
         assert "retry-after" in got.headers
+
+    async def test_without_a_model_clients_are_told_so_once(self, place: Place) -> None:
+        place.engine.say(STARTED_ANEW)
+        got = await place.ask()
+        assert got.status_code == 503
+        assert got.json()["error"]["message"] == "no model is loaded; try again in a moment"
 
     async def test_a_request_that_it_cancels_is_an_error(self, place: Place) -> None:
         place.engine.hold_after = STARTED
