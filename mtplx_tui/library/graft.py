@@ -126,11 +126,15 @@ def _written(order: Order, head: Location, out: Path) -> dict[str, object]:
 
 def _copy(folder: str, fresh: Path) -> None:
     """Bring the files of a folder to a new one, which may lie in it. Raises OSError."""
-    for place, _, names in [*os.walk(folder, followlinks=True)]:
+    for place, _, names in [*os.walk(folder, onerror=_raised, followlinks=True)]:
         there = fresh / os.path.relpath(place, folder)
         there.mkdir(parents=True)
         for name in names:
             _link(os.path.join(place, name), str(there / name))
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _link(source: str, target: str) -> None:

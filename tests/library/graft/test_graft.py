@@ -293,3 +293,25 @@ def test_a_disk_that_is_full_for_the_trunks_files_is_told(
     assert content(tmp_path) == before
     assert main(words) == 0
     assert (out / "config.json").read_bytes() == (bare / "config.json").read_bytes()
+
+
+def test_a_folder_of_the_trunk_that_cant_be_read_is_told(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.scandir
+
+    def refused(place: str) -> object:
+        if Path(place).name == "secret":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), place)
+        return look(place)
+
+    whole = checkpoints.write(tmp_path / "whole", "mimo")
+    bare = checkpoints.write(tmp_path / "bare", "mimo", head=None)
+    (bare / "secret").mkdir()
+    before = content(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refused)
+        out = tmp_path / "out"
+        assert main(["graft", str(bare), "--head", str(whole), "--out", str(out)]) == 1
+    assert capsys.readouterr().err.endswith("Permission denied\n")
+    assert content(tmp_path) == before
