@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.model import projections
 from tests.conformance.checks import checked, killed
 from tests.conformance.toys import FAMILY_P, POWER, SUITE_P
-
-
-@pytest.fixture(autouse=True)
-def _every_cut_of_a_matmul(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU the law holds for whatever cut a large model would take, so small ones take it here."""
-    monkeypatch.setattr(projections, "_LEAST_BYTES", 0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
