@@ -296,8 +296,10 @@ def _agrees(run: Callable[[], mx.array], right: mx.array) -> bool:
     return not apart
 
 
-_CALLS = 128
-"""Timed together at least: two cuts differ by a few us a call, and what goes before by as much in all."""
+_CALLS, _FEWEST = 128, 16
+"""Timed together: two cuts differ by a few us a call, and what goes before by as much in all."""
+_READ_BYTES = 10_000_000_000
+"""By which so many calls are cut, as far as they may be: those of a large matrix differ by more."""
 
 
 def _seconds(
@@ -320,7 +322,8 @@ def _seconds(
         return x
 
     arrays = [[each.weight, each.scales, each.biases] for each in packed]
-    arrays *= -(-_CALLS // len(arrays))
+    calls = max(_FEWEST, min(_CALLS, _READ_BYTES // packed[0].weight.nbytes))
+    arrays *= -(-calls // len(arrays))
     return seconds_behind_lead(functools.partial(mx.compile(multiply), x, arrays))
 
 

@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     _stand_in_for_closed()
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # Its encoding may lack what a name or an answer holds.
         sys.stdout.reconfigure(errors="replace")
     try:

@@ -84,6 +84,17 @@ def test_what_an_encoding_lacks_is_replaced(
     assert run(command.format(folder), ">/dev/null")[1] == ""
 
 
+def test_a_name_that_is_no_text_is_written_as_it_is_where_the_output_takes_it() -> None:
+    script = (
+        "import sys; from mtplx_tui import cli\n"
+        "cli.load = lambda name: lambda words: print('\\udcff') or 0\nsys.exit(cli.main(['doctor']))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:surrogateescape"}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert done.stdout == b"\xff\n"
+
+
 class TestPassingLine:
     @pytest.mark.parametrize(
         ("error", "code", "left"),
