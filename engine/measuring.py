@@ -14,7 +14,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from engine.one_answer import Asked, answer_once
 
@@ -22,9 +22,10 @@ __all__ = ["ROWS"]
 
 ROWS = (1, 2, 4)
 """Rows of a product: plain decoding, and windows of one draft and of three."""
-_SHAPES = (((5120, 3072), 3), ((1536, 1536), 20))
-"""Of matrices, as large and as small models have them, and how many: 47 million parameters each,
-189 MB as float32, 27 MB at 4 bits."""
+_SHAPES = ((5120, 3072), (1536, 1536))
+"""Of matrices, as large and as small models have them."""
+_BYTES = 190_000_000
+"""Of all matrices of a shape and kind: more than any cache of a processor of these machines holds."""
 _GROUP = 64
 _STEADY = 1.4
 """The median pass takes at most so many times the fastest where nothing else runs."""
@@ -56,8 +57,8 @@ def _kinds() -> tuple[dict[str, dict[str, list[float]]], bool]:
     """Return rates by kind and rows, and whether passes of one shape were alike."""
     found: dict[str, dict[str, list[float]]] = {}
     is_steady = True
-    for shape, count in _SHAPES:
-        for kind, run in _products(shape, count).items():
+    for shape in _SHAPES:
+        for kind, run, count in _products(shape):
             for rows in ROWS:
                 median, fastest = _rates(
                     lambda rows=rows, run=run: run(rows), count * math.prod(shape)
@@ -68,8 +69,8 @@ def _kinds() -> tuple[dict[str, dict[str, list[float]]], bool]:
     return found, is_steady
 
 
-def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], None]]:
-    """Return, by kind of weights as the engine keeps them here, what runs rows through them all."""
+def _products(shape: tuple[int, int]) -> Iterator[tuple[str, Callable[[int], None], int]]:
+    """Give kinds of weights as the engine keeps them here, what runs rows through matrices, and how many."""
     import mlx.core as mx
     import mlx.nn as nn
 
@@ -78,14 +79,19 @@ def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], N
     is_cpu = mx.default_device() == mx.cpu
     dtype = mx.float32 if is_cpu else mx.bfloat16
     base = mx.random.normal(shape, key=mx.random.key(0)).astype(dtype)
-    wide = [base + 0 for _ in range(count)]
-    mx.eval(wide)
 
-    def plain(rows: int) -> None:
-        mx.eval([mx.ones((rows, shape[1]), dtype) @ weight.T for weight in wide])
+    def plain() -> tuple[Callable[[int], None], int]:
+        wide = [base + 0 for _ in range(_count(base.nbytes))]
+        mx.eval(wide)
 
-    def packed(bits: int) -> Callable[[int], None]:
+        def run(rows: int) -> None:
+            mx.eval([mx.ones((rows, shape[1]), dtype) @ weight.T for weight in wide])
+
+        return run, len(wide)
+
+    def packed(bits: int) -> tuple[Callable[[int], None], int]:
         of_one = mx.quantize(base, group_size=_GROUP, bits=bits)
+        count = _count(sum(part.nbytes for part in of_one))
         names = ("weight", "scales", "biases")
         model = nn.Sequential(
             *(nn.QuantizedLinear(shape[1], shape[0], False, _GROUP, bits) for _ in range(count))  # noqa: FBT003 - MLX's
@@ -99,9 +105,15 @@ def _products(shape: tuple[int, int], count: int) -> dict[str, Callable[[int], N
             row = mx.ones((rows, shape[1]), dtype)
             mx.eval([layer(row) for layer in model.layers])
 
-        return run
+        return run, count
 
-    return {"plain": plain, "8-bit": packed(8), "4-bit": packed(4)}
+    yield "plain", *plain()
+    yield "8-bit", *packed(8)
+    yield "4-bit", *packed(4)
+
+
+def _count(bytes_each: int) -> int:
+    return -(-_BYTES // bytes_each)
 
 
 def _rates(run: Callable[[], None], parameters: int) -> tuple[float, float]:
