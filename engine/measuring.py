@@ -4,7 +4,7 @@ Decoding is bound by reading weights, so products of one row and of a few rows w
 than a cache holds tell what a step takes. Standard output gets one JSON object: device, versions,
 and by kind of weights and number of rows, in parameters a second, the median pass of the shape that
 is slowest and the fastest pass of all; and whether passes of one shape were alike, which they are not
-while something else keeps the machine busy.
+while something else keeps the machine busy. A CPU also tells what a layer takes beside its weights.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from engine.one_answer import Asked, answer_once
 
@@ -50,6 +51,7 @@ def _measured(asked: Asked) -> dict[str, object]:
         "mlx": importlib.metadata.version("mlx"),
         "is_steady": is_steady,
         "kinds": kinds,
+        "layer_s": _layer(asked.cache) if mx.default_device() == mx.cpu else [0.0, 0.0],
     }
 
 
@@ -114,6 +116,37 @@ def _products(shape: tuple[int, int]) -> Iterator[tuple[str, Callable[[int], Non
 
 def _count(bytes_each: int) -> int:
     return -(-_BYTES // bytes_each)
+
+
+_LAYERS, _STEPS = 8, 40
+
+
+def _layer(cache_folder: Path) -> list[float]:
+    """Return the seconds that a layer takes whose weights take none, the median and the least."""
+    import mlx.core as mx
+    from mlx_lm.models.llama import Model, ModelArgs
+
+    from engine.model.load import speed_up
+
+    config = ModelArgs(
+        model_type="llama",
+        hidden_size=64,
+        num_hidden_layers=_LAYERS,
+        intermediate_size=128,
+        num_attention_heads=4,
+        rms_norm_eps=1e-5,
+        vocab_size=64,
+    )
+    model = Model(config)
+    speed_up(model, cache_folder, lambda *_: None)
+    caches = model.make_cache()
+    mx.eval(model(mx.zeros((1, 64), mx.uint32), cache=caches))
+    seconds = []
+    for _ in range(_STEPS):
+        begin = time.perf_counter()
+        mx.eval(model(mx.zeros((1, 1), mx.uint32), cache=caches))
+        seconds.append((time.perf_counter() - begin) / _LAYERS)
+    return [statistics.median(seconds), min(seconds)]
 
 
 def _rates(run: Callable[[], None], parameters: int) -> tuple[float, float]:

@@ -51,6 +51,7 @@ __all__ = [
     "build_trunk",
     "load",
     "memory_bytes",
+    "speed_up",
 ]
 
 Progress = Callable[[str, int, int], None]
@@ -117,11 +118,11 @@ def assemble(
         cache_folder: for what was measured of kernels.
         progress: told the stage; may raise to end it.
     """
-    kernels = _speed_up(model, cache_folder, progress)
+    kernels = speed_up(model, cache_folder, progress)
     trunk = Trunk(model)
     head, head_note = head_of(trunk)
     if isinstance(head, nn.Module):
-        _speed_up(head, cache_folder, progress)
+        speed_up(head, cache_folder, progress)
         pack(head)
         use_packed_rows(head)
     # Last, since a head may be given rows of its trunk's weights.
@@ -220,7 +221,7 @@ def _build_graphs(trunk: Trunk, head: Head | None, progress: Progress) -> str:
     return trunk.steps_note or note
 
 
-def _speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
+def speed_up(model: nn.Module, cache_folder: Path, progress: Progress) -> str:
     """Let a model or head in memory run few rows by the fast ways there are.
 
     Returns:

@@ -27,6 +27,8 @@ class StepReads:
     """Of a weight as it is stored: 16 where it is not quantised."""
     is_unpacked_on_cpu: bool = False
     """Whether a CPU keeps them as float32 where it multiplies those faster, whatever they are stored as."""
+    layers: int = 0
+    """Of the trunk."""
 
 
 def step_reads(
@@ -47,7 +49,8 @@ def step_reads(
     if not facts.get("tie_word_embeddings"):
         trunk -= lm_head
     draft = head + lm_head if head else 0
-    return StepReads(trunk, draft, bits) if lm_head and trunk > 0 else None
+    layers = _count(facts, "num_hidden_layers")
+    return StepReads(trunk, draft, bits, layers=layers) if lm_head and trunk > 0 else None
 
 
 def _stored_bits(config: Mapping[str, object]) -> tuple[int, float]:

@@ -159,6 +159,7 @@ def judge_demo(file: Path) -> Report:
     )
     words = DEMO_HEAD.with_name("frequent_tokens.txt").read_text("utf-8").split()
     draft = of_head + len(words) * tensors["mtp.norm.weight"].shape[0]
+    layers = int(str(config["num_hidden_layers"]))
     return Report(
         name="demo",
         commit="",
@@ -167,7 +168,7 @@ def judge_demo(file: Path) -> Report:
         weights_bytes=weights,
         download_bytes=0,
         memory=tuple((c, memory_bytes(config, weights, c)) for c in CONTEXTS),
-        reads=StepReads(of_trunk, draft, 4, is_unpacked_on_cpu=True),
+        reads=StepReads(of_trunk, draft, 4, is_unpacked_on_cpu=True, layers=layers),
         files=tuple(sizes.items()),
         license="apache-2.0",
         is_gated=False,

@@ -66,6 +66,9 @@ class MachineSpeed:
     """Parameters a second by kind of weights and number of rows: the median and the fastest."""
     is_steady: bool = True
     """False where something else kept the machine busy meanwhile."""
+    layer_s: tuple[float, float] = (0.0, 0.0)
+    """Seconds that a layer takes beside its weights: the median and the least. Nothing on a GPU, where
+    most of it goes on beside."""
 
     def seconds(self, kind: str, parameters: float, rows: int) -> tuple[float, float]:
         """Return what so many rows take, slow and fast; rows between two measured are joined."""
@@ -146,14 +149,14 @@ def measure(places: Places, blas: str) -> MachineSpeed | None:
 def predict(reads: StepReads, machine: MachineSpeed) -> Speed | None:
     """Return what a model should do on a machine, with the bounds of what is not known.
 
-    None for a model so small that other things than its weights bound it. A plain step takes the time of one row through the weights it reads, and up to `OVERHEAD` of
-    it more. A cycle of depth D takes D drafts and D + 1 rows, and emits (1 - p^(D+1)) / (1 - p)
+    None for a model so small that other things than its weights bound it. A plain step takes the time of one
+    row through the weights it reads and of what its layers do beside, and up to `OVERHEAD` of it more. A cycle of depth D takes D drafts and D + 1 rows, and emits (1 - p^(D+1)) / (1 - p)
     tokens where a draft is accepted with chance p (Leviathan et al. 2023); the best depth counts.
     """
     kind = _kind(reads, machine)
-    slow, fast = machine.seconds(kind, reads.trunk, 1)
-    if fast < LEAST_STEP_S:
+    if machine.seconds(kind, reads.trunk, 1)[1] < LEAST_STEP_S:
         return None
+    slow, fast = (_step(reads, machine, 1, at) for at in (0, 1))
     plain = Span(1 / (slow * (1 + OVERHEAD)), 1 / fast)
     drafting = None
     if reads.draft:
@@ -169,10 +172,15 @@ def predict(reads: StepReads, machine: MachineSpeed) -> Speed | None:
         assumed += f", and {100 * ACCEPTED[0]:.0f} to {100 * ACCEPTED[1]:.0f} % of drafts accepted"
     told = (
         f"predicted: a step reads {reads.trunk / 1e9:.3g} billion {kind} weights, at "
-        f"{median / 1e9:.3g} to {fastest / 1e9:.3g} GB/s here "
+        f"{median / 1e9:.3g} to {fastest / 1e9:.3g} GB/s here{_beside(reads, machine)} "
         f"({how}); assumed are {assumed}"
     )
     return Speed(plain, drafting, told, is_measured=False)
+
+
+def _beside(reads: StepReads, machine: MachineSpeed) -> str:
+    slow, fast = (1e3 * reads.layers * each for each in machine.layer_s)
+    return f", and its layers take {fast:.3g} to {slow:.3g} ms beside" if slow else ""
 
 
 def bytes_per_s(machine: MachineSpeed, kind: str = "plain") -> tuple[float, float]:
@@ -228,13 +236,19 @@ def _span(figure: Mapping[str, object]) -> Span:
 def _best(reads: StepReads, machine: MachineSpeed, chance: float, *, slow: bool) -> float:
     """Return the tokens a second of the best depth, when draft and rows are slow, or fast."""
     kind, at = _kind(reads, machine), 0 if slow else 1
-    draft = machine.seconds(kind, reads.draft, 1)[at]
+    draft = machine.seconds(kind, reads.draft, 1)[at] + machine.layer_s[at]
     found = []
     for depth in range(1, MAX_DEPTH + 1):
         tokens = (1 - chance ** (depth + 1)) / (1 - chance)
-        verify = machine.seconds(kind, reads.trunk, depth + 1)[at]
+        verify = _step(reads, machine, depth + 1, at)
         found.append(tokens / ((depth * draft + verify) * (1 + OVERHEAD * slow)))
     return max(found)
+
+
+def _step(reads: StepReads, machine: MachineSpeed, rows: int, at: int) -> float:
+    """Return the seconds of a pass of so many rows; at 0 slow, at 1 fast."""
+    weights = machine.seconds(_kind(reads, machine), reads.trunk, rows)[at]
+    return weights + reads.layers * machine.layer_s[at]
 
 
 def _kind(reads: StepReads, machine: MachineSpeed) -> str:
@@ -255,7 +269,18 @@ def _read(content: Mapping[str, object]) -> MachineSpeed:
     }
     if any(1 not in of_kind for of_kind in rates.values()):
         raise ValueError("one row was not measured")
-    return MachineSpeed(str(content["device"]), rates, is_steady=content["is_steady"] is True)
+    layer_s = _layer(content["layer_s"])
+    is_steady = content["is_steady"] is True
+    return MachineSpeed(str(content["device"]), rates, is_steady=is_steady, layer_s=layer_s)
+
+
+def _layer(pair: object) -> tuple[float, float]:
+    if not isinstance(pair, list):
+        raise TypeError("two numbers are wanted")
+    median, least = (float(each) for each in pair)
+    if not 0 <= least <= median < math.inf:
+        raise ValueError("no seconds")
+    return median, least
 
 
 def _pair(pair: Sequence[float]) -> tuple[float, float]:
@@ -265,7 +290,7 @@ def _pair(pair: Sequence[float]) -> tuple[float, float]:
     return median, fastest
 
 
-_WAY = "190 MB of each kind"
+_WAY = "190 MB of each kind, and a layer"
 """How the engine measures; what was measured otherwise is measured again."""
 
 

@@ -47,6 +47,19 @@ def test_a_plain_step_takes_its_weights_and_at_most_the_overhead() -> None:
     assert not found.is_measured
 
 
+def test_what_layers_do_beside_their_weights_is_counted() -> None:
+    machine = replace(MACHINE, layer_s=(0.02, 0.01))
+    reads = replace(READS, layers=10)
+    found = foretold(reads, machine)
+    assert found.plain.high == pytest.approx(1 / (1 + 0.1))
+    assert found.plain.low == pytest.approx(1 / ((1 / 0.9 + 0.2) * (1 + speed.OVERHEAD)))
+    assert "its layers take 100 to 200 ms beside" in found.rests_on
+    before = foretold().drafting
+    assert before is not None
+    assert found.drafting is not None
+    assert found.drafting.high < before.high
+
+
 def test_drafting_is_never_foretold_slower_than_plain_decoding() -> None:
     dear = {1: (0.9e9, 1e9), 2: (1e8, 1e8), 4: (1e8, 1e8)}
     machine = MachineSpeed("cpu", {**MACHINE.rates, "4-bit": dear})
@@ -131,7 +144,7 @@ def test_a_config_that_cant_be_right_tells_nothing(config: dict[str, object]) ->
 
 def test_a_draft_reads_head_and_lm_head() -> None:
     found = step_reads(DENSE, 2_200_000, 200_000)
-    assert found == StepReads(1_000_000, 100_000 + 64_000, 16)
+    assert found == StepReads(1_000_000, 100_000 + 64_000, 16, layers=4)
 
 
 def test_the_demo_is_known_without_an_engine() -> None:
@@ -139,6 +152,7 @@ def test_the_demo_is_known_without_an_engine() -> None:
     assert reads is not None
     assert 1.3e8 < reads.trunk < 1.4e8
     assert reads.is_unpacked_on_cpu
+    assert reads.layers == 30
 
 
 def bench(folder: Path, day: str, model: str, plain: float) -> None:
@@ -183,7 +197,9 @@ _KINDS = {kind: {"1": [1.0, 9.0]} for kind in MACHINE.rates}
 
 
 def test_it_says_when_something_else_ran(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = json.dumps({"device": "cpu", "is_steady": False, "kinds": _KINDS})
+    said = json.dumps(
+        {"device": "cpu", "is_steady": False, "kinds": _KINDS, "layer_s": [0.001, 0.0005]}
+    )
     done = subprocess.CompletedProcess("", 0, said, "")
     monkeypatch.setattr("mtplx_tui.library.speed.subprocess.run", lambda *_, **__: done)
     found = speed.measure(places, "auto")
@@ -195,7 +211,9 @@ def test_it_says_when_something_else_ran(places: Places, monkeypatch: pytest.Mon
 def test_a_speed_that_cant_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     nowhere = Places(*[tmp_path / "file"] * 3)
-    said = json.dumps({"device": "cpu", "is_steady": True, "kinds": _KINDS})
+    said = json.dumps(
+        {"device": "cpu", "is_steady": True, "kinds": _KINDS, "layer_s": [0.001, 0.0005]}
+    )
     done = subprocess.CompletedProcess("", 0, said, "")
     monkeypatch.setattr("mtplx_tui.library.speed.subprocess.run", lambda *_, **__: done)
     assert speed.measure(nowhere, "auto") is not None
