@@ -22,6 +22,7 @@ def person(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     kinds = dict.fromkeys(("plain", "8-bit", "4-bit"), RATES)
     content = {"of": speed._stamp(), "device": "cpu", "is_steady": True, "kinds": kinds}
+    content["layer_s"] = [0.0002, 0.0001]
     place = speed._place(find_places())
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps(content))
