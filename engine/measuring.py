@@ -31,6 +31,8 @@ _GROUP = 64
 _STEADY = 1.4
 """The median pass takes at most so many times the fastest where nothing else runs."""
 _PASSES = 7
+_LAYERS, _STEPS = 8, 40
+"""Of the model whose weights take nothing, and how often it runs."""
 _LIMIT_S = 0.2
 """Of the passes of one kind and number of rows, two of which run whatever they take."""
 
@@ -118,9 +120,6 @@ def _count(bytes_each: int) -> int:
     return -(-_BYTES // bytes_each)
 
 
-_LAYERS, _STEPS = 8, 40
-
-
 def _layer(cache_folder: Path) -> list[float]:
     """Return the seconds that a layer takes whose weights take none, the median and the least."""
     import mlx.core as mx
@@ -141,23 +140,28 @@ def _layer(cache_folder: Path) -> list[float]:
     speed_up(model, cache_folder, lambda *_: None)
     caches = model.make_cache()
     mx.eval(model(mx.zeros((1, 64), mx.uint32), cache=caches))
-    seconds = []
-    for _ in range(_STEPS):
-        begin = time.perf_counter()
+
+    def step() -> None:
         mx.eval(model(mx.zeros((1, 1), mx.uint32), cache=caches))
-        seconds.append((time.perf_counter() - begin) / _LAYERS)
-    return [statistics.median(seconds), min(seconds)]
+
+    return [each / _LAYERS for each in _seconds(step, _STEPS)]
 
 
 def _rates(run: Callable[[], None], parameters: int) -> tuple[float, float]:
     """Return the median and the fastest pass, in parameters a second."""
+    median, least = _seconds(run, _PASSES)
+    return parameters / median, parameters / least
+
+
+def _seconds(run: Callable[[], None], passes: int) -> tuple[float, float]:
+    """Return what the median of so many passes took and the fastest, or of as many as there is time for."""
     run()
     seconds: list[float] = []
-    while len(seconds) < 2 or (len(seconds) < _PASSES and sum(seconds) < _LIMIT_S):
+    while len(seconds) < 2 or (len(seconds) < passes and sum(seconds) < _LIMIT_S):
         begin = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - begin)
-    return parameters / statistics.median(seconds), parameters / min(seconds)
+    return statistics.median(seconds), min(seconds)
 
 
 if __name__ == "__main__":

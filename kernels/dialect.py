@@ -42,6 +42,7 @@ import mlx.core as mx
 from kernels.dispatch import Backend, compiled_folder
 
 __all__ = [
+    "FEWEST",
     "LANES",
     "LANE_SUMS",
     "ROOM",
@@ -57,6 +58,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+FEWEST = 4
+"""Numbers of an array that a kernel reads; see `scalar`."""
 LANES = 32
 ROWS_PER_GROUP = 4
 
@@ -265,12 +268,12 @@ def bits_of(number: float) -> int:
 
 
 def scalar(number: int) -> mx.array:
-    """Return a number for kernels to read, four times over; int32 [4].
+    """Return a number for kernels to read, four times over; int32 [FEWEST].
 
     MLX on CUDA keeps arrays of 8 bytes and less in memory that the host shares: on an H200 reading one takes a
     kernel 5 us, and 18 once the host has written there again.
     """
-    return mx.array([number] * 4, mx.int32)
+    return mx.array([number] * FEWEST, mx.int32)
 
 
 def build(backend: Backend, source: Source) -> Kernel:

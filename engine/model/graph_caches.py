@@ -14,7 +14,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import KVCache
 
 from engine.model.recurrent import RecurrentCache
-from kernels.dialect import scalar
+from kernels.dialect import FEWEST, scalar
 
 __all__ = [
     "OpenKV",
@@ -32,8 +32,6 @@ __all__ = [
     "written_places",
 ]
 
-_FEWEST = 4
-"""Numbers of an array that a kernel reads; see `kernels.dialect.scalar`."""
 _LEAST = 256
 """Positions of the smallest bucket; each next one is twice as long."""
 
@@ -65,7 +63,7 @@ class Place:
     def of(self, before: int, rows: int) -> mx.array:
         """Return the places of rows that come behind so many others; int32 [1, 1, rows, 1]."""
         if (before, rows) not in self._places:
-            places = self.behind(before) + mx.arange(max(rows, _FEWEST))
+            places = self.behind(before) + mx.arange(max(rows, FEWEST))
             self._places[before, rows] = places[:rows].reshape(1, 1, rows, 1)
         return self._places[before, rows]
 

@@ -149,9 +149,10 @@ def measure(places: Places, blas: str) -> MachineSpeed | None:
 def predict(reads: StepReads, machine: MachineSpeed) -> Speed | None:
     """Return what a model should do on a machine, with the bounds of what is not known.
 
-    None for a model so small that other things than its weights bound it. A plain step takes the time of one
-    row through the weights it reads and of what its layers do beside, and up to `OVERHEAD` of it more. A cycle of depth D takes D drafts and D + 1 rows, and emits (1 - p^(D+1)) / (1 - p)
-    tokens where a draft is accepted with chance p (Leviathan et al. 2023); the best depth counts.
+    None for a model so small that other things than its weights bound it. A plain step takes the time of
+    one row through the weights it reads and of what its layers do beside, and up to `OVERHEAD` of it more.
+    A cycle of depth D takes D drafts and D + 1 rows, and emits (1 - p^(D+1)) / (1 - p) tokens where a draft
+    is accepted with chance p (Leviathan et al. 2023); the best depth counts.
     """
     kind = _kind(reads, machine)
     if machine.seconds(kind, reads.trunk, 1)[1] < LEAST_STEP_S:
