@@ -25,6 +25,7 @@ from playwright.async_api import async_playwright
 
 from benchmarks.contrast import faint_words
 from mtplx_tui.doctor.check import Check
+from mtplx_tui.doctor.examination import Begun
 from mtplx_tui.doctor.surroundings import Surroundings
 from mtplx_tui.screens.doctor import DoctorScreen
 from mtplx_tui.theming import load_palettes
@@ -158,7 +159,7 @@ async def doctor(folder: Path, size: Size) -> AsyncGenerator[AnyTalk]:
     """An error, a warning, a note, and what is well."""
     talk = Talk(folder)
 
-    def found(_: Surroundings) -> Iterator[Check]:
+    def found(_: Surroundings, __: Begun) -> Iterator[Check]:
         yield from (
             *test_doctor.WELL,
             test_doctor.NOTE,

@@ -11,7 +11,7 @@ from pathlib import Path
 from mtplx_tui.cli import parser, pass_line, tell
 from mtplx_tui.doctor.bundle import BundleRefused, write_bundle
 from mtplx_tui.doctor.check import Check
-from mtplx_tui.doctor.examination import examine
+from mtplx_tui.doctor.examination import Examination, examine
 from mtplx_tui.doctor.report import as_json, as_text, headline, is_well
 from mtplx_tui.doctor.surroundings import find_surroundings
 
@@ -36,9 +36,11 @@ def main(words: list[str]) -> int:
     options = chosen.parse_args(words)
     s = find_surroundings(is_offline=options.offline)
     checks: list[Check] = []
-    for check in examine(s):
-        checks.append(check)
-        pass_line(f"{len(checks)} checks: {check.group}, {check.name}")
+
+    def begun(examination: Examination) -> None:
+        pass_line(f"{len(checks)} checks so far; {examination.about}")
+
+    checks.extend(examine(s, begun=begun))
     pass_line("")
     sys.stdout.write(f"{_page(checks, is_json=options.json)}\n")
     sys.stdout.flush()

@@ -18,7 +18,7 @@ from mtplx_tui.doctor import (
 from mtplx_tui.doctor.check import Check, NotLookedAt, Severity
 from mtplx_tui.doctor.surroundings import Surroundings
 
-__all__ = ["EXAMINATIONS", "Examination", "examine"]
+__all__ = ["EXAMINATIONS", "Begun", "Examination", "examine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,17 @@ class Examination:
     name: str
     """What it is about, where it can't say so itself."""
     run: Callable[[Surroundings], Iterator[Check]]
+    slow: str = ""
+    """Why it may take long."""
+
+    @property
+    def about(self) -> str:
+        """What is looked at, for whoever waits."""
+        return f"{self.group}, {self.name}" + (f" ({self.slow})" if self.slow else "")
+
+
+Begun = Callable[[Examination], None]
+"""Told of an examination before it runs."""
 
 
 EXAMINATIONS = (
@@ -36,7 +47,7 @@ EXAMINATIONS = (
     Examination("install", "packages", install.check_packages),
     Examination("install", "MLX backend", install.check_backend),
     Examination("install", "demo model", install.check_demo),
-    Examination("engine", "MLX", engine_side.check_engine),
+    Examination("engine", "MLX", engine_side.check_engine, "a GPU compiles its kernels"),
     Examination("machine", "GPU", machine_side.check_gpu),
     Examination("machine", "memory", machine_side.check_memory),
     Examination("machine", "sensors", machine_side.check_sensors),
@@ -57,8 +68,14 @@ EXAMINATIONS = (
 )
 
 
+def _untold(_: Examination) -> None:
+    """Tell nobody."""
+
+
 def examine(
-    s: Surroundings, examinations: tuple[Examination, ...] = EXAMINATIONS
+    s: Surroundings,
+    examinations: tuple[Examination, ...] = EXAMINATIONS,
+    begun: Begun = _untold,
 ) -> Iterator[Check]:
     """Give what each check says, as soon as it says it. Slow: asks the hub and the engine's process.
 
@@ -67,6 +84,7 @@ def examine(
     for examination in examinations:
         if s.is_over.is_set():
             return
+        begun(examination)
         for check in _checked(s, examination):
             yield replace(check, group=examination.group)
 

@@ -22,7 +22,7 @@ from textual.widgets import OptionList, Static
 
 from mtplx_tui.doctor.bundle import BundleRefused, write_bundle
 from mtplx_tui.doctor.check import Check, Severity, counts
-from mtplx_tui.doctor.examination import examine
+from mtplx_tui.doctor.examination import Begun, Examination, examine
 from mtplx_tui.doctor.report import headline
 from mtplx_tui.doctor.surroundings import Surroundings, find_surroundings
 from mtplx_tui.files import trouble
@@ -38,6 +38,10 @@ HINTS = (
     ("{doctor.close}", "closes"),
 )
 _NOTE_S = 20.0
+
+
+def _examined(surroundings: Surroundings, begun: Begun) -> Iterator[Check]:
+    return examine(surroundings, begun=begun)
 
 
 class DoctorScreen(AppScreen):
@@ -59,6 +63,14 @@ class DoctorScreen(AppScreen):
             self.surroundings = surroundings
             self.check = check
 
+    class Begins(Message):
+        """The next is looked at."""
+
+        def __init__(self, surroundings: Surroundings, examination: Examination) -> None:
+            super().__init__()
+            self.surroundings = surroundings
+            self.examination = examination
+
     class Saved(Message):
         """A report was written, or not."""
 
@@ -70,13 +82,14 @@ class DoctorScreen(AppScreen):
     def __init__(
         self,
         find: Callable[[], Surroundings] = find_surroundings,
-        run: Callable[[Surroundings], Iterator[Check]] = examine,
+        run: Callable[[Surroundings, Begun], Iterator[Check]] = _examined,
     ) -> None:
         super().__init__()
         self._find, self._run = find, run
         self._surroundings: Surroundings | None = None
         self._checks: list[Check] = []
         self._is_running = False
+        self._about = ""
 
     def compose(self) -> ComposeResult:
         """Lay out how it stands, the checks, and the one that is marked."""
@@ -102,7 +115,7 @@ class DoctorScreen(AppScreen):
         """Look at everything, from the beginning."""
         self._stop()
         app, serving = self.mtplx, self.mtplx.serving
-        self._checks, self._is_running = [], True
+        self._checks, self._is_running, self._about = [], True, ""
         surroundings = replace(
             self._find(),
             places=app.places,
@@ -122,9 +135,19 @@ class DoctorScreen(AppScreen):
             self._surroundings.is_over.set()
 
     def _look(self, surroundings: Surroundings) -> None:
-        for check in self._run(surroundings):
+        def begun(examination: Examination) -> None:
+            self.post_message(self.Begins(surroundings, examination))
+
+        for check in self._run(surroundings, begun):
             self.post_message(self.Found(surroundings, check))
         self.post_message(self.Found(surroundings, None))
+
+    @on(Begins)
+    def _tell_next(self, event: Begins) -> None:
+        event.stop()
+        if event.surroundings is self._surroundings:
+            self._about = event.examination.about
+            self._show_headline()
 
     @on(Found)
     def _take(self, event: Found) -> None:
@@ -140,8 +163,12 @@ class DoctorScreen(AppScreen):
     def _show(self) -> None:
         checks = tuple(self._checks)
         self.query_one(CheckList).show(checks)
-        self.query_one("#doctor-headline", Static).update(self._headline(checks))
+        self._show_headline()
         self._show_chosen()
+
+    def _show_headline(self) -> None:
+        headline = self._headline(tuple(self._checks))
+        self.query_one("#doctor-headline", Static).update(headline)
 
     def _headline(self, checks: tuple[Check, ...]) -> Content:
         found = counts(checks)
@@ -149,8 +176,8 @@ class DoctorScreen(AppScreen):
         if not self._is_running:
             return Content.assemble(("Doctor   ", "bold"), (headline(checks), STYLES[worst]))
         now = f"looking: {len(checks)} checks so far"
-        last = f", {checks[-1].group}" if checks else ""
-        return Content.assemble(("Doctor   ", "bold"), (f"{now}{last}", "dim"))
+        about = f"; {self._about}" if self._about else ""
+        return Content.assemble(("Doctor   ", "bold"), (f"{now}{about}", "dim"))
 
     @on(OptionList.OptionHighlighted)
     def _show_chosen(self) -> None:

@@ -78,6 +78,17 @@ class TestACheckThatFails:
         assert checks[1].severity is Severity.ERROR
         assert checks[1].found == "the check failed: RuntimeError: it broke"
 
+    def test_whoever_waits_is_told_what_comes_before_it_runs(self, tmp_path: Path) -> None:
+        seen: list[str] = []
+
+        def look(_: Surroundings) -> Iterator[Check]:
+            seen.append("runs")
+            yield Check("kernels", "", "well")
+
+        chosen = (Examination("a", "engine", look, "it compiles"), Examination("b", "disk", look))
+        list(examine(sound(tmp_path), chosen, lambda each: seen.append(each.about)))
+        assert seen == ["a, engine (it compiles)", "runs", "b, disk", "runs"]
+
     def test_what_has_nothing_to_look_at_is_no_problem(self, tmp_path: Path) -> None:
         def nothing(_: Surroundings) -> Iterator[Check]:
             raise NotLookedAt("there is nothing")

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from mtplx_tui.config import Terminal
 from mtplx_tui.doctor.check import Check, Severity
+from mtplx_tui.doctor.examination import Begun, Examination
 from mtplx_tui.doctor.surroundings import Surroundings
 from mtplx_tui.screens.doctor import DoctorScreen
 from mtplx_tui.widgets.check_list import CheckDetail, CheckList
@@ -49,6 +50,10 @@ ERROR = Check(
 )  # fmt: skip
 
 
+def _nothing(_: Surroundings) -> Iterator[Check]:
+    return iter(())
+
+
 class Gate:
     """Lets a check say things one at a time, whenever the test wants it."""
 
@@ -59,9 +64,10 @@ class Gate:
     def open(self, turns: int = 100) -> None:
         self._turn.release(turns)
 
-    def run(self, s: Surroundings) -> Iterator[Check]:
+    def run(self, s: Surroundings, begun: Begun) -> Iterator[Check]:
         self.looked.append(s)
         for check in (*WELL[:8], NOTE, *WELL[8:], WARNING, ERROR):
+            begun(Examination(check.group, check.name, _nothing, "it takes long"))
             self._turn.acquire(timeout=20)
             if s.is_over.is_set():
                 return
@@ -124,9 +130,9 @@ class TestWhatIsShown:
     ) -> None:
         async with (patient := Patient(tmp_path, gate)).at(80, 24):
             await patient.show()
-            assert "looking: 0 checks" in patient.headline
+            await patient.seen("looking: 0 checks so far; install, Python (it takes long)")
             gate.open(1)
-            await patient.seen("looking: 1 checks so far, install")
+            await patient.seen("looking: 1 checks so far; install, packages")
             assert patient.rows == ["install", "✓ Python 3.13.2"]
             gate.open()
             await patient.seen("1 error and 1 warning in 14 checks")
