@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
     checks: list[Check] = []
 
     def begun(examination: Examination) -> None:
-        pass_line(f"{len(checks)} checks so far; {examination.about}")
+        pass_line(f"{len(checks)} done; {examination.about}")
 
     checks.extend(examine(s, begun=begun))
     pass_line("")

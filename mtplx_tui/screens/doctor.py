@@ -175,7 +175,7 @@ class DoctorScreen(AppScreen):
         worst = next((s for s in (Severity.ERROR, Severity.WARNING) if found[s]), Severity.OK)
         if not self._is_running:
             return Content.assemble(("Doctor   ", "bold"), (headline(checks), STYLES[worst]))
-        now = f"looking: {len(checks)} checks so far"
+        now = f"looking: {len(checks)} done"
         about = f"; {self._about}" if self._about else ""
         return Content.assemble(("Doctor   ", "bold"), (f"{now}{about}", "dim"))
 

@@ -130,9 +130,9 @@ class TestWhatIsShown:
     ) -> None:
         async with (patient := Patient(tmp_path, gate)).at(80, 24):
             await patient.show()
-            await patient.seen("looking: 0 checks so far; install, Python (it takes long)")
+            await patient.seen("looking: 0 done; install, Python (it takes long)")
             gate.open(1)
-            await patient.seen("looking: 1 checks so far; install, packages")
+            await patient.seen("looking: 1 done; install, packages")
             assert patient.rows == ["install", "✓ Python 3.13.2"]
             gate.open()
             await patient.seen("1 error and 1 warning in 14 checks")
