@@ -40,7 +40,8 @@ def main(words: list[str]) -> int:
     def begun(examination: Examination) -> None:
         pass_line(f"{len(checks)} done; {examination.about}")
 
-    checks.extend(examine(s, begun=begun))
+    for check in examine(s, begun=begun):
+        checks.append(check)
     pass_line("")
     sys.stdout.write(f"{_page(checks, is_json=options.json)}\n")
     sys.stdout.flush()

@@ -167,8 +167,8 @@ class DoctorScreen(AppScreen):
         self._show_chosen()
 
     def _show_headline(self) -> None:
-        headline = self._headline(tuple(self._checks))
-        self.query_one("#doctor-headline", Static).update(headline)
+        how_it_stands = self._headline(tuple(self._checks))
+        self.query_one("#doctor-headline", Static).update(how_it_stands)
 
     def _headline(self, checks: tuple[Check, ...]) -> Content:
         found = counts(checks)
